@@ -1,0 +1,75 @@
+# Everything bootstraps itself from Python 3.11+ and make. `make help` lists the verbs.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(VENV)/.runtime
+DEV := $(VENV)/.dev
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-unit bench check lint fmt types layers docs lock clean
+
+help: ## list the verbs
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(RUN): deploy/requirements.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is needed" >&2; \
+	  echo "hint: make demo PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "setting up the runtime ..."
+	@$(BIN)/python -m pip install --quiet --require-hashes -r deploy/requirements.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV): tests/requirements.txt $(RUN)
+	@echo "setting up the tools of the tests ..."
+	@$(BIN)/python -m pip install --quiet --require-hashes -r tests/requirements.txt
+	@touch $@
+
+setup: $(DEV) ## install everything into .venv
+
+demo: $(RUN) ## the main job: sample events in, a proven archive out
+	@$(BIN)/recording-worker replay samples/events/demo --simulate
+
+test: $(DEV) ## all tests, with branch coverage
+	@rm -f .coverage .coverage.*
+	@$(BIN)/python -m pytest --cov --cov-report= -n 2
+	@$(BIN)/python -m coverage report
+
+test-unit: $(DEV) ## the unit tests alone
+	@$(BIN)/python -m pytest tests/unit
+
+bench: $(DEV) ## speed, memory and acks, each as a ratio or against its bound
+	@$(BIN)/python -m tests.bench
+
+check: lint types layers test ## everything that CI runs
+
+lint: $(DEV) ## ruff and codespell
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/codespell
+
+fmt: $(DEV) ## format, and mend what can be mended
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format --quiet .
+
+types: $(DEV) ## mypy, strict
+	@$(BIN)/mypy
+
+layers: $(DEV) ## who may import whom
+	@$(BIN)/lint-imports
+
+docs: $(DEV) ## regenerate the settings table of README
+	@$(BIN)/python -m tests.docs
+
+lock: ## resolve the locks anew (needs pip-tools in .venv)
+	@$(BIN)/python -m pip install --quiet pip-tools
+	@cd deploy && CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/pip-compile --quiet --strip-extras --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe --output-file requirements.txt requirements.in
+	@cd tests && CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/pip-compile --quiet --strip-extras --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe --output-file requirements.txt requirements.in
+
+clean: ## remove what make made
+	@rm -rf $(VENV) data .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
