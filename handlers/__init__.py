@@ -1,0 +1,1 @@
+"""The edge that listens: HTTP or files in, domain out."""

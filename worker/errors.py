@@ -1,0 +1,168 @@
+"""Every way in which the worker's job can fail, by what to do about it.
+
+* WorkerError                   reason (slug), hint (a command), message
+  x RetryableError              reschedule with backoff; `retry_after` if the far side said
+    - ThrottledError            429, or 503 with Retry-After
+    - SourceUnavailableError    DNS, connect, TLS, 5xx, timeout
+    - SourceAnswerError         an answer that can't be the chunk: HTML, 0 bytes, wrong range
+    - TruncatedError            fewer bytes than announced
+    - SourceChangedError        parts disagree on total or Last-Modified
+    - SourceNotFoundError       404/410: not there yet, or gone; the deadline decides
+    - SourceForbiddenError      401/403: one chunk's trouble until several fail alike
+    - ArchiveUnavailableError   the archive did not answer
+    - ArchiveFullError          no room; every chunk would fail so
+    - ArchiveForbiddenError     the archive refuses us; every chunk would fail so
+    - ArchiveConflictError      the name holds other content: next candidate name
+    - IntegrityError            read-back differs from what arrived: next candidate name
+    - BugError                  an exception nobody mapped
+  x PermanentError              dead letter now: the same input fails the same way
+    - HostNotAllowedError       a location off the allow-list; nothing was sent there
+    - NoCredentialError         a chunk of an ACS resource we hold no key for
+    - SourceExpiredError        404/410 after `expires_at`
+    - NewerFormatError          stored by a newer version; released with a delay, never dead
+* AlreadyExistsError            create-only write found the name taken
+* LeaseLostError                another worker owns the chunk: stop, touch nothing
+* MalformedEventError           an event that can't become chunks: quarantined, never queued
+* QueueUnavailableError         the queue can't take or give anything now
+* ConfigError                   at start only; exit 78
+
+Errors whose `scope` is set become *systemic* when `streak` distinct chunks fail alike with
+no success between: leasing pauses for that credential or for the archive (worker/breaker.py).
+"""
+
+from typing import ClassVar, Literal
+
+Scope = Literal["credential", "archive"]
+
+
+class WorkerError(Exception):
+    """Base of everything an operator may read. `hint` is a command."""
+
+    reason: ClassVar[str] = "error"
+    hint: ClassVar[str | None] = None
+
+
+class RetryableError(WorkerError):
+    """Worth another try. `retry_after` is what the far side asked for, in seconds."""
+
+    reason = "retryable"
+    scope: ClassVar[Scope | None] = None
+    streak: ClassVar[int] = 3
+
+    def __init__(self, message: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ThrottledError(RetryableError):
+    reason = "throttled"
+
+
+class SourceUnavailableError(RetryableError):
+    reason = "source-unavailable"
+    hint = "recording-worker status"
+
+
+class SourceAnswerError(RetryableError):
+    reason = "source-answer"
+
+
+class TruncatedError(RetryableError):
+    reason = "truncated"
+
+
+class SourceChangedError(RetryableError):
+    reason = "source-changed"
+
+
+class SourceNotFoundError(RetryableError):
+    reason = "source-not-found"
+    scope = "credential"
+    streak = 10
+
+
+class SourceForbiddenError(RetryableError):
+    reason = "source-forbidden"
+    hint = "recording-worker config"
+    scope = "credential"
+
+
+class ArchiveUnavailableError(RetryableError):
+    reason = "archive-unavailable"
+    scope = "archive"
+
+
+class ArchiveFullError(RetryableError):
+    reason = "archive-full"
+    hint = "recording-worker config"
+    scope = "archive"
+    streak = 1
+
+
+class ArchiveForbiddenError(RetryableError):
+    reason = "archive-forbidden"
+    hint = "recording-worker config"
+    scope = "archive"
+
+
+class ArchiveConflictError(RetryableError):
+    reason = "archive-conflict"
+
+
+class IntegrityError(RetryableError):
+    reason = "integrity"
+
+
+class BugError(RetryableError):
+    reason = "bug"
+
+
+class PermanentError(WorkerError):
+    reason = "permanent"
+
+
+class HostNotAllowedError(PermanentError):
+    reason = "host-not-allowed"
+    hint = "recording-worker config"
+
+
+class NoCredentialError(PermanentError):
+    reason = "no-credential"
+    hint = "recording-worker config"
+
+
+class SourceExpiredError(PermanentError):
+    reason = "source-expired"
+
+
+class NewerFormatError(WorkerError):
+    """A stored document says a version we don't know: leave it to a newer worker."""
+
+    reason = "newer-format"
+
+
+class AlreadyExistsError(WorkerError):
+    reason = "already-exists"
+
+
+class LeaseLostError(WorkerError):
+    reason = "lease-lost"
+
+
+class MalformedEventError(WorkerError):
+    reason = "malformed-event"
+
+
+class QueueUnavailableError(WorkerError):
+    reason = "queue-unavailable"
+
+
+class ConfigError(WorkerError):
+    """All problems of the settings at once, one line each, in `problems`."""
+
+    reason = "config"
+    hint = "recording-worker config"
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems

@@ -1,0 +1,214 @@
+"""The words of the domain as frozen values; pure, standard library only.
+
+A *delivery* carries events; a *RecordingFileStatusUpdated* event announces the chunks of a
+recording; each becomes one `Chunk`, which carries all that any later step needs.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+
+ChunkKey = NewType("ChunkKey", str)
+"""Identity of a chunk: the documentId, or a hash that stands in (worker/names.py)."""
+RecordingKey = NewType("RecordingKey", str)
+"""Short hash that names a recording's folder."""
+LeaseToken = NewType("LeaseToken", str)
+
+
+class ChunkState(StrEnum):
+    """Where a chunk stands in the queue. `archived` waits for its siblings or its delete."""
+
+    PENDING = "pending"
+    LEASED = "leased"
+    ARCHIVED = "archived"
+    DELETED = "deleted"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sibling:
+    """One chunk of a recording as announced: enough to find its receipt by name."""
+
+    key: ChunkKey
+    index: int
+    end_reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement:
+    """What one event says about the recording as a whole. Empty string or None: not said.
+
+    `raw` is the event as JSON text with the other chunks left out; it reaches the receipt.
+    """
+
+    event_id: str
+    topic: str
+    subject: str
+    event_time: datetime | None
+    call_id: str | None
+    server_call_id: str | None
+    recording_id: str | None
+    recording_start_time: datetime | None
+    recording_duration_ms: int | None
+    content_type: str | None
+    channel_type: str | None
+    format_type: str | None
+    session_end_reason: str | None
+    storage_type: str | None
+    raw: str
+
+    @property
+    def resource(self) -> str | None:
+        """The ACS resource named last in the topic (an ARM id), lower case."""
+        marker = "/communicationservices/"
+        _, found, rest = self.topic.casefold().partition(marker)
+        return rest.strip("/") or None if found else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """One downloadable part of a recording, as announced by one event."""
+
+    key: ChunkKey
+    recording: RecordingKey
+    document_id: str
+    index: int
+    content_location: str
+    metadata_location: str | None
+    delete_location: str | None
+    end_reason: str | None
+    announcement: Announcement
+    announced: tuple[Sibling, ...]
+    """All chunks of the same event, this one too, by index."""
+    received_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One POST (or one replayed file, or one inbox message): body as received, and its chunks."""
+
+    body: bytes
+    received_at: datetime
+    origin: str
+    """`webhook`, `replay` or `inbox`."""
+    chunks: tuple[Chunk, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """Time-limited exclusive right to work on a chunk; `token` fences late workers."""
+
+    chunk: Chunk
+    row: str
+    """What the queue calls this entry."""
+    token: LeaseToken
+    attempts: int
+    leased_until: datetime
+    enqueued_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutResult:
+    """How many chunks of a delivery were new to the queue, and how many it knew."""
+
+    enqueued: int
+    duplicates: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuedChunk:
+    """One queue entry as an operator sees it."""
+
+    row: str
+    chunk: Chunk
+    state: ChunkState
+    attempts: int
+    not_before: datetime
+    leased_until: datetime | None
+    leased_by: str | None
+    reason: str | None
+    error: str | None
+    enqueued_at: datetime
+    settled_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One past attempt at a chunk, for `queue show`."""
+
+    number: int
+    worker: str
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: str | None
+    reason: str | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueCounts:
+    """What the queue holds now. `by_state` has every state; `dead` is split by reason."""
+
+    by_state: dict[ChunkState, int]
+    dead: dict[str, int]
+    at_risk: int
+    """Pending or leased with less than the asked-for time left."""
+    oldest_deadline: datetime | None
+    """The earliest `expires_at` of what is pending or leased."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What the archive says about one object. `protection` e.g. {'legal_hold': 'true'}."""
+
+    name: str
+    size_bytes: int
+    etag: str | None
+    version: str | None
+    last_modified: datetime
+    protection: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockDigest:
+    """sha256 (hex) of the bytes [offset, offset + length) of one object."""
+
+    offset: int
+    length: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadBack:
+    """One object as read back from the archive: what it really holds."""
+
+    size_bytes: int
+    sha256: str
+    blocks: tuple[BlockDigest, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFacts:
+    """What the source's answer said about an object."""
+
+    host: str
+    size_bytes: int | None
+    """None: the server announced no size (chunked framing)."""
+    last_modified: str | None
+    date: str | None
+    ranged: bool
+    """The server honours ranges, so that other parts can be fetched in parallel."""
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteAnswer:
+    """What the source answered to a delete, redirects included, in order."""
+
+    status: int
+    host: str
+    at: datetime
+    hops: tuple[str, ...]
+    """`HOST STATUS` for every answer; no paths, no queries."""

@@ -1,0 +1,127 @@
+"""Names in the archive: pure functions of the event, so that running twice writes once.
+
+Golden-tested in tests/unit/worker/test_names.py; a change here is a change of format.
+"""
+
+import hashlib
+import itertools
+import re
+from datetime import UTC, datetime
+from urllib.parse import unquote, urlsplit
+
+from worker.model import Announcement, Chunk, ChunkKey, RecordingKey
+
+_SAFE_ID = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9_-])?")
+_EXTENSIONS = {"mp4": "mp4", "mp3": "mp3", "wav": "wav"}
+RECEIPTS = "receipts/"
+RECORDINGS = "recordings/"
+QUARANTINE = "quarantine/"
+
+
+def safe_id(text: str) -> str:
+    """Return `text` if it is harmless as a path segment, else `~` and a hash.
+
+    `~` never occurs in a harmless id, so no id can pose as the hash of another.
+    """
+    return text if _SAFE_ID.fullmatch(text) else "~" + digest(text)[:40]
+
+
+def digest(*parts: str) -> str:
+    """sha256 (hex) over the parts, each with its length, so that parts can't run together."""
+    hashed = hashlib.sha256()
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        hashed.update(b"%d:" % len(data) + data)
+    return hashed.hexdigest()
+
+
+def chunk_key(document_id: str, content_location: str) -> ChunkKey:
+    """Return the chunk's identity.
+
+    It is the documentId if the content location bears it. Otherwise (no documentId, or one
+    that the location contradicts) a hash of both stands in, so that a false announcement
+    can't take the real chunk's place in the archive.
+    """
+    if document_id and belongs(content_location, document_id):
+        return ChunkKey(safe_id(document_id))
+    return ChunkKey("~" + digest(document_id, content_location)[:40])
+
+
+def belongs(location: str, document_id: str) -> bool:
+    """Whether a location's path has the segment `document_id` behind `objects`."""
+    try:
+        segments = [unquote(part) for part in urlsplit(location).path.split("/")]
+    except ValueError:
+        return False
+    pairs = itertools.pairwise(segments)
+    owners = [second for first, second in pairs if first.casefold() == "objects"]
+    return owners == [document_id]
+
+
+def recording_key(
+    *, recording_id: str | None, call_id: str | None, started_at: datetime | None
+) -> RecordingKey:
+    """Short hash of recordingId, or of call id and start where the subject has none."""
+    if recording_id:
+        return RecordingKey(digest("recording", recording_id)[:16])
+    start = started_at.isoformat() if started_at else ""
+    return RecordingKey(digest("call", call_id or "", start)[:16])
+
+
+def recording_folder(announcement: Announcement, recording: RecordingKey) -> str:
+    """`recordings/yyyy/mm/dd/call/recording/`, by the start of the recording (UTC)."""
+    started_at = announcement.recording_start_time or announcement.event_time
+    day = started_at.astimezone(UTC) if started_at else None
+    date = f"{day:%Y}/{day:%m}/{day:%d}" if day else "0000/00/00"
+    call = safe_id(announcement.call_id or "no-call")
+    return f"{RECORDINGS}{date}/{call}/{recording}/"
+
+
+def content_name(chunk: Chunk, *, candidate: int = 1) -> str:
+    """The content's name; candidate 2 and up are `….r2.mp4`, for conflicts and mismatches."""
+    kind = (chunk.announcement.format_type or "").casefold()
+    return f"{_stem(chunk)}{_turn(candidate)}.{_EXTENSIONS.get(kind, 'bin')}"
+
+
+def metadata_name(chunk: Chunk, *, candidate: int = 1) -> str:
+    """The name of the raw acsmetadata bytes."""
+    return f"{_stem(chunk)}{_turn(candidate)}.metadata.json"
+
+
+def _stem(chunk: Chunk) -> str:
+    folder = recording_folder(chunk.announcement, chunk.recording)
+    return f"{folder}{chunk.index:04d}-{chunk.key}"
+
+
+def _turn(candidate: int) -> str:
+    return "" if candidate == 1 else f".r{candidate}"
+
+
+def manifest_name(folder: str, number: int) -> str:
+    """`manifest.0001.json`: the recording as a whole; the highest number is current."""
+    return f"{folder}manifest.{number:04d}.json"
+
+
+def checksums_name(folder: str, number: int) -> str:
+    """`manifest.0001.sha256`: the same in sha256sum format."""
+    return f"{folder}manifest.{number:04d}.sha256"
+
+
+def receipt_name(key: ChunkKey) -> str:
+    """`receipts/hh/key.json`: depends on the chunk's identity alone."""
+    return f"{_receipt_stem(key)}.json"
+
+
+def source_deleted_name(key: ChunkKey) -> str:
+    """Where the answer of the source to the delete is kept."""
+    return f"{_receipt_stem(key)}.source-deleted.json"
+
+
+def _receipt_stem(key: ChunkKey) -> str:
+    return f"{RECEIPTS}{digest(key)[:2]}/{key}"
+
+
+def quarantine_name(body: bytes, received_at: datetime) -> str:
+    """Where a body that could not be understood waits for replay; the same body once a day."""
+    name = hashlib.sha256(body).hexdigest()
+    return f"{QUARANTINE}{received_at:%Y/%m/%d}/{name}.json"

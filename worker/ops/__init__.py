@@ -1,0 +1,1 @@
+"""What the commands can do, as functions that return dataclasses."""

@@ -1,0 +1,251 @@
+"""What the engine needs from the world. Adapters and fakes are held to these contracts.
+
+Ports speak domain only: no SDK type and no SDK exception crosses them.
+"""
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from worker.model import (
+    Attempt,
+    ChunkState,
+    DeleteAnswer,
+    Delivery,
+    Lease,
+    PutResult,
+    QueueCounts,
+    QueuedChunk,
+    ReadBack,
+    RecordingKey,
+    SourceFacts,
+    Stored,
+)
+from worker.stored import Receipt
+
+
+class Clock(Protocol):
+    """Time as a dependency: a simulation runs the engine on virtual time."""
+
+    def now(self) -> datetime:
+        """The wall clock, aware, UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that only grow; for durations."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+class ChunkQueue(Protocol):
+    """Chunks to bring home, by earliest `expires_at`.
+
+    An entry is known by a hash of documentId and its three locations. Every write is durable
+    when it returns. Trouble of the queue itself is `QueueUnavailableError`.
+    """
+
+    async def put(self, delivery: Delivery) -> PutResult:
+        """Store the delivery's body and all its chunks, durably: all or none.
+
+        A chunk whose entry is pending, leased or waiting as archived is a duplicate and left
+        alone; one whose entry is dead or done becomes pending again with attempts at 0.
+        """
+        ...
+
+    async def lease(
+        self, count: int, *, paused: Collection[str] = ()
+    ) -> Sequence[Lease]:
+        """Lease up to `count` due chunks, earliest `expires_at` first.
+
+        Chunks of the ACS resources in `paused` ('' means: no resource named) stay. Lapsed
+        leases are reclaimed on the way: back to pending, behind a delay that grows with the
+        attempts, so that a chunk that crashes its worker can't starve the others.
+        The attempt is counted before it runs.
+        """
+        ...
+
+    async def extend(self, lease: Lease) -> Lease:
+        """Renew the lease. Raises LeaseLostError, changing nothing, if the token is stale."""
+        ...
+
+    async def complete(self, lease: Lease, state: ChunkState, *, note: str) -> None:
+        """End the lease for good: `state` is ARCHIVED or DELETED, `note` says more.
+
+        Raises LeaseLostError, changing nothing, if the token is stale; so do the other three.
+        """
+        ...
+
+    async def reschedule(
+        self,
+        lease: Lease,
+        *,
+        not_before: datetime,
+        reason: str,
+        error: str,
+        archived: bool = False,
+    ) -> None:
+        """End the lease; the chunk is due again at `not_before`.
+
+        `archived`: its bytes are safe and it waits for its siblings or its delete.
+        """
+        ...
+
+    async def dead_letter(self, lease: Lease, *, reason: str, error: str) -> None:
+        """Park the chunk where an operator sees it."""
+        ...
+
+    async def release(
+        self, lease: Lease, *, not_before: datetime | None = None
+    ) -> None:
+        """Give the chunk back without having spent the attempt."""
+        ...
+
+    async def announced(self, recording: RecordingKey) -> Sequence[QueuedChunk]:
+        """Every chunk that any delivery announced for this recording."""
+        ...
+
+    async def wake(self, recording: RecordingKey) -> None:
+        """Make the recording's waiting archived chunks due now. A hint: may do nothing."""
+        ...
+
+    async def next_due(self, *, paused: Collection[str] = ()) -> datetime | None:
+        """When the next chunk can be leased; None if nothing is pending, leased or waiting."""
+        ...
+
+    async def counts(self, *, at_risk_within: timedelta) -> QueueCounts:
+        """Count by state; `at_risk`: alive, not archived, and less than this time left."""
+        ...
+
+    async def ready(self) -> None:
+        """Prove that a delivery could be stored now, or raise QueueUnavailableError."""
+        ...
+
+
+class QueueListing(Protocol):
+    """What an operator asks of a queue."""
+
+    async def list(
+        self, *, state: ChunkState | None = None, limit: int = 1000
+    ) -> Sequence[QueuedChunk]:
+        """Entries by `expires_at`."""
+        ...
+
+    async def find(self, text: str) -> Sequence[QueuedChunk]:
+        """Entries whose row, key, documentId, call or recording id is or starts with `text`."""
+        ...
+
+    async def attempts(self, row: str) -> Sequence[Attempt]:
+        """All attempts at one entry, oldest first."""
+        ...
+
+
+class BlockWriter(Protocol):
+    """One object on its way into the archive; invisible until `commit`.
+
+    Blocks come in any order, each offset once more at most (a retry writes the same bytes).
+    """
+
+    @property
+    def block_bytes(self) -> int:
+        """Blocks start at multiples of this and are this long, but for the last."""
+        ...
+
+    async def write(self, offset: int, block: bytearray | memoryview | bytes) -> str:
+        """Take one block; returns its sha256 (hex). The buffer is free again on return."""
+        ...
+
+    async def commit(self, *, size: int) -> Stored:
+        """Make the object visible, durably, create-only.
+
+        Raises AlreadyExistsError if the name is taken (nothing is overwritten, not even in
+        a race) and IntegrityError if the blocks don't make up `size` bytes.
+        """
+        ...
+
+
+class Archive(Protocol):
+    """A write-once store of objects by name (`a/b/c.ext`). Nothing is overwritten or renamed.
+
+    Errors: ArchiveUnavailableError, ArchiveFullError, ArchiveForbiddenError.
+    """
+
+    def writer(self, name: str) -> AbstractAsyncContextManager[BlockWriter]:
+        """Open a block writer; leaving without commit discards the blocks."""
+        ...
+
+    async def create(self, name: str, data: bytes) -> Stored:
+        """Store a small object, durably; AlreadyExistsError if the name is taken."""
+        ...
+
+    async def read(self, name: str) -> bytes | None:
+        """Return a small object, or None if there is none."""
+        ...
+
+    async def read_range(self, name: str, offset: int, length: int) -> bytes:
+        """Return bytes [offset, offset + length), fewer at the end."""
+        ...
+
+    async def read_back(self, name: str, *, block_bytes: int) -> ReadBack:
+        """Read the whole object as stored, past any cache of ours, and hash it."""
+        ...
+
+    async def stat(self, name: str) -> Stored | None:
+        """Return what is stored under the name, or None."""
+        ...
+
+    def list(self, prefix: str) -> AsyncIterator[str]:
+        """Names that start with `prefix`, in order, without holding them all."""
+        ...
+
+    async def ready(self) -> None:
+        """Prove that the archive can be reached, or raise one of its errors."""
+        ...
+
+
+class OpenedObject(Protocol):
+    """One object at the source, opened by its first answer."""
+
+    @property
+    def facts(self) -> SourceFacts: ...
+
+    def first(self) -> AsyncIterator[bytes]:
+        """The body of the first answer: the first range, or all of it. Once only.
+
+        May end early (a cut body raises TruncatedError); go on with `read`.
+        """
+        ...
+
+    def read(self, offset: int, length: int) -> AsyncIterator[bytes]:
+        """Yield bytes [offset, offset + length), from a fresh signed request.
+
+        Yields never more than asked for. Raises TruncatedError after yielding what came if
+        the body is cut, SourceAnswerError or SourceChangedError if the answer can't be a
+        part of what was opened.
+        """
+        ...
+
+
+class Source(Protocol):
+    """Where chunks come from. Errors: see worker/errors.py, `Source…`, Throttled, Truncated.
+
+    `resource` is the ACS resource of the event (Announcement.resource): it picks the key.
+    Locations off the allow-list raise HostNotAllowedError before any byte is sent.
+    """
+
+    def open(
+        self, location: str, *, resource: str | None, first_bytes: int
+    ) -> AbstractAsyncContextManager[OpenedObject]:
+        """Ask for the first `first_bytes` bytes and learn size and abilities."""
+        ...
+
+    async def delete(self, location: str, *, proof: Receipt) -> DeleteAnswer:
+        """Delete the chunk that `proof` proves. Already gone (404) is an answer, not an error."""
+        ...
+
+    def check(self, location: str) -> None:
+        """Raise HostNotAllowedError unless credentials may be sent to this location."""
+        ...

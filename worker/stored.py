@@ -1,0 +1,190 @@
+"""Documents that outlive the process: their shapes, and the one codec for all of them.
+
+Everything stored carries `"v": 1`. A newer version raises NewerFormatError: whoever reads
+it leaves it to a newer worker. Bytes are deterministic: sorted keys, two spaces.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+
+from worker.errors import NewerFormatError, WorkerError
+from worker.model import Chunk, ChunkKey, DeleteAnswer, RecordingKey, Sibling
+
+FORMAT_VERSION = 1
+T = TypeVar("T")
+
+
+class StoredFormatError(WorkerError):
+    """A stored document is not what its name promises."""
+
+    reason = "stored-format"
+    hint = "recording-worker recordings list"
+
+
+@with_config(ConfigDict(extra="ignore"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvenObject:
+    """One object in the archive and how it was proven.
+
+    `sha256` is of the whole as read back; None under `checksum`, where only the blocks were
+    hashed as they arrived. `blocks_sha256` is the sha256 of the blocks' binary digests, each
+    block `block_bytes` long but for the last.
+    """
+
+    name: str
+    size_bytes: int
+    sha256: str | None
+    block_bytes: int
+    blocks_sha256: str
+    verified: str
+    etag: str | None
+    version: str | None
+    last_modified: datetime
+    protection: dict[str, str]
+    source_host: str
+    source_date: str | None
+    source_last_modified: str | None
+    source_headers: dict[str, str]
+
+
+@with_config(ConfigDict(extra="ignore"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """Proof that one chunk lies in the archive as the source sent it.
+
+    `flags` are the reasons for which it must never be deleted at the source; empty: none.
+    ACS gives no checksum: the proof is of what arrived, complete by its announced size.
+    """
+
+    worker_version: str
+    worker_instance: str
+    key: ChunkKey
+    recording: RecordingKey
+    recording_folder: str
+    document_id: str
+    index: int
+    end_reason: str | None
+    resource: str | None
+    delete_location: str | None
+    event: dict[str, Any]
+    announced: tuple[Sibling, ...]
+    recording_duration_ms: int | None
+    chunk_duration_ms: float | None
+    content: ProvenObject
+    metadata: ProvenObject | None
+    structure: str
+    flags: tuple[str, ...]
+    received_at: datetime
+    archived_at: datetime
+    expires_at: datetime
+    attempts: int
+
+
+@with_config(ConfigDict(extra="ignore"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceDeleted:
+    """What the source answered to the delete of one chunk."""
+
+    key: ChunkKey
+    worker_version: str
+    worker_instance: str
+    answer: DeleteAnswer
+
+
+@with_config(ConfigDict(extra="ignore"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestChunk:
+    """One archived chunk in a manifest; names are relative to the manifest's folder."""
+
+    key: ChunkKey
+    document_id: str
+    index: int
+    end_reason: str | None
+    content: str
+    size_bytes: int
+    sha256: str | None
+    metadata: str | None
+    metadata_size_bytes: int | None
+    metadata_sha256: str | None
+    duration_ms: float | None
+    flags: tuple[str, ...]
+    receipt: str
+
+
+@with_config(ConfigDict(extra="ignore"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MissingChunk:
+    """One announced or implied chunk that is not in the archive, and why."""
+
+    index: int
+    key: ChunkKey | None
+    reason: str
+
+
+@with_config(ConfigDict(extra="ignore"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """A recording as a whole. Made of receipts alone, so that racing workers make one."""
+
+    recording: RecordingKey
+    recording_id: str | None
+    call_id: str | None
+    server_call_id: str | None
+    started_at: datetime | None
+    duration_ms: int | None
+    complete: bool
+    ended: str | None
+    """How the end is known: `session-ended`, `durations`, or None."""
+    chunks: tuple[ManifestChunk, ...]
+    missing: tuple[MissingChunk, ...]
+
+
+_RECEIPT = TypeAdapter(Receipt)
+_SOURCE_DELETED = TypeAdapter(SourceDeleted)
+_MANIFEST = TypeAdapter(Manifest)
+_CHUNK = TypeAdapter(Chunk)
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {
+    Receipt: _RECEIPT,
+    SourceDeleted: _SOURCE_DELETED,
+    Manifest: _MANIFEST,
+}
+
+
+def encode(value: Receipt | SourceDeleted | Manifest) -> bytes:
+    """Deterministic JSON with `v` and `kind`, for people and machines."""
+    document = _ADAPTERS[type(value)].dump_python(value, mode="json")
+    kind = type(value).__name__.lower()
+    stamped = {"v": FORMAT_VERSION, "kind": kind, **document}
+    return (json.dumps(stamped, indent=2, sort_keys=True) + "\n").encode()
+
+
+def decode(kind: type[T], data: bytes) -> T:
+    """Read what `encode` wrote. Raises NewerFormatError or StoredFormatError."""
+    try:
+        version = json.loads(data)["v"]
+        if isinstance(version, int) and version > FORMAT_VERSION:
+            raise NewerFormatError(f"format {version} is newer than {FORMAT_VERSION}")
+        value: T = _ADAPTERS[kind].validate_json(data)
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
+        raise StoredFormatError(f"not a {kind.__name__.lower()}: {error}") from error
+    return value
+
+
+def chunk_to_json(chunk: Chunk) -> str:
+    """A chunk as a queue keeps it: one compact line."""
+    return '{"v":1,"chunk":' + _CHUNK.dump_json(chunk).decode() + "}"
+
+
+def chunk_from_json(text: str | bytes) -> Chunk:
+    """Read what `chunk_to_json` wrote. Raises NewerFormatError or StoredFormatError."""
+    try:
+        envelope = json.loads(text)
+        if envelope["v"] > FORMAT_VERSION:
+            raise NewerFormatError(f"format {envelope['v']} is newer than 1")
+        return _CHUNK.validate_python(envelope["chunk"])
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
+        raise StoredFormatError(f"not a chunk: {error}") from error

@@ -1,0 +1,1 @@
+"""Structural checks of media: pure functions over ranged reads."""
