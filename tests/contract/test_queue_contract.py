@@ -1,0 +1,777 @@
+"""What every queue keeps: the one in memory and the one in a SQLite file."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Protocol
+
+import pytest
+
+from tests.factories import a_chunk, a_delivery, an_announcement, some_chunks
+from tests.fakes.clock import START, ManualClock
+from tests.fakes.queue import MemoryQueue
+from worker.errors import LeaseLostError, QueueUnavailableError
+from worker.model import ChunkState, Lease, PutResult, QueuedChunk, RecordingKey
+from worker.ports import ChunkQueue, QueueListing
+from worker.queues.sqlite import SqliteQueue
+
+LEASE_SECONDS = 60.0
+HOUR = timedelta(hours=1)
+LATER = START + timedelta(minutes=10)
+
+
+class WholeQueue(ChunkQueue, QueueListing, Protocol):
+    """Both halves of the port."""
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def queue(
+    request: pytest.FixtureRequest, clock: ManualClock, tmp_path: Path
+) -> AsyncIterator[WholeQueue]:
+    if request.param == "memory":
+        yield MemoryQueue(clock, worker="w1", lease_seconds=LEASE_SECONDS)
+        return
+    sqlite = SqliteQueue(
+        tmp_path / "queue.db",
+        clock=clock,
+        worker="w1",
+        random=Random(1),  # noqa: S311 - jitter
+        lease_seconds=LEASE_SECONDS,
+    )
+    async with sqlite:
+        yield sqlite
+
+
+async def lease_one(queue: ChunkQueue) -> Lease:
+    (lease,) = await queue.lease(1)
+    return lease
+
+
+async def only(queue: QueueListing) -> QueuedChunk:
+    (entry,) = await queue.list()
+    return entry
+
+
+async def test_put_enqueues_every_chunk(queue: WholeQueue, clock: ManualClock) -> None:
+    """A chunk that was put is pending, due now, with no attempt spent."""
+    chunks = some_chunks(3)
+
+    result = await queue.put(a_delivery(*chunks))
+
+    assert result == PutResult(enqueued=3, duplicates=0)
+    entries = await queue.list()
+    assert {entry.chunk for entry in entries} == set(chunks)
+    assert {entry.state for entry in entries} == {ChunkState.PENDING}
+    assert {entry.attempts for entry in entries} == {0}
+    assert {entry.not_before for entry in entries} == {clock.now()}
+    assert {entry.enqueued_at for entry in entries} == {clock.now()}
+    assert {entry.leased_by for entry in entries} == {None}
+    assert {entry.settled_at for entry in entries} == {None}
+
+
+async def test_put_accepts_a_delivery_without_chunks(queue: WholeQueue) -> None:
+    """A delivery that announces nothing is taken and changes no entry."""
+    result = await queue.put(a_delivery())
+
+    assert result == PutResult(enqueued=0, duplicates=0)
+    assert await queue.list() == []
+
+
+async def test_put_of_a_pending_chunk_is_a_duplicate(
+    queue: WholeQueue, clock: ManualClock
+) -> None:
+    """The same chunk again changes nothing, whatever the delivery."""
+    await queue.put(a_delivery(a_chunk()))
+    before = await only(queue)
+    clock.advance(5)
+
+    result = await queue.put(a_delivery(a_chunk(), body=b"other"))
+
+    assert result == PutResult(enqueued=0, duplicates=1)
+    assert await only(queue) == before
+
+
+async def test_put_counts_a_chunk_once_within_a_delivery(queue: WholeQueue) -> None:
+    """A delivery that names a chunk twice enqueues it once, with the earlier expiry."""
+    first = a_chunk(expires_at=START + 2 * HOUR)
+    second = a_chunk(expires_at=START + HOUR)
+
+    result = await queue.put(a_delivery(first, second))
+
+    assert result == PutResult(enqueued=1, duplicates=0)
+    assert (await only(queue)).chunk.expires_at == START + HOUR
+
+
+async def test_put_of_a_leased_chunk_is_a_duplicate(queue: WholeQueue) -> None:
+    """A chunk that someone works on is left to them."""
+    await queue.put(a_delivery(a_chunk()))
+    lease = await lease_one(queue)
+
+    result = await queue.put(a_delivery(a_chunk()))
+
+    assert result == PutResult(enqueued=0, duplicates=1)
+    await queue.complete(lease, ChunkState.DELETED, note="")
+
+
+async def test_put_of_a_waiting_archived_chunk_is_a_duplicate(
+    queue: WholeQueue,
+) -> None:
+    """A chunk that waits for its siblings stays archived."""
+    await queue.put(a_delivery(a_chunk()))
+    await wait_archived(queue, until=LATER)
+
+    result = await queue.put(a_delivery(a_chunk()))
+
+    assert result == PutResult(enqueued=0, duplicates=1)
+    assert (await only(queue)).state is ChunkState.ARCHIVED
+
+
+async def wait_archived(queue: WholeQueue, *, until: datetime) -> None:
+    lease = await lease_one(queue)
+    await queue.reschedule(
+        lease, not_before=until, reason="siblings", error="", archived=True
+    )
+
+
+async def test_put_revives_a_dead_chunk(queue: WholeQueue, clock: ManualClock) -> None:
+    """A replay makes a dead chunk pending again, attempts at 0, its history kept."""
+    await queue.put(a_delivery(a_chunk()))
+    lease = await lease_one(queue)
+    await queue.dead_letter(lease, reason="no-credential", error="no key")
+    clock.advance(5)
+
+    result = await queue.put(a_delivery(a_chunk(expires_at=START + 48 * HOUR)))
+
+    assert result == PutResult(enqueued=1, duplicates=0)
+    entry = await only(queue)
+    assert entry.state is ChunkState.PENDING
+    assert entry.attempts == 0
+    assert entry.enqueued_at == entry.not_before == clock.now()
+    assert entry.chunk.expires_at == START + 48 * HOUR
+    assert (entry.reason, entry.error, entry.settled_at) == (None, None, None)
+    assert [past.outcome for past in await queue.attempts(entry.row)] == ["dead"]
+
+
+@pytest.mark.parametrize("state", [ChunkState.ARCHIVED, ChunkState.DELETED])
+async def test_put_enqueues_a_done_chunk_anew(
+    queue: WholeQueue, state: ChunkState
+) -> None:
+    """A chunk that is done is enqueued like a new one; the archive knows it by its receipt."""
+    await queue.put(a_delivery(a_chunk()))
+    await queue.complete(await lease_one(queue), state, note="")
+
+    result = await queue.put(a_delivery(a_chunk()))
+
+    assert result == PutResult(enqueued=1, duplicates=0)
+    assert (await lease_one(queue)).attempts == 1
+
+
+async def test_put_keeps_the_earlier_expiry(queue: WholeQueue) -> None:
+    """A duplicate can make a chunk more urgent, never less."""
+    await queue.put(a_delivery(a_chunk(expires_at=START + 3 * HOUR)))
+
+    await queue.put(a_delivery(a_chunk(expires_at=START + 2 * HOUR), body=b"b"))
+    await queue.put(a_delivery(a_chunk(expires_at=START + 4 * HOUR), body=b"c"))
+
+    assert (await only(queue)).chunk.expires_at == START + 2 * HOUR
+    assert (await lease_one(queue)).chunk.expires_at == START + 2 * HOUR
+
+
+async def test_put_keeps_a_document_with_other_locations_apart(
+    queue: WholeQueue,
+) -> None:
+    """A malformed first event can't swallow the real chunk of the same document."""
+    false = a_chunk(content_location="https://other.example/v1/objects/x/content")
+    without = a_chunk(metadata_location=None)
+    undeletable = a_chunk(delete_location=None)
+
+    result = await queue.put(a_delivery(false, a_chunk(), without, undeletable))
+
+    assert result == PutResult(enqueued=4, duplicates=0)
+
+
+async def test_concurrent_puts_enqueue_a_chunk_once(queue: WholeQueue) -> None:
+    """Of many deliveries of one chunk at once, one enqueues it."""
+    delivery = a_delivery(a_chunk())
+
+    results = await asyncio.gather(*(queue.put(delivery) for _ in range(20)))
+
+    assert sum(result.enqueued for result in results) == 1
+    assert sum(result.duplicates for result in results) == 19
+    assert len(await queue.list()) == 1
+
+
+async def test_concurrent_puts_keep_the_earliest_expiry(queue: WholeQueue) -> None:
+    """Whatever the order in which they are written."""
+    deliveries = [
+        a_delivery(a_chunk(expires_at=START + hours * HOUR)) for hours in (3, 1, 2)
+    ]
+
+    await asyncio.gather(*(queue.put(delivery) for delivery in deliveries))
+
+    assert (await only(queue)).chunk.expires_at == START + HOUR
+
+
+async def test_lease_takes_the_earliest_expiry_first(queue: WholeQueue) -> None:
+    """Order of arrival counts nothing against the deadline."""
+    chunks = [
+        a_chunk(document_id=f"d{hours}", expires_at=START + hours * HOUR)
+        for hours in (3, 1, 2)
+    ]
+    await queue.put(a_delivery(*chunks))
+
+    leases = await queue.lease(2)
+
+    assert [lease.chunk.document_id for lease in leases] == ["d1", "d2"]
+    assert await queue.lease(0) == []
+
+
+async def test_lease_says_all_that_the_worker_needs(
+    queue: WholeQueue, clock: ManualClock
+) -> None:
+    """A lease carries the chunk whole, the attempt counted, and its end."""
+    chunk = a_chunk()
+    await queue.put(a_delivery(chunk))
+    clock.advance(5)
+
+    lease = await lease_one(queue)
+
+    assert lease.chunk == chunk
+    assert lease.attempts == 1
+    assert lease.leased_until == clock.now() + timedelta(seconds=LEASE_SECONDS)
+    assert lease.enqueued_at == START
+    entry = await only(queue)
+    assert entry.row == lease.row
+    assert entry.state is ChunkState.LEASED
+    assert entry.attempts == 1
+    assert entry.leased_by == "w1"
+    assert entry.leased_until == lease.leased_until
+
+
+async def test_concurrent_leases_share_out_the_chunks(queue: WholeQueue) -> None:
+    """No chunk is leased twice, however many ask at once."""
+    await queue.put(a_delivery(*some_chunks(10)))
+
+    batches = await asyncio.gather(*(queue.lease(3) for _ in range(6)))
+
+    leases = [lease for batch in batches for lease in batch]
+    assert len({lease.row for lease in leases}) == len(leases) == 10
+    assert len({lease.token for lease in leases}) == 10
+
+
+async def test_lease_leaves_paused_resources(queue: WholeQueue) -> None:
+    """Chunks of a paused resource stay; '' stands for chunks that name none."""
+    named = a_chunk(document_id="named", announcement=an_announcement(resource="Acs1"))
+    nameless = a_chunk(document_id="nameless", announcement=an_announcement(topic=""))
+    await queue.put(a_delivery(named, nameless))
+
+    assert await queue.lease(2, paused={"acs1", ""}) == []
+    (first,) = await queue.lease(2, paused={"acs1"})
+    (second,) = await queue.lease(2, paused=[""])
+
+    assert first.chunk == nameless
+    assert second.chunk == named
+
+
+async def test_rescheduled_chunk_waits_for_its_time(
+    queue: WholeQueue, clock: ManualClock
+) -> None:
+    """A rescheduled chunk is pending, with its reason, and due at `not_before`."""
+    await queue.put(a_delivery(a_chunk()))
+    lease = await lease_one(queue)
+
+    await queue.reschedule(lease, not_before=LATER, reason="throttled", error="429")
+
+    entry = await only(queue)
+    assert entry.state is ChunkState.PENDING
+    assert (entry.reason, entry.error) == ("throttled", "429")
+    assert entry.not_before == LATER
+    assert (entry.leased_by, entry.leased_until) == (None, None)
+    clock.advance(599)
+    assert await queue.lease(1) == []
+    clock.advance(1)
+    assert (await lease_one(queue)).attempts == 2
+
+
+async def test_waiting_archived_chunk_is_leased_again(
+    queue: WholeQueue, clock: ManualClock
+) -> None:
+    """A chunk that waits as archived comes back at its time, and may end as deleted."""
+    await queue.put(a_delivery(a_chunk()))
+    await wait_archived(queue, until=LATER)
+
+    assert await queue.lease(1) == []
+    clock.advance(600)
+    await queue.complete(await lease_one(queue), ChunkState.DELETED, note="204")
+
+    entry = await only(queue)
+    assert entry.state is ChunkState.DELETED
+    assert entry.settled_at == clock.now()
+
+
+async def test_lapsed_lease_is_leased_again(
+    queue: WholeQueue, clock: ManualClock
+) -> None:
+    """A chunk whose lease lapsed is leased again, with the attempt counted."""
+    await queue.put(a_delivery(a_chunk()))
+    first = await lease_one(queue)
+    clock.advance(LEASE_SECONDS - 1)
+    assert await queue.lease(1) == []
+
+    clock.advance(1)
+    second = await lease_one(queue)
+
+    assert second.row == first.row
+    assert second.token != first.token
+    assert second.attempts == 2
+    history = await queue.attempts(first.row)
+    assert [past.outcome for past in history] == ["lapsed", None]
+    assert history[0].ended_at == clock.now()
+
+
+async def test_lapsing_chunk_waits_longer_each_time(
+    queue: WholeQueue, clock: ManualClock
+) -> None:
+    """A chunk that crashes its worker again and again makes room for the others."""
+    await queue.put(a_delivery(a_chunk(document_id="poison")))
+    await lapse(queue, clock, times=1)
+    await queue.lease(1)
+    clock.advance(LEASE_SECONDS)
+    await queue.put(a_delivery(a_chunk(document_id="d2", expires_at=START + 99 * HOUR)))
+
+    leases = await queue.lease(2)
+
+    assert [lease.chunk.document_id for lease in leases] == ["d2"]
+    (poison,) = await queue.list(state=ChunkState.PENDING)
+    delay = poison.not_before - clock.now()
+    assert timedelta(seconds=2) <= delay <= timedelta(seconds=4)
+
+
+async def lapse(queue: ChunkQueue, clock: ManualClock, *, times: int) -> None:
+    for _ in range(times):
+        await lease_one(queue)
+        clock.advance(LEASE_SECONDS)
+
+
+async def test_lapsed_lease_of_an_archived_chunk_stays_archived(
+    queue: WholeQueue, clock: ManualClock
+) -> None:
+    """Bytes that are safe are never counted as pending again."""
+    await queue.put(a_delivery(a_chunk()))
+    await wait_archived(queue, until=START)
+    await lease_one(queue)
+    clock.advance(LEASE_SECONDS)
+
+    assert await queue.lease(1) == []
+
+    assert (await only(queue)).state is ChunkState.ARCHIVED
+
+
+async def test_extended_lease_does_not_lapse(
+    queue: WholeQueue, clock: ManualClock
+) -> None:
+    """Extending counts from now, and keeps the token."""
+    await queue.put(a_delivery(a_chunk()))
+    lease = await lease_one(queue)
+    clock.advance(LEASE_SECONDS - 1)
+
+    extended = await queue.extend(lease)
+
+    assert extended.leased_until == clock.now() + timedelta(seconds=LEASE_SECONDS)
+    assert extended.token == lease.token
+    clock.advance(LEASE_SECONDS - 1)
+    assert await queue.lease(1) == []
+    assert (await only(queue)).leased_until == extended.leased_until
+    await queue.complete(lease, ChunkState.DELETED, note="")
+
+
+async def test_lapsed_lease_that_nobody_took_still_settles(
+    queue: WholeQueue, clock: ManualClock
+) -> None:
+    """Late work counts as long as no other worker has begun."""
+    await queue.put(a_delivery(a_chunk()))
+    lease = await lease_one(queue)
+    clock.advance(LEASE_SECONDS * 2)
+
+    await queue.complete(lease, ChunkState.ARCHIVED, note="late")
+
+    assert (await only(queue)).state is ChunkState.ARCHIVED
+
+
+Use = Callable[[WholeQueue, Lease], Awaitable[object]]
+USES: dict[str, Use] = {
+    "extend": lambda queue, lease: queue.extend(lease),
+    "complete": lambda queue, lease: queue.complete(
+        lease, ChunkState.DELETED, note="late"
+    ),
+    "reschedule": lambda queue, lease: queue.reschedule(
+        lease, not_before=START, reason="late", error="late"
+    ),
+    "dead_letter": lambda queue, lease: queue.dead_letter(
+        lease, reason="late", error="late"
+    ),
+    "release": lambda queue, lease: queue.release(lease),
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+async def test_stale_token_changes_nothing(
+    queue: WholeQueue, clock: ManualClock, use: Use
+) -> None:
+    """A worker whose lease went to another learns so, and changes nothing."""
+    await queue.put(a_delivery(a_chunk()))
+    stale = await lease_one(queue)
+    clock.advance(LEASE_SECONDS)
+    current = await lease_one(queue)
+    entry, history = await only(queue), await queue.attempts(current.row)
+
+    with pytest.raises(LeaseLostError):
+        await use(queue, stale)
+
+    assert await only(queue) == entry
+    assert await queue.attempts(current.row) == history
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+async def test_settled_lease_is_lost(queue: WholeQueue, use: Use) -> None:
+    """A lease ends once."""
+    await queue.put(a_delivery(a_chunk()))
+    lease = await lease_one(queue)
+    await queue.complete(lease, ChunkState.ARCHIVED, note="")
+    entry = await only(queue)
+
+    with pytest.raises(LeaseLostError):
+        await use(queue, lease)
+
+    assert await only(queue) == entry
+
+
+@pytest.mark.parametrize("state", [ChunkState.ARCHIVED, ChunkState.DELETED])
+async def test_completed_chunk_is_never_leased_again(
+    queue: WholeQueue, clock: ManualClock, state: ChunkState
+) -> None:
+    """Completed is for good, and forgets earlier trouble."""
+    await queue.put(a_delivery(a_chunk()))
+    lease = await lease_one(queue)
+    await queue.reschedule(lease, not_before=START, reason="r", error="e")
+
+    await queue.complete(await lease_one(queue), state, note="source expired")
+
+    entry = await only(queue)
+    assert entry.state is state
+    assert entry.settled_at == clock.now()
+    assert (entry.reason, entry.error, entry.leased_by) == (None, None, None)
+    history = await queue.attempts(entry.row)
+    assert (history[-1].outcome, history[-1].reason) == (state.value, "source expired")
+    clock.advance(1_000_000)
+    assert await queue.lease(1) == []
+    assert await queue.next_due() is None
+
+
+@pytest.mark.parametrize(
+    "state", [ChunkState.PENDING, ChunkState.LEASED, ChunkState.DEAD]
+)
+async def test_complete_refuses_other_states(
+    queue: WholeQueue, state: ChunkState
+) -> None:
+    """Only archived and deleted are ends of good work."""
+    await queue.put(a_delivery(a_chunk()))
+    lease = await lease_one(queue)
+
+    with pytest.raises(ValueError, match=state.value):
+        await queue.complete(lease, state, note="")
+
+    assert (await only(queue)).state is ChunkState.LEASED
+
+
+async def test_dead_letter_is_parked_with_its_reason(
+    queue: WholeQueue, clock: ManualClock
+) -> None:
+    """A dead chunk stays where an operator sees it, and why."""
+    await queue.put(a_delivery(a_chunk()))
+
+    await queue.dead_letter(
+        await lease_one(queue), reason="source-expired", error="404"
+    )
+
+    entry = await only(queue)
+    assert entry.state is ChunkState.DEAD
+    assert (entry.reason, entry.error) == ("source-expired", "404")
+    assert entry.settled_at == clock.now()
+    clock.advance(1_000_000)
+    assert await queue.lease(1) == []
+
+
+async def test_release_gives_the_attempt_back(
+    queue: WholeQueue, clock: ManualClock
+) -> None:
+    """A released chunk is due at once and has spent nothing."""
+    await queue.put(a_delivery(a_chunk()))
+    lease = await lease_one(queue)
+    clock.advance(5)
+
+    await queue.release(lease)
+
+    entry = await only(queue)
+    assert entry.state is ChunkState.PENDING
+    assert entry.attempts == 0
+    assert entry.not_before == clock.now()
+    assert (entry.leased_by, entry.leased_until) == (None, None)
+    assert [past.outcome for past in await queue.attempts(lease.row)] == ["released"]
+    assert (await lease_one(queue)).attempts == 1
+
+
+async def test_release_may_delay_the_chunk(
+    queue: WholeQueue, clock: ManualClock
+) -> None:
+    """A released chunk waits if asked to, and an archived one stays archived."""
+    await queue.put(a_delivery(a_chunk()))
+    await wait_archived(queue, until=START)
+
+    await queue.release(await lease_one(queue), not_before=LATER)
+
+    entry = await only(queue)
+    assert entry.state is ChunkState.ARCHIVED
+    assert entry.not_before == LATER
+    assert await queue.lease(1) == []
+    clock.advance(600)
+    assert (await lease_one(queue)).attempts == 2
+
+
+async def test_announced_holds_every_chunk_of_the_recording(queue: WholeQueue) -> None:
+    """Whatever delivery announced it, whatever became of it, in the order of the index."""
+    late, first = (a_chunk(document_id=f"d{index}", index=index) for index in (1, 0))
+    other = a_chunk(
+        document_id="x", announcement=an_announcement(recording_id="recording-2")
+    )
+    await queue.put(a_delivery(first))
+    await queue.complete(await lease_one(queue), ChunkState.DELETED, note="")
+    await queue.put(a_delivery(late, other))
+
+    entries = await queue.announced(first.recording)
+
+    assert [entry.chunk for entry in entries] == [first, late]
+    states = [ChunkState.DELETED, ChunkState.PENDING]
+    assert [entry.state for entry in entries] == states
+    assert await queue.announced(RecordingKey("unknown")) == []
+
+
+async def test_wake_makes_waiting_archived_chunks_due(queue: WholeQueue) -> None:
+    """The last sibling can call the others; nothing else of the recording moves."""
+    waiting, pending = a_chunk(document_id="d1"), a_chunk(document_id="d2")
+    await queue.put(a_delivery(waiting))
+    await wait_archived(queue, until=LATER)
+    await queue.put(a_delivery(pending))
+    lease = await lease_one(queue)
+    await queue.reschedule(lease, not_before=LATER, reason="r", error="e")
+    await queue.wake(RecordingKey("other"))
+    assert await queue.lease(2) == []
+
+    await queue.wake(waiting.recording)
+
+    assert [lease.chunk for lease in await queue.lease(2)] == [waiting]
+
+
+async def test_wake_never_delays(queue: WholeQueue, clock: ManualClock) -> None:
+    """A chunk that is due already keeps its time; a completed one stays completed."""
+    await queue.put(a_delivery(a_chunk(document_id="d1")))
+    await queue.complete(await lease_one(queue), ChunkState.ARCHIVED, note="")
+    await queue.put(a_delivery(a_chunk(document_id="d2")))
+    await wait_archived(queue, until=START)
+    before = await queue.list()
+    clock.advance(5)
+
+    await queue.wake(a_chunk().recording)
+
+    assert await queue.list() == before
+
+
+async def test_next_due_is_the_earliest_time_to_lease(
+    queue: WholeQueue, clock: ManualClock
+) -> None:
+    """Due pending chunks, waiting ones and the end of leases count; settled ones don't."""
+    assert await queue.next_due() is None
+    await queue.put(a_delivery(a_chunk()))
+    assert await queue.next_due() == START
+
+    lease = await lease_one(queue)
+    assert await queue.next_due() == lease.leased_until
+
+    await queue.reschedule(lease, not_before=LATER, reason="", error="", archived=True)
+    assert await queue.next_due() == LATER
+
+    clock.advance(600)
+    await queue.dead_letter(await lease_one(queue), reason="r", error="e")
+    assert await queue.next_due() is None
+
+
+async def test_next_due_leaves_paused_resources(queue: WholeQueue) -> None:
+    """What can't be leased now is not due, leased or not."""
+    one = a_chunk(document_id="d1", announcement=an_announcement(resource="one"))
+    two = a_chunk(document_id="d2", announcement=an_announcement(resource="two"))
+    await queue.put(a_delivery(one, two))
+    (lease,) = await queue.lease(1, paused=["two"])
+
+    assert await queue.next_due(paused=["two"]) == lease.leased_until
+    assert await queue.next_due(paused=["one"]) == START
+    assert await queue.next_due(paused=["one", "two"]) is None
+
+
+async def test_counts_of_an_empty_queue(queue: WholeQueue) -> None:
+    """Every state is there, at zero."""
+    counts = await queue.counts(at_risk_within=HOUR)
+
+    assert counts.by_state == dict.fromkeys(ChunkState, 0)
+    assert counts.dead == {}
+    assert counts.at_risk == 0
+    assert counts.oldest_deadline is None
+
+
+async def test_counts_by_state_and_reason(queue: WholeQueue) -> None:
+    """Each state is counted, the dead by reason, and only what is alive can be at risk."""
+    chunks = [
+        a_chunk(document_id=f"d{n}", expires_at=START + n * HOUR) for n in range(1, 8)
+    ]
+    await queue.put(a_delivery(*chunks))
+    archived, deleted, dead, other, waiting, again = await queue.lease(6)
+    await queue.complete(archived, ChunkState.ARCHIVED, note="")
+    await queue.complete(deleted, ChunkState.DELETED, note="")
+    await queue.dead_letter(dead, reason="bad-host", error="")
+    await queue.dead_letter(other, reason="expired", error="")
+    await queue.reschedule(
+        waiting, not_before=START, reason="", error="", archived=True
+    )
+    await queue.release(again)
+    assert (await lease_one(queue)).row == waiting.row
+
+    counts = await queue.counts(at_risk_within=6.5 * HOUR)
+
+    assert counts.by_state == {
+        ChunkState.PENDING: 2,
+        ChunkState.LEASED: 1,
+        ChunkState.ARCHIVED: 1,
+        ChunkState.DELETED: 1,
+        ChunkState.DEAD: 2,
+    }
+    assert counts.dead == {"bad-host": 1, "expired": 1}
+    assert counts.at_risk == 1
+    assert counts.oldest_deadline == START + 6 * HOUR
+
+
+async def test_counts_a_leased_chunk_as_at_risk(queue: WholeQueue) -> None:
+    """Being worked on is not yet being safe; the bound itself is still in time."""
+    await queue.put(a_delivery(a_chunk(expires_at=START + HOUR)))
+    await lease_one(queue)
+
+    assert (await queue.counts(at_risk_within=HOUR)).at_risk == 0
+    counts = await queue.counts(at_risk_within=1.1 * HOUR)
+
+    assert counts.at_risk == 1
+    assert counts.oldest_deadline == START + HOUR
+
+
+async def test_ready_queue_says_so(queue: WholeQueue) -> None:
+    """A queue that can store a delivery does not raise, and stores none."""
+    await queue.ready()
+    await queue.ready()
+
+    assert await queue.list() == []
+
+
+async def test_list_is_ordered_and_bounded(queue: WholeQueue) -> None:
+    """Entries come by expiry, of one state if asked, at most `limit`."""
+    chunks = [
+        a_chunk(document_id=f"d{n}", expires_at=START + n * HOUR) for n in (3, 1, 4, 2)
+    ]
+    await queue.put(a_delivery(*chunks))
+    await lease_one(queue)
+
+    async def listed(state: ChunkState | None, limit: int) -> list[str]:
+        entries = await queue.list(state=state, limit=limit)
+        return [entry.chunk.document_id for entry in entries]
+
+    assert await listed(None, 1000) == ["d1", "d2", "d3", "d4"]
+    assert await listed(None, 2) == ["d1", "d2"]
+    assert await listed(ChunkState.PENDING, 2) == ["d2", "d3"]
+    assert await listed(ChunkState.LEASED, 1000) == ["d1"]
+    assert await listed(ChunkState.DEAD, 1000) == []
+
+
+async def test_find_knows_every_id(queue: WholeQueue) -> None:
+    """An id or its beginning finds the entry; the middle of one does not."""
+    announcement = an_announcement(call_id="call-9", recording_id="rec-9")
+    chunk = a_chunk(document_id="0-eus-d9", announcement=announcement)
+    foreign = a_chunk(
+        document_id="0/weu",
+        announcement=an_announcement(call_id=None, recording_id=None),
+    )
+    await queue.put(a_delivery(chunk, foreign))
+    row = (await queue.find("0-eus-d9"))[0].row
+
+    for text in (row, row[:8], "0-eus", "call-9", "call", "rec-9", "re"):
+        assert [entry.chunk for entry in await queue.find(text)] == [chunk]
+    for text in (foreign.key, "0/w"):
+        assert [entry.chunk for entry in await queue.find(text)] == [foreign]
+    for text in ("eus", "all-9", "0%", "0_eus", "\ud800", "rec-9-longer"):
+        assert await queue.find(text) == []
+
+
+async def test_attempts_tell_the_history(queue: WholeQueue, clock: ManualClock) -> None:
+    """Every attempt is kept, oldest first, with how it ended."""
+    await queue.put(a_delivery(a_chunk()))
+    first = await lease_one(queue)
+    clock.advance(5)
+    await queue.reschedule(first, not_before=START, reason="throttled", error="429")
+    await lease_one(queue)
+
+    done, running = await queue.attempts(first.row)
+
+    assert (done.number, done.worker) == (1, "w1")
+    assert (done.started_at, done.ended_at) == (START, clock.now())
+    assert (done.outcome, done.reason, done.error) == (
+        "rescheduled",
+        "throttled",
+        "429",
+    )
+    assert (running.number, running.started_at) == (2, clock.now())
+    assert (running.ended_at, running.outcome) == (None, None)
+    clock.advance(LEASE_SECONDS)
+    assert await queue.lease(1) == []
+    lapsed = replace(running, ended_at=clock.now(), outcome="lapsed")
+    assert await queue.attempts(first.row) == [done, lapsed]
+    assert await queue.attempts(first.row[:8]) == await queue.attempts("unknown")
+
+
+async def test_error_texts_are_bounded(queue: WholeQueue) -> None:
+    """What others wrote can't make a row grow, nor make it unwritable."""
+    await queue.put(a_delivery(a_chunk()))
+
+    await queue.dead_letter(
+        await lease_one(queue), reason="r" * 5000, error="\udcff" + "e" * 5000
+    )
+
+    entry = await only(queue)
+    assert entry.reason == "r" * 2000
+    assert entry.error == "?" + "e" * 1999
+    (attempt,) = await queue.attempts(entry.row)
+    assert (attempt.reason, attempt.error) == (entry.reason, entry.error)
+
+
+async def test_memory_queue_can_be_in_trouble(clock: ManualClock) -> None:
+    """The fake fails as the real queue does, for as long as a test wants it to."""
+    queue = MemoryQueue(clock, trouble="the disk is full")
+    with pytest.raises(QueueUnavailableError, match="disk is full"):
+        await queue.ready()
+
+    queue.trouble = None
+
+    await queue.put(a_delivery(a_chunk()))
+    assert len(await queue.list()) == 1

@@ -1,0 +1,72 @@
+from datetime import UTC, datetime, timedelta, timezone
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.factories import a_chunk, an_announcement
+from tests.fakes.clock import START
+from worker.errors import MalformedEventError
+from worker.queues import entries
+
+
+def test_entry_id_is_golden() -> None:
+    """The id outlives the process: a change would enqueue every chunk again."""
+    assert entries.entry_id(a_chunk()) == "7d543c0cc45b5df90f1f8f24c246f09c"
+
+
+def test_entry_id_depends_on_document_and_locations_alone() -> None:
+    """The same chunk in another event is the same entry."""
+    other = a_chunk(
+        index=5,
+        end_reason=None,
+        expires_at=START,
+        announcement=an_announcement(event_id="event-2"),
+    )
+
+    assert entries.entry_id(other) == entries.entry_id(a_chunk())
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_micros_round_trip(at: datetime) -> None:
+    """A time comes back as it was stored, to the microsecond."""
+    assert entries.instant(entries.micros(at)) == at
+
+
+def test_micros_know_time_zones() -> None:
+    """The same moment is the same number."""
+    tokyo = START.astimezone(timezone(timedelta(hours=9)))
+
+    assert entries.micros(tokyo) == entries.micros(START)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "longest"),
+    [(0, 0), (1, 0), (2, 4), (3, 8), (9, 512), (10, 600), (10_000, 600)],
+)
+def test_lapse_delay_doubles_up_to_ten_minutes(attempts: int, longest: float) -> None:
+    """None at first, then 2^attempts seconds, up to half of it taken off by chance."""
+    random = Random(7)  # noqa: S311 - jitter
+
+    delays = [entries.lapse_delay(attempts, random).total_seconds() for _ in range(200)]
+
+    assert longest / 2 <= min(delays) <= max(delays) <= longest
+    assert len(set(delays)) == (200 if longest else 1)
+
+
+def test_stored_chunk_refuses_text_that_no_file_can_hold() -> None:
+    """A lone surrogate in an event is the event's fault, not the queue's."""
+    chunk = a_chunk(announcement=an_announcement(subject="\ud800"))
+
+    with pytest.raises(MalformedEventError, match="can't be stored"):
+        entries.stored_chunk(chunk, now=START)
+
+
+@pytest.mark.parametrize("index", [10**30, -(10**30)])
+def test_stored_chunk_bounds_the_index(index: int) -> None:
+    """An index beyond SQLite's integers is stored in the chunk, and bounded in the column."""
+    stored = entries.stored_chunk(a_chunk(index=index), now=START)
+
+    assert abs(stored.position) == entries.MAX_POSITION
+    assert str(index) in stored.chunk

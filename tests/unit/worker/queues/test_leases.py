@@ -1,0 +1,135 @@
+import sqlite3
+from collections.abc import Collection, Iterator
+from contextlib import closing
+from datetime import timedelta
+from random import Random
+
+import pytest
+
+from tests.factories import a_chunk, a_delivery
+from tests.fakes.clock import START
+from tests.unit.worker.queues.databases import copy_chunk, memory_database, query_plan
+from worker.model import ChunkState
+from worker.queues import leases, puts, reads
+
+MANY = 20_000
+
+
+@pytest.fixture
+def db() -> Iterator[sqlite3.Connection]:
+    with closing(memory_database()) as db:
+        yield db
+
+
+def a_request(
+    count: int, *, paused: Collection[str] = (), later: float = 0
+) -> leases.LeaseRequest:
+    now = START + timedelta(seconds=later)
+    return leases.LeaseRequest(
+        count=count,
+        paused=paused,
+        worker="w1",
+        now=now,
+        until=now + timedelta(seconds=60),
+        random=Random(1),  # noqa: S311 - jitter
+    )
+
+
+def put(db: sqlite3.Connection, *documents: str) -> None:
+    chunks = [a_chunk(document_id=document) for document in documents]
+    puts.put_all(db, [puts.prepare(a_delivery(*chunks), now=START)])
+
+
+def instructions(db: sqlite3.Connection, request: leases.LeaseRequest) -> int:
+    """How many thousand steps of its virtual machine SQLite takes to lease."""
+    ticks: list[int] = []
+    db.set_progress_handler(lambda: ticks.append(1), 1000)
+    leases.lease_due(db, request)
+    db.set_progress_handler(None, 0)
+    return len(ticks)
+
+
+@pytest.mark.parametrize("paused", [[], ["other"]])
+def test_lease_reads_only_what_it_leases(
+    db: sqlite3.Connection, paused: list[str]
+) -> None:
+    """Leasing a few of many chunks neither scans nor sorts the others."""
+    copy_chunk(db, a_chunk(), MANY)
+
+    plan = query_plan(db, leases._DUE, (0, "[]", 4))
+    assert "USING INDEX chunks_due" in plan
+    assert "TEMP B-TREE FOR ORDER" not in plan
+    assert instructions(db, a_request(4, paused=paused)) <= 2
+
+
+def test_reclaim_reads_only_leases(db: sqlite3.Connection) -> None:
+    """Looking for lapsed leases costs nothing while there are none."""
+    plan = query_plan(db, leases._LAPSED, (0,))
+
+    assert "INDEX chunks_leased" in plan
+
+
+def test_counts_never_read_the_chunks(db: sqlite3.Connection) -> None:
+    """Counting a long history stays within one index."""
+    plan = query_plan(db, reads._COUNTS, (0,))
+
+    assert "USING COVERING INDEX chunks_state" in plan
+
+
+def test_chunk_of_a_newer_format_is_postponed(db: sqlite3.Connection) -> None:
+    """It waits for a newer worker, no attempt spent, and holds up nobody."""
+    put(db, "newer", "known")
+    db.execute(
+        """UPDATE chunks SET chunk = replace(chunk, '"v":1', '"v":2'),
+        expires_at = 0 WHERE document_id = 'newer'"""
+    )
+
+    leased = leases.lease_due(db, a_request(1))
+
+    assert [lease.chunk.document_id for lease in leased.leases] == ["known"]
+    (newer,) = reads.find(db, "newer")
+    assert leased.postponed == [newer.row]
+    assert (newer.state, newer.attempts) == (ChunkState.PENDING, 0)
+    assert newer.not_before == START + timedelta(seconds=60)
+    assert leases.lease_due(db, a_request(1, later=59)).postponed == []
+    assert leases.lease_due(db, a_request(1, later=60)).postponed == [newer.row]
+
+
+def test_chunk_of_a_newer_format_is_listed(db: sqlite3.Connection) -> None:
+    """An operator sees it by what the columns know."""
+    put(db, "newer")
+    (readable,) = reads.find(db, "newer")
+    db.execute("""UPDATE chunks SET chunk = '{"v":2}'""")
+
+    (entry,) = reads.announced(db, readable.chunk.recording)
+
+    assert entry.chunk.key == readable.chunk.key
+    assert entry.chunk.index == readable.chunk.index
+    assert entry.chunk.announced == readable.chunk.announced
+    assert entry.chunk.expires_at == readable.chunk.expires_at
+    assert entry.chunk.announcement.resource == readable.chunk.announcement.resource
+    assert entry.chunk.announcement.call_id == readable.chunk.announcement.call_id
+
+
+def test_chunk_that_nobody_can_read_is_dead(db: sqlite3.Connection) -> None:
+    """A damaged row is parked for an operator, and never stops the others."""
+    put(db, "damaged", "known")
+    db.execute("UPDATE chunks SET chunk = '{' WHERE document_id = 'damaged'")
+
+    leased = leases.lease_due(db, a_request(2))
+
+    assert [lease.chunk.document_id for lease in leased.leases] == ["known"]
+    (damaged,) = reads.find(db, "damaged")
+    assert leased.unreadable == [damaged.row]
+    assert (damaged.state, damaged.reason) == (ChunkState.DEAD, "stored-format")
+    assert damaged.settled_at == START
+
+
+def test_lapsed_leases_are_told(db: sqlite3.Connection) -> None:
+    """Whoever leases learns which leases had lapsed."""
+    put(db, "d1")
+    (lease,) = leases.lease_due(db, a_request(1)).leases
+
+    leased = leases.lease_due(db, a_request(1, later=60))
+
+    assert leased.reclaimed == [lease.row]

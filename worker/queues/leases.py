@@ -1,0 +1,255 @@
+"""Leasing and settling: each function is one write, run inside a transaction.
+
+Whoever settles must hold the lease's token; otherwise LeaseLostError, before any change.
+"""
+
+import json
+import secrets
+import sqlite3
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from random import Random
+
+from worker.errors import LeaseLostError, NewerFormatError
+from worker.model import Chunk, ChunkState, Lease, LeaseToken
+from worker.queues import entries
+from worker.queues.entries import bounded, instant, micros
+from worker.stored import StoredFormatError
+
+POSTPONED = timedelta(seconds=60)
+"""What only a newer worker can read waits this long for one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseRequest:
+    """Who asks for how many chunks, and when."""
+
+    count: int
+    paused: Collection[str]
+    worker: str
+    now: datetime
+    until: datetime
+    random: Random
+
+
+@dataclass(slots=True, kw_only=True)
+class Leased:
+    """What one call of `lease` did, by row."""
+
+    leases: list[Lease] = field(default_factory=list)
+    reclaimed: Sequence[str] = ()
+    postponed: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """How a lease ends. `not_before` None: settled for good."""
+
+    state: ChunkState
+    outcome: str
+    not_before: datetime | None = None
+    reason: str | None = None
+    error: str | None = None
+    note: str | None = None
+
+
+def lease_due(db: sqlite3.Connection, request: LeaseRequest) -> Leased:
+    """Take back what lapsed, then lease what is due."""
+    leased = Leased(reclaimed=_reclaim(db, request))
+    while rows := _due(db, request, request.count - len(leased.leases)):
+        for row in rows:
+            _lease_readable(db, row, request, leased)
+    return leased
+
+
+_DUE = """
+SELECT row, chunk, state, attempts, expires_at, enqueued_at
+FROM chunks
+WHERE lease_token IS NULL AND settled_at IS NULL AND not_before <= ?
+    AND resource NOT IN (SELECT value FROM json_each(?))
+ORDER BY expires_at LIMIT ?
+"""
+
+
+def _due(
+    db: sqlite3.Connection, request: LeaseRequest, count: int
+) -> list[sqlite3.Row]:
+    paused = json.dumps(list(request.paused))
+    return db.execute(_DUE, (micros(request.now), paused, count)).fetchall()
+
+
+def _lease_readable(
+    db: sqlite3.Connection, row: sqlite3.Row, request: LeaseRequest, leased: Leased
+) -> None:
+    try:
+        chunk = entries.chunk_of(row)
+    except NewerFormatError:
+        _postpone(db, row["row"], request.now + POSTPONED)
+        leased.postponed.append(row["row"])
+    except StoredFormatError as error:
+        _park(db, row["row"], error, request.now)
+        leased.unreadable.append(row["row"])
+    else:
+        leased.leases.append(_lease(db, row, chunk, request))
+
+
+_LEASE = """
+UPDATE chunks
+SET state = 'leased', leased_from = state, attempts = attempts + 1,
+    lease_token = ?, leased_until = ?, leased_by = ?
+WHERE row = ?
+"""
+_BEGIN_ATTEMPT = """
+INSERT INTO attempts (row, number, worker, started_at) VALUES (?, ?, ?, ?)
+"""
+
+
+def _lease(
+    db: sqlite3.Connection, row: sqlite3.Row, chunk: Chunk, request: LeaseRequest
+) -> Lease:
+    lease = Lease(
+        chunk=chunk,
+        row=row["row"],
+        token=LeaseToken(secrets.token_hex(16)),
+        attempts=row["attempts"] + 1,
+        leased_until=request.until,
+        enqueued_at=instant(row["enqueued_at"]),
+    )
+    until, now = micros(request.until), micros(request.now)
+    db.execute(_LEASE, (lease.token, until, request.worker, lease.row))
+    db.execute(_BEGIN_ATTEMPT, (lease.row, lease.attempts, request.worker, now))
+    return lease
+
+
+def _postpone(db: sqlite3.Connection, row: str, not_before: datetime) -> None:
+    changes = (micros(not_before), row)
+    db.execute("UPDATE chunks SET not_before = ? WHERE row = ?", changes)
+
+
+_PARK = """
+UPDATE chunks SET state = 'dead', reason = ?, error = ?, settled_at = ? WHERE row = ?
+"""
+
+
+def _park(
+    db: sqlite3.Connection, row: str, error: StoredFormatError, now: datetime
+) -> None:
+    db.execute(_PARK, (error.reason, bounded(str(error)), micros(now), row))
+
+
+_LAPSED = """
+SELECT row, attempts FROM chunks WHERE lease_token IS NOT NULL AND leased_until <= ?
+"""
+_RECLAIM = """
+UPDATE chunks
+SET state = leased_from, not_before = ?, lease_token = NULL, leased_until = NULL,
+    leased_by = NULL, leased_from = NULL
+WHERE row = ?
+"""
+
+
+def _reclaim(db: sqlite3.Connection, request: LeaseRequest) -> list[str]:
+    now = request.now
+    rows = db.execute(_LAPSED, (micros(now),)).fetchall()
+    for row in rows:
+        delay = entries.lapse_delay(row["attempts"], request.random)
+        db.execute(_RECLAIM, (micros(now + delay), row["row"]))
+        _end_attempt(db, row["row"], (micros(now), "lapsed", None, None))
+    return [row["row"] for row in rows]
+
+
+_EXTEND = "UPDATE chunks SET leased_until = ? WHERE row = ? AND lease_token = ?"
+
+
+def extend(db: sqlite3.Connection, lease: Lease, until: datetime) -> Lease:
+    """Renew the lease until then."""
+    _fenced(db, _EXTEND, (micros(until), lease.row, lease.token))
+    return replace(lease, leased_until=until)
+
+
+_SETTLE = """
+UPDATE chunks
+SET state = ?, not_before = coalesce(?, not_before), reason = ?, error = ?, note = ?,
+    settled_at = ?, lease_token = NULL, leased_until = NULL, leased_by = NULL,
+    leased_from = NULL
+WHERE row = ? AND lease_token = ?
+"""
+
+
+def settle(
+    db: sqlite3.Connection, lease: Lease, settlement: Settlement, now: datetime
+) -> None:
+    """End the lease as the settlement says."""
+    at, not_before = micros(now), settlement.not_before
+    waits = not_before is not None
+    changes = (
+        settlement.state,
+        micros(not_before) if not_before else None,
+        settlement.reason,
+        settlement.error,
+        settlement.note,
+        None if waits else at,
+        lease.row,
+        lease.token,
+    )
+    _fenced(db, _SETTLE, changes)
+    why = settlement.reason or settlement.note
+    _end_attempt(db, lease.row, (at, settlement.outcome, why, settlement.error))
+
+
+_RELEASE = """
+UPDATE chunks
+SET state = leased_from, attempts = attempts - 1, not_before = ?, lease_token = NULL,
+    leased_until = NULL, leased_by = NULL, leased_from = NULL
+WHERE row = ? AND lease_token = ?
+"""
+
+
+def release(
+    db: sqlite3.Connection, lease: Lease, not_before: datetime, now: datetime
+) -> None:
+    """Give the chunk back as it was, the attempt unspent."""
+    _fenced(db, _RELEASE, (micros(not_before), lease.row, lease.token))
+    _end_attempt(db, lease.row, (micros(now), "released", None, None))
+
+
+def _fenced(db: sqlite3.Connection, sql: str, changes: tuple[object, ...]) -> None:
+    """Run an update that ends in the lease's row and token."""
+    if db.execute(sql, changes).rowcount == 0:
+        raise LeaseLostError(f"the lease on {changes[-2]!r} belongs to another worker")
+
+
+_END_ATTEMPT = """
+UPDATE attempts SET ended_at = ?, outcome = ?, reason = ?, error = ?
+WHERE row = ? AND ended_at IS NULL
+"""
+
+
+def _end_attempt(
+    db: sqlite3.Connection, row: str, end: tuple[int, str, str | None, str | None]
+) -> None:
+    db.execute(_END_ATTEMPT, (*end, row))
+
+
+_WAKE = """
+UPDATE chunks SET not_before = ?
+WHERE recording = ? AND state = 'archived' AND settled_at IS NULL AND not_before > ?
+"""
+
+
+def wake(db: sqlite3.Connection, recording: str, now: datetime) -> None:
+    """Make the recording's waiting archived chunks due now."""
+    db.execute(_WAKE, (micros(now), recording, micros(now)))
+
+
+_BEAT = """
+INSERT INTO heartbeat (id, at) VALUES (1, ?)
+ON CONFLICT (id) DO UPDATE SET at = excluded.at
+"""
+
+
+def beat(db: sqlite3.Connection, now: datetime) -> None:
+    """Write something."""
+    db.execute(_BEAT, (micros(now),))

@@ -1,0 +1,120 @@
+"""What the queue is asked, as queries that change nothing."""
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from worker.model import Attempt, ChunkState, QueueCounts, QueuedChunk
+from worker.queues import entries
+from worker.queues.entries import instant, micros
+
+_QUEUED = """
+SELECT row, key, document_id, call_id, recording_id, recording, resource, position,
+    end_reason, state, attempts, not_before, expires_at, leased_until, leased_by, reason,
+    error, enqueued_at, settled_at, chunk
+FROM chunks
+"""
+
+
+def _queued(
+    db: sqlite3.Connection, rest: str, values: Sequence[object]
+) -> list[QueuedChunk]:
+    return [entries.queued_chunk(row) for row in db.execute(_QUEUED + rest, values)]
+
+
+def announced(db: sqlite3.Connection, recording: str) -> list[QueuedChunk]:
+    """Every entry of the recording, by index."""
+    return _queued(db, "WHERE recording = ? ORDER BY position, id", (recording,))
+
+
+def entries_by_expiry(
+    db: sqlite3.Connection, state: ChunkState | None, limit: int
+) -> list[QueuedChunk]:
+    """At most `limit` entries, of one state or of all."""
+    if state is None:
+        return _queued(db, "ORDER BY expires_at, id LIMIT ?", (limit,))
+    rest = "WHERE state = ? ORDER BY expires_at, id LIMIT ?"
+    return _queued(db, rest, (state, limit))
+
+
+_FOUND = """
+WHERE substr(row, 1, :length) = :text OR substr(key, 1, :length) = :text
+    OR substr(document_id, 1, :length) = :text OR substr(call_id, 1, :length) = :text
+    OR substr(recording_id, 1, :length) = :text
+ORDER BY expires_at, id
+"""
+
+
+def find(db: sqlite3.Connection, text: str) -> list[QueuedChunk]:
+    """Entries one of whose ids starts with the text."""
+    values = {"text": text, "length": len(text)}
+    return [entries.queued_chunk(row) for row in db.execute(_QUEUED + _FOUND, values)]
+
+
+_NEXT_DUE = """
+SELECT min(due) FROM (
+    SELECT min(not_before) AS due FROM chunks
+    WHERE lease_token IS NULL AND settled_at IS NULL
+        AND resource NOT IN (SELECT value FROM json_each(:paused))
+    UNION ALL
+    SELECT min(leased_until) FROM chunks
+    WHERE lease_token IS NOT NULL
+        AND resource NOT IN (SELECT value FROM json_each(:paused)))
+"""
+
+
+def next_due(db: sqlite3.Connection, paused: Collection[str]) -> datetime | None:
+    """When the next chunk is due, or the next lease lapses."""
+    values = {"paused": json.dumps(list(paused))}
+    (due,) = db.execute(_NEXT_DUE, values).fetchone()
+    return None if due is None else instant(due)
+
+
+_COUNTS = """
+SELECT state, reason, count(*) AS number, sum(alive AND expires_at < ?) AS at_risk,
+    min(CASE WHEN alive THEN expires_at END) AS oldest
+FROM (
+    SELECT state, CASE state WHEN 'dead' THEN reason END AS reason, expires_at,
+        state = 'pending' OR (state = 'leased' AND leased_from = 'pending') AS alive
+    FROM chunks)
+GROUP BY state, reason
+"""
+
+
+def counts(db: sqlite3.Connection, *, at_risk_before: datetime) -> QueueCounts:
+    """Count all in one query, so that the numbers agree with each other."""
+    rows = db.execute(_COUNTS, (micros(at_risk_before),)).fetchall()
+    by_state: Counter[ChunkState] = Counter()
+    for row in rows:
+        by_state[ChunkState(row["state"])] += row["number"]
+    deadlines = [row["oldest"] for row in rows if row["oldest"] is not None]
+    return QueueCounts(
+        by_state={state: by_state[state] for state in ChunkState},
+        dead={r["reason"] or "": r["number"] for r in rows if r["state"] == "dead"},
+        at_risk=sum(row["at_risk"] for row in rows),
+        oldest_deadline=instant(min(deadlines)) if deadlines else None,
+    )
+
+
+_ATTEMPTS = """
+SELECT number, worker, started_at, ended_at, outcome, reason, error
+FROM attempts WHERE row = ? ORDER BY id
+"""
+
+
+def attempts(db: sqlite3.Connection, row: str) -> list[Attempt]:
+    """All attempts at one entry, oldest first."""
+    return [
+        Attempt(
+            number=found["number"],
+            worker=found["worker"],
+            started_at=instant(found["started_at"]),
+            ended_at=None if found["ended_at"] is None else instant(found["ended_at"]),
+            outcome=found["outcome"],
+            reason=found["reason"],
+            error=found["error"],
+        )
+        for found in db.execute(_ATTEMPTS, (row,))
+    ]

@@ -1,0 +1,146 @@
+"""The tables of the SQLite queue, and who may open the file.
+
+Times are integer microseconds since 1970, UTC. A row of `chunks` waits to be leased exactly
+while it has neither a lease token nor a `settled_at`; it is known (and so blocks a duplicate)
+while `settled_at` is null. State `archived` without `settled_at` waits for its siblings.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+
+from worker.errors import QueueUnavailableError
+
+APPLICATION_ID = 0x52656357
+"""`RecW` in the file's header: tells our queue from any other SQLite file."""
+VERSION = 1
+WAL_TRIES = 50
+
+_TABLES = (
+    """
+    CREATE TABLE deliveries (
+        id INTEGER PRIMARY KEY,
+        sha256 TEXT NOT NULL UNIQUE,
+        body BLOB NOT NULL,
+        received_at INTEGER NOT NULL,
+        origin TEXT NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE chunks (
+        id INTEGER PRIMARY KEY,
+        row TEXT NOT NULL UNIQUE,
+        key TEXT NOT NULL,
+        document_id TEXT NOT NULL,
+        call_id TEXT,
+        recording_id TEXT,
+        recording TEXT NOT NULL,
+        resource TEXT NOT NULL,
+        position INTEGER NOT NULL,
+        end_reason TEXT,
+        state TEXT NOT NULL,
+        attempts INTEGER NOT NULL,
+        not_before INTEGER NOT NULL,
+        expires_at INTEGER NOT NULL,
+        lease_token TEXT,
+        leased_until INTEGER,
+        leased_by TEXT,
+        leased_from TEXT,
+        reason TEXT,
+        error TEXT,
+        note TEXT,
+        enqueued_at INTEGER NOT NULL,
+        settled_at INTEGER,
+        chunk TEXT NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE attempts (
+        id INTEGER PRIMARY KEY,
+        row TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        worker TEXT NOT NULL,
+        started_at INTEGER NOT NULL,
+        ended_at INTEGER,
+        outcome TEXT,
+        reason TEXT,
+        error TEXT
+    )
+    """,
+    "CREATE TABLE heartbeat (id INTEGER PRIMARY KEY, at INTEGER NOT NULL)",
+    # The order of leasing; `not_before` and `resource` are decided within the index.
+    """
+    CREATE INDEX chunks_due ON chunks (expires_at, not_before, resource)
+    WHERE lease_token IS NULL AND settled_at IS NULL
+    """,
+    """
+    CREATE INDEX chunks_leased ON chunks (leased_until, resource)
+    WHERE lease_token IS NOT NULL
+    """,
+    # Everything that `counts` asks, so that it never reads the chunks themselves.
+    "CREATE INDEX chunks_state ON chunks (state, expires_at, leased_from, reason)",
+    "CREATE INDEX chunks_recording ON chunks (recording)",
+    "CREATE INDEX attempts_row ON attempts (row)",
+)
+
+
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Commit what the block did, or nothing of it."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+
+
+def create(db: sqlite3.Connection) -> None:
+    """Make the file ours unless it is; any number of processes may do so at once."""
+    if _has_tables(db):
+        return
+    _use_wal(db)
+    with transaction(db):
+        # Whoever came second finds the tables that the first has made.
+        if not _has_tables(db):
+            for statement in _TABLES:
+                db.execute(statement)
+            db.execute("PRAGMA application_id = " + str(APPLICATION_ID))
+            db.execute("PRAGMA user_version = " + str(VERSION))
+
+
+def check(db: sqlite3.Connection) -> None:
+    """Refuse a file that is not a queue, or one that a newer worker has changed."""
+    if _pragma(db, "application_id") != APPLICATION_ID:
+        raise QueueUnavailableError("the file is not a queue of recording-worker")
+    version = _pragma(db, "user_version")
+    if version != VERSION:
+        raise QueueUnavailableError(
+            f"the queue has format {version}, this worker knows format {VERSION}"
+        )
+
+
+def _has_tables(db: sqlite3.Connection) -> bool:
+    return db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
+
+
+def _use_wal(db: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log, for good: the file remembers.
+
+    The switch fails at once, without waiting, while another process does the same; an empty
+    transaction waits for that one.
+    """
+    for _ in range(WAL_TRIES):
+        with contextlib.suppress(sqlite3.OperationalError):
+            if _pragma(db, "journal_mode = WAL") == "wal":
+                return
+        with transaction(db):
+            pass
+    raise QueueUnavailableError("the file system does not support a write-ahead log")
+
+
+def _pragma(db: sqlite3.Connection, name: str) -> object:
+    """Ask or set one pragma; they take no parameters, and every name here is our own."""
+    value: object = db.execute("PRAGMA " + name).fetchone()[0]
+    return value

@@ -1,0 +1,227 @@
+"""The queue in one SQLite file, which several processes may share.
+
+Writes go through one thread and are committed in groups; reads have a connection and a
+thread of their own, and see what is committed.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from random import Random
+from types import TracebackType
+from typing import Self, TypeVar
+
+import structlog
+
+from worker.errors import QueueUnavailableError, WorkerError
+from worker.model import (
+    Attempt,
+    ChunkState,
+    Delivery,
+    Lease,
+    PutResult,
+    QueueCounts,
+    QueuedChunk,
+    RecordingKey,
+)
+from worker.ports import Clock
+from worker.queues import connection, leases, puts, reads
+from worker.queues.connection import DatabaseThread
+from worker.queues.entries import bounded
+from worker.queues.group_commit import GroupCommit
+from worker.queues.leases import Leased, LeaseRequest, Settlement
+
+T = TypeVar("T")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
+
+
+class SqliteQueue:
+    """Satisfies ports.ChunkQueue and ports.QueueListing; an async context manager.
+
+    `create=False` opens what exists and raises QueueUnavailableError if nothing does.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Clock,
+        worker: str,
+        random: Random,
+        lease_seconds: float = 60,
+        create: bool = True,
+    ) -> None:
+        self._path = path
+        self._clock = clock
+        self._worker = worker
+        self._random = random
+        self._lease_time = timedelta(seconds=lease_seconds)
+        self._file: tuple[int, int] | None = None
+        self._stack = contextlib.AsyncExitStack()
+        self._commits = GroupCommit(
+            path, lambda: connection.open_writer(path, create=create)
+        )
+        self._reads = DatabaseThread(path, lambda: connection.open_reader(path))
+
+    async def __aenter__(self) -> Self:
+        async with contextlib.AsyncExitStack() as undo:
+            await self._commits.open()
+            undo.push_async_callback(self._commits.close)
+            await self._reads.open()
+            undo.push_async_callback(self._reads.close)
+            self._file = await self._reads.run(self._identity)
+            self._stack = undo.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+
+    async def put(self, delivery: Delivery) -> PutResult:
+        """Also raises MalformedEventError, for text that no file can hold."""
+        put = puts.prepare(delivery, now=self._clock.now())
+        return await self._write(put)
+
+    async def lease(
+        self, count: int, *, paused: Collection[str] = ()
+    ) -> Sequence[Lease]:
+        work = self._commits.submit(lambda db: self._lease_now(db, count, paused))
+        try:
+            leased = await asyncio.shield(work)
+        except asyncio.CancelledError:
+            # Nobody will work on these: give them back now, not when they lapse.
+            with contextlib.suppress(WorkerError):
+                await self._release_all((await work).leases)
+            raise
+        _log_leased(leased)
+        return leased.leases
+
+    def _lease_now(
+        self, db: sqlite3.Connection, count: int, paused: Collection[str]
+    ) -> Leased:
+        now = self._clock.now()
+        request = LeaseRequest(
+            count=count,
+            paused=paused,
+            worker=self._worker,
+            now=now,
+            until=now + self._lease_time,
+            random=self._random,
+        )
+        return leases.lease_due(db, request)
+
+    async def extend(self, lease: Lease) -> Lease:
+        return await self._write(
+            lambda db: leases.extend(db, lease, self._clock.now() + self._lease_time)
+        )
+
+    async def complete(self, lease: Lease, state: ChunkState, *, note: str) -> None:
+        if state not in {ChunkState.ARCHIVED, ChunkState.DELETED}:
+            raise ValueError(f"a chunk can't be completed as {state!r}")
+        settlement = Settlement(state=state, outcome=state.value, note=bounded(note))
+        await self._settle(lease, settlement)
+
+    async def reschedule(
+        self,
+        lease: Lease,
+        *,
+        not_before: datetime,
+        reason: str,
+        error: str,
+        archived: bool = False,
+    ) -> None:
+        settlement = Settlement(
+            state=ChunkState.ARCHIVED if archived else ChunkState.PENDING,
+            outcome="rescheduled",
+            not_before=not_before,
+            reason=bounded(reason),
+            error=bounded(error),
+        )
+        await self._settle(lease, settlement)
+
+    async def dead_letter(self, lease: Lease, *, reason: str, error: str) -> None:
+        settlement = Settlement(
+            state=ChunkState.DEAD,
+            outcome="dead",
+            reason=bounded(reason),
+            error=bounded(error),
+        )
+        await self._settle(lease, settlement)
+
+    async def _settle(self, lease: Lease, settlement: Settlement) -> None:
+        await self._write(
+            lambda db: leases.settle(db, lease, settlement, self._clock.now())
+        )
+
+    async def release(
+        self, lease: Lease, *, not_before: datetime | None = None
+    ) -> None:
+        await self._release_all([lease], not_before=not_before)
+
+    async def _release_all(
+        self, held: Sequence[Lease], *, not_before: datetime | None = None
+    ) -> None:
+        def release(db: sqlite3.Connection) -> None:
+            now = self._clock.now()
+            for lease in held:
+                leases.release(db, lease, not_before or now, now)
+
+        await self._write(release)
+
+    async def wake(self, recording: RecordingKey) -> None:
+        await self._write(lambda db: leases.wake(db, recording, self._clock.now()))
+
+    async def ready(self) -> None:
+        """Write durably, into the file that was opened and not one that replaced it."""
+        if await self._read(self._identity) != self._file:
+            raise QueueUnavailableError(
+                f"the file was replaced while open ({str(self._path)!r})"
+            )
+        await self._write(lambda db: leases.beat(db, self._clock.now()))
+
+    def _identity(self, _: sqlite3.Connection) -> tuple[int, int]:
+        status = self._path.stat()
+        return status.st_dev, status.st_ino
+
+    async def announced(self, recording: RecordingKey) -> Sequence[QueuedChunk]:
+        return await self._read(lambda db: reads.announced(db, recording))
+
+    async def next_due(self, *, paused: Collection[str] = ()) -> datetime | None:
+        return await self._read(lambda db: reads.next_due(db, paused))
+
+    async def counts(self, *, at_risk_within: timedelta) -> QueueCounts:
+        before = self._clock.now() + at_risk_within
+        return await self._read(lambda db: reads.counts(db, at_risk_before=before))
+
+    async def list(
+        self, *, state: ChunkState | None = None, limit: int = 1000
+    ) -> Sequence[QueuedChunk]:
+        return await self._read(lambda db: reads.entries_by_expiry(db, state, limit))
+
+    async def find(self, text: str) -> Sequence[QueuedChunk]:
+        return await self._read(lambda db: reads.find(db, bounded(text)))
+
+    async def attempts(self, row: str) -> Sequence[Attempt]:
+        return await self._read(lambda db: reads.attempts(db, row))
+
+    async def _write(self, write: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._commits.submit(write)
+
+    async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._reads.run(query)
+
+
+def _log_leased(leased: Leased) -> None:
+    if leased.reclaimed:
+        log.warning("lease.reclaimed", rows=list(leased.reclaimed))
+    if leased.postponed:
+        log.warning("chunk.postponed", rows=leased.postponed, reason="newer-format")
+    if leased.unreadable:
+        log.error("chunk.dead_lettered", rows=leased.unreadable, reason="stored-format")
