@@ -1,0 +1,159 @@
+"""The archive in a directory of a local file system.
+
+Durable when it says so, create-only, and never outside its root: tree.py and staging.py say
+how. Every step that touches the disk runs in a thread of the archive's own pool.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from worker.archives import objects, staging
+from worker.archives.directory_writer import DirectoryWriter
+from worker.archives.object_names import is_segment, segments
+from worker.archives.objects import Entry
+from worker.archives.read_back import digest_file
+from worker.archives.staging import StagingFile
+from worker.archives.threads import Threads
+from worker.archives.tree import Parts, Tree
+from worker.archives.uncached import UncachedFile, missing_object
+from worker.model import ReadBack, Stored
+from worker.ports import Clock
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
+
+MIB = 1024 * 1024
+RESERVE_BYTES = 512 * MIB
+BLOCK_BYTES = 1 * MIB
+THREADS = 8
+
+
+class DirectoryArchive:
+    """Satisfies ports.Archive below `root`, under `prefix` (`a/b`) if one is given.
+
+    `reserve_bytes` stay free on the file system, for whatever else must live there.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        clock: Clock,
+        prefix: str = "",
+        reserve_bytes: int = RESERVE_BYTES,
+        block_bytes: int = BLOCK_BYTES,
+    ) -> None:
+        trimmed = prefix.strip("/")
+        self._base: Parts = segments(trimmed) if trimmed else ()
+        self._tree = Tree(root)
+        self._clock = clock
+        self._reserve_bytes = reserve_bytes
+        self._block_bytes = block_bytes
+        self._threads = Threads(THREADS)
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as on_failure:
+            on_failure.push_async_callback(self._threads.close)
+            swept = await self._threads.run(self._start)
+            on_failure.pop_all()
+        if swept:
+            log.info("archive.swept", files=swept)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._threads.close()
+
+    @asynccontextmanager
+    async def writer(self, name: str) -> AsyncIterator[DirectoryWriter]:
+        parts = self._parts(name)
+        file = StagingFile(self._tree, reserve_bytes=self._reserve_bytes)
+        writer = DirectoryWriter(
+            name,
+            parts=parts,
+            file=file,
+            threads=self._threads,
+            clock=self._clock,
+            block_bytes=self._block_bytes,
+        )
+        try:
+            await self._threads.run(file.open)
+            yield writer
+        finally:
+            await writer.close()
+
+    async def create(self, name: str, data: bytes) -> Stored:
+        parts = self._parts(name)
+        at = self._clock.now().astimezone(UTC)
+        await self._threads.run(self._create, parts, data, at)
+        return objects.stored_object(name, size=len(data), at=at)
+
+    async def read(self, name: str) -> bytes | None:
+        return await self._threads.run(objects.read, self._tree, self._parts(name))
+
+    async def read_range(self, name: str, offset: int, length: int) -> bytes:
+        parts = self._parts(name)
+        data = await self._threads.run(
+            objects.read, self._tree, parts, offset=offset, length=length
+        )
+        if data is None:
+            raise missing_object(parts)
+        return data
+
+    async def read_back(self, name: str, *, block_bytes: int) -> ReadBack:
+        file = UncachedFile(self._tree, self._parts(name))
+        try:
+            await self._threads.run(file.open)
+            return await digest_file(file, self._threads, block_bytes=block_bytes)
+        finally:
+            await self._threads.finish(file.close)
+
+    async def stat(self, name: str) -> Stored | None:
+        parts = self._parts(name)
+        return await self._threads.run(objects.stat, self._tree, parts, name)
+
+    async def ready(self) -> None:
+        at = self._clock.now()
+        reserve = self._reserve_bytes
+        await self._threads.run(staging.probe, self._tree, reserve_bytes=reserve, at=at)
+
+    async def list(self, prefix: str) -> AsyncIterator[str]:
+        """As the port says; holds the entries of one folder per level, no more."""
+        *above, _ = prefix.split("/")
+        if not all(is_segment(part) for part in above):
+            return
+        levels = [iter(await self._entries(tuple(above), prefix))]
+        while levels:
+            entry = next(levels[-1], None)
+            if entry is None:
+                levels.pop()
+            elif entry.is_folder:
+                levels.append(iter(await self._entries(entry.parts, prefix)))
+            else:
+                yield entry.name
+
+    async def _entries(self, below: Parts, prefix: str) -> Sequence[Entry]:
+        return await self._threads.run(
+            objects.entries, self._tree, self._base, below, prefix
+        )
+
+    def _parts(self, name: str) -> Parts:
+        return (*self._base, *segments(name))
+
+    def _start(self) -> int:
+        self._tree.create()
+        return staging.sweep(self._tree)
+
+    def _create(self, parts: Parts, data: bytes, at: datetime) -> None:
+        with staging.staged(self._tree, reserve_bytes=self._reserve_bytes) as file:
+            file.write(0, data)
+            file.publish(parts, size=len(data), at=at)
