@@ -3,7 +3,7 @@
 Ports speak domain only: no SDK type and no SDK exception crosses them.
 """
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -212,14 +212,15 @@ class OpenedObject(Protocol):
     @property
     def facts(self) -> SourceFacts: ...
 
-    def first(self) -> AsyncIterator[bytes]:
+    def first(self) -> AsyncGenerator[bytes, None]:
         """The body of the first answer: the first range, or all of it. Once only.
 
-        May end early (a cut body raises TruncatedError); go on with `read`.
+        May end early (a cut body raises TruncatedError); go on with `read`. Read it to its
+        end or leave the context: until then it holds a connection. Close the generator.
         """
         ...
 
-    def read(self, offset: int, length: int) -> AsyncIterator[bytes]:
+    def read(self, offset: int, length: int) -> AsyncGenerator[bytes, None]:
         """Yield bytes [offset, offset + length), from a fresh signed request.
 
         Yields never more than asked for. Raises TruncatedError after yielding what came if

@@ -1,0 +1,146 @@
+"""The source behind Azure Communication Services: signed ranged reads, and the delete."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from typing import Self
+
+import aiohttp
+from yarl import URL
+
+from worker.limits import ConnectionCeiling
+from worker.model import DeleteAnswer, SourceFacts
+from worker.ports import Clock
+from worker.sources import answers
+from worker.sources.client import SignedClient, Target
+from worker.sources.hosts import HostRules
+from worker.sources.session import new_session
+from worker.sources.signing import Credentials
+from worker.stored import Receipt
+
+
+class AcsSource:
+    """Satisfies ports.Source. An async context manager.
+
+    Each request takes a slot of `ceiling` for as long as its body lasts. A `session` that
+    is given is not closed. `version` goes into User-Agent.
+    """
+
+    def __init__(
+        self,
+        *,
+        credentials: Credentials,
+        hosts: HostRules,
+        clock: Clock,
+        ceiling: ConnectionCeiling,
+        version: str,
+        session: aiohttp.ClientSession | None = None,
+    ) -> None:
+        self._credentials = credentials
+        self._hosts = hosts
+        self._clock = clock
+        self._ceiling = ceiling
+        self._version = version
+        self._session = session
+        self._lifetime = AsyncExitStack()
+        self._client: SignedClient | None = None
+
+    async def __aenter__(self) -> Self:
+        session = self._session
+        if session is None:
+            session = await new_session(version=self._version)
+            await self._lifetime.enter_async_context(session)
+        self._client = SignedClient(
+            session=session,
+            credentials=self._credentials,
+            clock=self._clock,
+            ceiling=self._ceiling,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._client = None
+        await self._lifetime.aclose()
+
+    def _entered(self) -> SignedClient:
+        if self._client is None:
+            raise RuntimeError("AcsSource is not entered")
+        return self._client
+
+    def check(self, location: str) -> None:
+        self._hosts.check(location)
+
+    @asynccontextmanager
+    async def open(
+        self, location: str, *, resource: str | None, first_bytes: int
+    ) -> AsyncIterator["AcsObject"]:
+        client = self._entered()
+        target = client.target(location, resource=resource, check=self._hosts.check)
+        async with AsyncExitStack() as held:
+            answer = await held.enter_async_context(
+                client.get(target, offset=0, length=first_bytes)
+            )
+            facts = answers.facts_from_first(
+                answer.status,
+                answer.response.headers,
+                host=answer.host,
+                first_bytes=first_bytes,
+            )
+            expected = answers.first_length(facts, first_bytes=first_bytes)
+            body = client.body(answer, expected=expected)
+            yield AcsObject(client, target, facts=facts, body=body, held=held)
+
+    async def delete(self, location: str, *, proof: Receipt) -> DeleteAnswer:
+        def check(hop: str) -> URL:
+            answers.refuse_unproven(hop, proof)
+            return self._hosts.check(hop)
+
+        client = self._entered()
+        target = client.target(location, resource=proof.resource, check=check)
+        async with client.delete(target) as answer:
+            return DeleteAnswer(
+                status=answer.status,
+                host=answer.host,
+                at=self._clock.now(),
+                hops=answer.hops,
+            )
+
+
+class AcsObject:
+    """Satisfies ports.OpenedObject. Holds a slot until `first` is read to its end."""
+
+    def __init__(
+        self,
+        client: SignedClient,
+        target: Target,
+        *,
+        facts: SourceFacts,
+        body: AsyncGenerator[bytes, None],
+        held: AsyncExitStack,
+    ) -> None:
+        self._client = client
+        self._target = target
+        self._facts = facts
+        self._body = body
+        self._held = held
+
+    @property
+    def facts(self) -> SourceFacts:
+        return self._facts
+
+    async def first(self) -> AsyncGenerator[bytes, None]:
+        async with self._held, aclosing(self._body) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def read(self, offset: int, length: int) -> AsyncGenerator[bytes, None]:
+        asked = answers.asked_range(offset, length, facts=self._facts)
+        async with self._client.get(
+            self._target, offset=offset, length=asked.length
+        ) as answer:
+            answers.check_part(
+                answer.status, answer.response.headers, asked=asked, facts=self._facts
+            )
+            body = self._client.body(answer, expected=asked.length)
+            async with aclosing(body) as pieces:
+                async for piece in pieces:
+                    yield piece
