@@ -1,0 +1,222 @@
+"""One delivery in, one durable outcome: the same for the webhook, replay and an inbox.
+
+The rule: whatever is acknowledged is durable first. All chunks of a delivery go into the
+queue in one write; events that can't become chunks are quarantined one by one.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+
+import structlog
+
+from handlers import registry
+from handlers.sorting import Reject, Sorted, Sorter
+from worker.errors import WorkerError
+from worker.model import Delivery, PutResult
+from worker.ports import Clock
+
+MAX_ALONE = 20
+"""More bad events than this in one delivery are quarantined as one body."""
+_MAX_LOGGED_CHARS = 200
+_NOTHING_PUT = PutResult(enqueued=0, duplicates=0)
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
+
+
+class DeliveryQueue(Protocol):
+    """What a receiver needs of ports.ChunkQueue."""
+
+    async def put(self, delivery: Delivery) -> PutResult: ...
+
+
+class BodyQuarantine(Protocol):
+    """What a receiver needs of handlers.quarantine."""
+
+    async def put(self, body: bytes, why: str, received_at: datetime) -> str: ...
+
+
+class ReceivedKind(StrEnum):
+    """What became of a delivery; all but UNAVAILABLE are final and durable."""
+
+    ACCEPTED = "accepted"
+    VALIDATION = "validation"
+    IGNORED = "ignored"
+    MALFORMED = "malformed"
+    """Nothing in it could be understood; all of it is in quarantine."""
+    UNAVAILABLE = "unavailable"
+    """Our own trouble: send it again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """The outcome of one delivery; counts are events but for `chunks` and `duplicates`."""
+
+    kind: ReceivedKind
+    events: int = 0
+    chunks: int = 0
+    duplicates: int = 0
+    ignored: int = 0
+    quarantined: int = 0
+    validation_code: str | None = field(default=None, repr=False)
+    reason: str | None = None
+
+
+class Receiver:
+    """Sorts a delivery, stores it, and says what became of it in one log line."""
+
+    def __init__(
+        self,
+        queue: DeliveryQueue,
+        quarantine: BodyQuarantine,
+        clock: Clock,
+        *,
+        retention: timedelta,
+        topics: frozenset[str] | None = None,
+    ) -> None:
+        self._queue = queue
+        self._quarantine = quarantine
+        self._clock = clock
+        self._sorter = Sorter(retention=retention, topics=topics)
+
+    async def receive(
+        self,
+        body: bytes,
+        *,
+        origin: str,
+        delivery_count: int | None = None,
+        event_header: str = "",
+    ) -> Received:
+        """Make everything in `body` durable, then say so. Safe to repeat.
+
+        `event_header` is what `aeg-event-type` said, where there is one.
+        """
+        received_at = self._clock.now()
+        started = self._clock.monotonic()
+        found = await self._sorter.sort(body, received_at)
+        found.deleted |= registry.says_deleted(event_header)
+        fields: dict[str, object] = {
+            "origin": origin,
+            "delivery_count": delivery_count,
+            "bytes": len(body),
+        }
+        try:
+            received = await self._store(found, body, received_at, origin=origin)
+        except WorkerError as error:
+            received = _unavailable(found, error.reason)
+            fields["error"] = str(error)
+        fields["total_s"] = round(self._clock.monotonic() - started, 6)
+        _log_subscription(found)
+        _log(received, fields)
+        return received
+
+    async def _store(
+        self, found: Sorted, body: bytes, received_at: datetime, *, origin: str
+    ) -> Received:
+        # The queue comes first: a full quarantine must not hold back what can be fetched.
+        put = _NOTHING_PUT
+        if found.chunks:
+            put = await self._queue.put(
+                Delivery(
+                    body=body,
+                    received_at=received_at,
+                    origin=origin,
+                    chunks=tuple(found.chunks),
+                )
+            )
+        await self._set_aside(found, body, received_at)
+        return Received(
+            kind=_kind(found),
+            events=found.events,
+            chunks=len(found.chunks),
+            duplicates=put.duplicates,
+            ignored=found.ignored,
+            quarantined=len(found.rejects),
+            validation_code=found.validation_code,
+            reason=found.rejects[0].why if found.rejects else None,
+        )
+
+    async def _set_aside(
+        self, found: Sorted, body: bytes, received_at: datetime
+    ) -> None:
+        """Quarantine bad events alone, or the body as received if none of it is good."""
+        if found.rejects and (not found.chunks or len(found.rejects) > MAX_ALONE):
+            await self._set_aside_whole(found.rejects, body, received_at)
+            return
+        for reject in found.rejects:
+            name = await self._quarantine.put(reject.raw, reject.why, received_at)
+            _log_quarantined(reject, name, events=1)
+
+    async def _set_aside_whole(
+        self, rejects: list[Reject], body: bytes, received_at: datetime
+    ) -> None:
+        why = "\n".join(reject.why for reject in rejects[:MAX_ALONE])
+        name = await self._quarantine.put(body, why, received_at)
+        worst = next((one for one in rejects if one.malformed), rejects[0])
+        _log_quarantined(worst, name, events=len(rejects))
+
+
+def _kind(found: Sorted) -> ReceivedKind:
+    if found.validation_code is not None:
+        return ReceivedKind.VALIDATION
+    if found.chunks:
+        return ReceivedKind.ACCEPTED
+    understood = found.ignored or found.deleted
+    if found.rejects and all(one.malformed for one in found.rejects) and not understood:
+        return ReceivedKind.MALFORMED
+    return ReceivedKind.ACCEPTED if found.rejects else ReceivedKind.IGNORED
+
+
+def _unavailable(found: Sorted, reason: str) -> Received:
+    return Received(
+        kind=ReceivedKind.UNAVAILABLE,
+        events=found.events,
+        chunks=len(found.chunks),
+        ignored=found.ignored,
+        reason=reason,
+    )
+
+
+def _log_quarantined(reject: Reject, name: str, *, events: int) -> None:
+    write = log.error if reject.malformed else log.warning
+    write(
+        "event.quarantined",
+        name=name,
+        reason=_shown(reject.why),
+        event_id=_shown(reject.event_id),
+        events=events,
+    )
+
+
+def _log_subscription(found: Sorted) -> None:
+    if found.unanswered is not None:
+        log.warning(
+            "subscription.refused",
+            reason=found.unanswered,
+            topic=_shown(found.topic),
+        )
+    if found.validation_code is not None:
+        log.info("subscription.validated", topic=_shown(found.topic))
+    if found.deleted:
+        log.warning("subscription.deleted", topic=_shown(found.topic))
+
+
+def _log(received: Received, fields: dict[str, object]) -> None:
+    """The one line of a delivery: counts, never its body and never its code."""
+    fields |= {
+        "outcome": received.kind.value,
+        "events": received.events,
+        "chunks": received.chunks,
+        "duplicates": received.duplicates,
+        "ignored": received.ignored,
+        "quarantined": received.quarantined,
+    }
+    if received.kind in {ReceivedKind.MALFORMED, ReceivedKind.UNAVAILABLE}:
+        log.warning("delivery.rejected", reason=_shown(received.reason or ""), **fields)
+        return
+    log.info("delivery.accepted", **fields)
+
+
+def _shown(text: str) -> str:
+    return text[:_MAX_LOGGED_CHARS]

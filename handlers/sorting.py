@@ -1,0 +1,130 @@
+"""What is in a delivery, by what is to be done with it. No I/O."""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from handlers import envelope, recordings, registry
+from handlers.envelope import Event, MalformedEvent
+from handlers.registry import EventKind
+from worker.errors import MalformedEventError
+from worker.model import Chunk
+
+MAX_CODE_CHARS = 1024
+MAX_WEIGHT_BYTES = 64 * 1024 * 1024
+"""What one delivery may put into the queue, about; legal ones are far below."""
+_EVENTS_PER_TURN = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reject:
+    """One event, or the whole body, on its way to quarantine."""
+
+    raw: bytes
+    why: str
+    event_id: str = ""
+    malformed: bool = True
+
+
+@dataclass(slots=True, kw_only=True)
+class Sorted:
+    """The events of one delivery by what is to be done with them, while they are sorted."""
+
+    events: int = 0
+    chunks: list[Chunk] = field(default_factory=list)
+    weight_bytes: int = 0
+    rejects: list[Reject] = field(default_factory=list)
+    ignored: int = 0
+    topic: str = ""
+    """Of what is said about a subscription."""
+    deleted: bool = False
+    validation_code: str | None = None
+    unanswered: str | None = None
+    """Why a validation gets no code."""
+
+
+class Sorter:
+    """Sorts the events of a delivery; topics are compared without case, None: any."""
+
+    def __init__(self, *, retention: timedelta, topics: frozenset[str] | None) -> None:
+        self._retention = retention
+        self._topics = topics and frozenset(topic.casefold() for topic in topics)
+
+    async def sort(self, body: bytes, received_at: datetime) -> Sorted:
+        """Read `body`; never raises, for what can't be read is sorted too."""
+        found = Sorted()
+        try:
+            items = envelope.parse(body)
+        except MalformedEventError as error:
+            found.rejects.append(Reject(raw=body, why=str(error)))
+            return found
+        found.events = len(items)
+        for number, item in enumerate(items, start=1):
+            self._sort_item(item, found, received_at)
+            if number % _EVENTS_PER_TURN == 0:
+                await asyncio.sleep(0)  # a full batch must not hold up other deliveries
+        return found
+
+    def _sort_item(
+        self, item: Event | MalformedEvent, found: Sorted, received_at: datetime
+    ) -> None:
+        if isinstance(item, MalformedEvent):
+            found.rejects.append(Reject(raw=item.raw, why=item.why))
+            return
+        kind = registry.kind_of(item.type)
+        if kind is EventKind.DELETED:
+            found.deleted, found.topic = True, item.topic
+        elif kind is EventKind.RECORDING and not self._is_ours(item):
+            foreign = "a topic that WORKER_EVENT_TOPICS does not name"
+            found.rejects.append(_reject(item, foreign, malformed=False))
+        elif kind is EventKind.RECORDING:
+            self._sort_recording(item, found, received_at)
+        elif kind is EventKind.VALIDATION and found.events == 1:
+            self._sort_validation(item, found)
+        else:
+            found.ignored += 1
+
+    def _sort_validation(self, event: Event, found: Sorted) -> None:
+        """Event Grid sends it alone; without our answer the subscription waits or fails."""
+        found.topic = event.topic
+        code = _validation_code(event)
+        if code is not None and self._is_ours(event):
+            found.validation_code = code
+            return
+        found.ignored += 1
+        found.unanswered = (
+            "no usable code" if code is None else "a topic that is not ours"
+        )
+
+    def _is_ours(self, event: Event) -> bool:
+        return self._topics is None or event.topic.casefold() in self._topics
+
+    def _sort_recording(
+        self, event: Event, found: Sorted, received_at: datetime
+    ) -> None:
+        try:
+            announced = recordings.parse(
+                event, received_at=received_at, retention=self._retention
+            )
+        except MalformedEventError as error:
+            found.rejects.append(_reject(event, str(error)))
+            return
+        if found.weight_bytes + announced.weight_bytes > MAX_WEIGHT_BYTES:
+            found.rejects.append(_reject(event, "too many chunks in one delivery"))
+            return
+        found.chunks += announced.chunks
+        found.weight_bytes += announced.weight_bytes
+        if announced.problems:
+            found.rejects.append(_reject(event, "; ".join(announced.problems)))
+
+
+def _reject(event: Event, why: str, *, malformed: bool = True) -> Reject:
+    raw = envelope.compact(event.raw).encode()
+    return Reject(raw=raw, why=why, event_id=event.id, malformed=malformed)
+
+
+def _validation_code(event: Event) -> str | None:
+    code = event.data.get("validationCode")
+    if isinstance(code, str) and 0 < len(code) <= MAX_CODE_CHARS:
+        return code
+    return None

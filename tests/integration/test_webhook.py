@@ -1,0 +1,509 @@
+"""The endpoint on a real server: every situation has its status, and no other."""
+
+import asyncio
+import gzip
+import io
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import aiohttp
+import pytest
+from aiohttp import web
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from handlers.auth import KeyAuth
+from handlers.health import Health
+from handlers.quarantine import Quarantine, QuarantineFullError
+from handlers.receiver import Received, ReceivedKind, Receiver
+from handlers.webhook import TURNED_AWAY, webhook_app, webhook_runner
+from tests.factories import RETENTION
+from tests.fakes.archive import MemoryArchive
+from tests.fakes.clock import START, ManualClock
+from tests.unit.handlers.bodies import (
+    DELETED_TYPE,
+    SmallQuarantine,
+    SmallQueue,
+    a_body,
+    a_cloud_event,
+    a_grid_event,
+    a_validation,
+)
+from worker import names
+from worker.errors import QueueUnavailableError
+
+KEY = "new&key"
+KEYS = ("old-key", KEY)
+EVENTS = "/api/events"
+GRID = {"aeg-event-type": "Notification", "aeg-delivery-count": "2"}
+WAIT_SECONDS = 5
+
+
+@dataclass(slots=True, kw_only=True)
+class Endpoint:
+    """A webhook on loopback, its parts within reach."""
+
+    client: aiohttp.ClientSession
+    app: web.Application
+    port: int
+    health: Health
+    queue: SmallQueue
+    archive: MemoryArchive
+
+    async def post(self, body: bytes, *, key: str | None = KEY) -> tuple[int, str]:
+        """Deliver as Event Grid does; return status and text."""
+        query = {} if key is None else {"code": key}
+        async with self.client.post(
+            EVENTS, data=io.BytesIO(body), params=query, headers=GRID
+        ) as answer:
+            return answer.status, await answer.text()
+
+    def turned_away(self) -> dict[str, int]:
+        """How many deliveries were turned away, by reason."""
+        counts = self.app[TURNED_AWAY]
+        return dict(counts)
+
+
+@dataclass(slots=True, kw_only=True)
+class Parts:
+    """What a test may replace."""
+
+    queue: SmallQueue = field(default_factory=SmallQueue)
+    archive: MemoryArchive = field(default_factory=MemoryArchive)
+    receiver: object = None
+    quarantine: object = None
+    budget_seconds: float = 5.0
+
+
+class StuckReceiver:
+    """Answers when it is let go."""
+
+    def __init__(self) -> None:
+        self.let_go = asyncio.Event()
+
+    async def receive(self, _body: bytes, **_told: object) -> Received:
+        await self.let_go.wait()
+        return Received(kind=ReceivedKind.ACCEPTED)
+
+
+class BrokenReceiver:
+    """Has a bug."""
+
+    async def receive(self, body: bytes, **_told: object) -> Received:
+        raise LookupError(len(body))
+
+
+@asynccontextmanager
+async def serving(parts: Parts | None = None) -> AsyncIterator[Endpoint]:
+    """Start an endpoint on a free port."""
+    parts = parts or Parts()
+    clock = ManualClock()
+    health = Health(parts.archive.ready, clock)
+    quarantine = parts.quarantine or Quarantine(parts.archive, clock)
+    receiver = parts.receiver or Receiver(
+        parts.queue,
+        quarantine,  # type: ignore[arg-type]  # whatever a test put there
+        clock,
+        retention=RETENTION,
+    )
+    app = webhook_app(
+        receiver,  # type: ignore[arg-type]  # the same
+        KeyAuth(KEYS),
+        health,
+        budget_seconds=parts.budget_seconds,
+    )
+    runner = webhook_runner(app, grace_seconds=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
+            yield Endpoint(
+                client=client,
+                app=app,
+                port=port,
+                health=health,
+                queue=parts.queue,
+                archive=parts.archive,
+            )
+    finally:
+        await runner.cleanup()
+
+
+async def post_as_gzip(endpoint: Endpoint, body: bytes) -> int:
+    """Deliver bytes that are said to be gzip; return the status."""
+    async with endpoint.client.post(
+        EVENTS,
+        data=io.BytesIO(body),
+        params={"code": KEY},
+        headers={"Content-Encoding": "gzip"},
+    ) as answer:
+        return answer.status
+
+
+@pytest.fixture
+async def endpoint() -> AsyncIterator[Endpoint]:
+    """An endpoint without any trouble."""
+    async with serving() as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (a_body(a_grid_event()), "application/json; charset=utf-8"),
+        (json.dumps(a_cloud_event()).encode(), "application/cloudevents+json"),
+        (a_body(a_cloud_event()), "application/cloudevents-batch+json"),
+        (a_body(a_grid_event()), "text/plain"),
+    ],
+)
+async def test_delivery_is_answered_200_once_it_is_durable(
+    endpoint: Endpoint, body: bytes, kind: str
+) -> None:
+    """Every content type that holds JSON is accepted, in both schemas."""
+    async with endpoint.client.post(
+        EVENTS, data=body, params={"code": KEY}, headers={"Content-Type": kind}
+    ) as answer:
+        assert answer.status == 200
+
+    [delivery] = endpoint.queue.deliveries
+    assert delivery.body == body
+    assert delivery.origin == "webhook"
+
+
+async def test_delivery_logs_how_often_it_was_tried(endpoint: Endpoint) -> None:
+    """The one line of a delivery has Event Grid's count; no line has the key."""
+    with capture_logs() as logs:
+        await endpoint.post(a_body(a_grid_event()))
+
+    [line] = logs
+    assert (line["event"], line["delivery_count"]) == ("delivery.accepted", 2)
+    assert KEY not in str(logs)
+
+
+@pytest.mark.parametrize("count", ["x", "-1", "1" * 7, ""])
+async def test_delivery_with_a_wild_count_is_accepted(
+    endpoint: Endpoint, count: str
+) -> None:
+    """A header that is no small number is not known."""
+    with capture_logs() as logs:
+        async with endpoint.client.post(
+            EVENTS,
+            data=a_body(a_grid_event()),
+            headers={"x-functions-key": KEY, "aeg-delivery-count": count},
+        ) as answer:
+            assert answer.status == 200
+
+    assert logs[0]["delivery_count"] is None
+
+
+async def test_delivery_may_be_gzipped(endpoint: Endpoint) -> None:
+    """A compressed body is received as what it says."""
+    body = a_body(a_grid_event())
+
+    assert await post_as_gzip(endpoint, gzip.compress(body)) == 200
+    assert endpoint.queue.deliveries[0].body == body
+
+
+async def test_delivery_with_a_broken_encoding_must_come_again(
+    endpoint: Endpoint,
+) -> None:
+    """What can't be inflated can't be kept either: 503, not a final status."""
+    assert await post_as_gzip(endpoint, b"no gzip at all") == 503
+    assert endpoint.turned_away() == {"unreadable": 1}
+
+
+async def test_delivery_with_a_short_encoding_is_kept(endpoint: Endpoint) -> None:
+    """A compressed body that lacks its end is kept as far as it goes."""
+    body = gzip.compress(a_body(a_grid_event()))[:-20]
+
+    assert await post_as_gzip(endpoint, body) == 400
+    [kept] = [
+        data for name, data in endpoint.archive.objects.items() if name.endswith("json")
+    ]
+    assert a_body(a_grid_event()).startswith(kept)
+
+
+async def test_delivery_in_pieces_is_put_together(endpoint: Endpoint) -> None:
+    """A body without a length is read to its end."""
+    body = a_body(a_grid_event(novelty="x" * 300_000))
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(body), 10_000):
+            yield body[start : start + 10_000]
+
+    async with endpoint.client.post(
+        EVENTS, data=pieces(), params={"code": KEY}
+    ) as answer:
+        assert answer.status == 200
+
+    assert endpoint.queue.deliveries[0].body == body
+
+
+async def test_delivery_as_large_as_event_grid_sends_is_accepted(
+    endpoint: Endpoint,
+) -> None:
+    """A full megabyte, over aiohttp's own bound, is received."""
+    status, _ = await endpoint.post(a_body(a_grid_event(novelty="x" * 1_100_000)))
+
+    assert status == 200
+
+
+async def test_delivery_beyond_every_limit_must_come_again(endpoint: Endpoint) -> None:
+    """Nine megabytes are turned away, yet not with the final 413."""
+    status, _ = await endpoint.post(b"x" * (9 * 1024 * 1024))
+
+    assert status == 503
+    assert endpoint.turned_away() == {"too-large": 1}
+
+
+async def test_bomb_is_turned_away(endpoint: Endpoint) -> None:
+    """A body that inflates beyond the limit is turned away by what it inflates to."""
+    bomb = gzip.compress(b"x" * (32 * 1024 * 1024))
+
+    assert await post_as_gzip(endpoint, bomb) == 503
+    assert endpoint.turned_away() == {"too-large": 1}
+
+
+async def test_deliveries_together_stay_within_their_budget() -> None:
+    """Bodies held in memory are bounded together; room comes back when they are done."""
+    stuck = StuckReceiver()
+    body = b"x" * (7 * 1024 * 1024)
+    async with serving(Parts(receiver=stuck, budget_seconds=30)) as endpoint:
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            posts = [group.create_task(endpoint.post(body)) for _ in range(12)]
+            await asyncio.wait(posts, return_when=asyncio.FIRST_COMPLETED)
+            stuck.let_go.set()
+        statuses = sorted(post.result()[0] for post in posts)
+        refused = endpoint.turned_away()["too-many-bytes"]
+        once_more, _ = await endpoint.post(body)
+
+    assert statuses == [200] * (12 - refused) + [503] * refused
+    assert 3 <= refused < 12
+    assert once_more == 200
+
+
+async def test_delivery_cut_off_is_not_received(endpoint: Endpoint) -> None:
+    """A sender that goes away in the middle of its body leaves nothing behind."""
+    head = "POST /api/events?code=old-key HTTP/1.1\r\nHost: test\r\nContent-Length: 999\r\n\r\n"
+    with capture_logs() as logs:
+        _, writer = await asyncio.open_connection("127.0.0.1", endpoint.port)
+        writer.write(head.encode() + b"[{")
+        await writer.drain()
+        writer.close()
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not logs:  # noqa: ASYNC110 - nothing tells when the server has noticed
+                await asyncio.sleep(0.01)
+
+    assert [line["event"] for line in logs] == ["delivery.rejected"]
+    assert endpoint.turned_away() == {"unreadable": 1}
+    assert endpoint.queue.deliveries == []
+
+
+@pytest.mark.parametrize("key", [None, "", "wrong"])
+async def test_event_grid_with_a_bad_key_must_come_again(
+    endpoint: Endpoint, key: str | None
+) -> None:
+    """A rotated key must not lose recordings: 503, counted, and an error in the log."""
+    with capture_logs() as logs:
+        status, _ = await endpoint.post(a_body(a_grid_event()), key=key)
+
+    assert status == 503
+    assert endpoint.turned_away() == {"bad-credential": 1}
+    assert [(line["event"], line["log_level"]) for line in logs] == [
+        ("delivery.refused", "error")
+    ]
+    assert endpoint.queue.deliveries == []
+
+
+async def test_stranger_is_unauthorized(endpoint: Endpoint) -> None:
+    """Whoever is not shaped like Event Grid and has no key gets 401."""
+    async with endpoint.client.post(EVENTS, data=a_body(a_grid_event())) as answer:
+        assert answer.status == 401
+
+    assert endpoint.queue.deliveries == []
+    assert endpoint.archive.objects == {}
+
+
+async def test_stranger_is_answered_before_the_body_is_read(endpoint: Endpoint) -> None:
+    """Nobody has to send a body to learn that it isn't wanted."""
+    head = "POST /api/events HTTP/1.1\r\nHost: test\r\nContent-Length: 999\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", endpoint.port)
+    writer.write(head.encode())
+
+    async with asyncio.timeout(WAIT_SECONDS):
+        line = await reader.readline()
+    writer.close()
+
+    assert line.startswith(b"HTTP/1.1 401 ")
+
+
+@pytest.mark.parametrize("key", KEYS)
+async def test_every_active_key_passes(endpoint: Endpoint, key: str) -> None:
+    """Old and new key work at once, in the header too."""
+    async with endpoint.client.post(
+        EVENTS, data=a_body(a_grid_event()), headers={**GRID, "X-Functions-Key": key}
+    ) as answer:
+        assert answer.status == 200
+    status, _ = await endpoint.post(a_body(a_grid_event()), key=key)
+
+    assert status == 200
+
+
+async def test_malformed_body_is_400_once_it_is_kept(endpoint: Endpoint) -> None:
+    """What can't be read is final only after it lies in quarantine."""
+    status, _ = await endpoint.post(b"{")
+
+    assert status == 400
+    assert endpoint.archive.objects[names.quarantine_name(b"{", START)] == b"{"
+
+
+async def test_malformed_body_must_come_again_while_quarantine_is_full() -> None:
+    """Without room to keep it, nothing is thrown away."""
+    quarantine = SmallQuarantine()
+    quarantine.fails_with = QuarantineFullError("full")
+    async with serving(Parts(quarantine=quarantine)) as endpoint:
+        status, _ = await endpoint.post(b"{")
+
+    assert status == 503
+
+
+async def test_malformed_event_in_a_good_batch_is_200(endpoint: Endpoint) -> None:
+    """One bad event doesn't fail its batch."""
+    status, _ = await endpoint.post(a_body(a_grid_event(), {"bad": 1}))
+
+    assert status == 200
+    assert len(endpoint.queue.deliveries) == 1
+    assert len(endpoint.archive.objects) == 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        a_body(a_grid_event(eventType="Microsoft.Storage.BlobCreated")),
+        a_body(a_grid_event({}, eventType=DELETED_TYPE)),
+    ],
+)
+async def test_event_not_for_us_is_200(endpoint: Endpoint, body: bytes) -> None:
+    """Another type, or the end of the subscription, is taken and not queued."""
+    status, _ = await endpoint.post(body)
+
+    assert status == 200
+    assert endpoint.queue.deliveries == []
+
+
+@pytest.mark.parametrize("trouble", ["queue", "bug", "drain", "slow"])
+async def test_trouble_of_our_own_must_come_again(trouble: str) -> None:
+    """Queue down, a bug, draining, or too slow: 503 with Retry-After, and one line."""
+    parts = Parts(budget_seconds=0.05)
+    parts.queue.fails_with = (
+        QueueUnavailableError("down") if trouble == "queue" else None
+    )
+    parts.receiver = {"bug": BrokenReceiver(), "slow": StuckReceiver()}.get(trouble)
+    async with serving(parts) as endpoint:
+        if trouble == "drain":
+            endpoint.health.drain()
+        with capture_logs() as logs:
+            async with endpoint.client.post(
+                EVENTS, data=a_body(a_grid_event()), params={"code": KEY}
+            ) as answer:
+                assert answer.status == 503
+                assert answer.headers["Retry-After"] == "30"
+
+    assert [line["event"] for line in logs] == ["delivery.rejected"]
+    assert ("exc_info" in logs[0]) == (trouble == "bug")
+
+
+async def test_validation_is_answered_exactly(endpoint: Endpoint) -> None:
+    """The handshake: 200, the code under its exact name, and a Content-Length."""
+    async with endpoint.client.post(
+        EVENTS,
+        data=a_body(a_validation("c0de")),
+        params={"code": KEY},
+        headers={"aeg-event-type": "SubscriptionValidation"},
+    ) as answer:
+        text = await answer.text()
+
+    assert answer.status == 200
+    assert text == '{"validationResponse": "c0de"}'
+    assert answer.headers["Content-Length"] == str(len(text))
+    assert answer.content_type == "application/json"
+
+
+@pytest.mark.parametrize("origin", ["eventgrid.azure.net", "EventGrid.Azure.US"])
+async def test_handshake_consents_to_a_known_origin(
+    endpoint: Endpoint, origin: str
+) -> None:
+    """OPTIONS echoes an allow-listed origin, in whatever case, and says what may come."""
+    headers = {"WebHook-Request-Origin": origin, "WebHook-Request-Rate": "120"}
+    async with endpoint.client.options(EVENTS, headers=headers) as answer:
+        assert answer.status == 200
+
+    assert answer.headers["WebHook-Allowed-Origin"] == origin
+    assert answer.headers["WebHook-Allowed-Rate"] == "*"
+    assert answer.headers["Allow"] == "POST"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 400),
+        ({"WebHook-Request-Origin": "  "}, 400),
+        ({"WebHook-Request-Origin": "example.invalid"}, 403),
+        ({"WebHook-Request-Origin": "*"}, 403),
+    ],
+    ids=repr,
+)
+async def test_handshake_refuses_other_origins(
+    endpoint: Endpoint, headers: dict[str, str], status: int
+) -> None:
+    """Without a known origin there is no consent."""
+    async with endpoint.client.options(EVENTS, headers=headers) as answer:
+        assert answer.status == status
+
+    assert "WebHook-Allowed-Origin" not in answer.headers
+
+
+async def test_probes_tell_alive_from_ready(endpoint: Endpoint) -> None:
+    """Alive as long as it answers; ready only while it takes deliveries."""
+
+    async def statuses() -> list[int]:
+        found = []
+        for path in ("/livez", "/readyz"):
+            async with endpoint.client.get(path) as answer:
+                found.append(answer.status)
+        return found
+
+    before = await statuses()
+    endpoint.health.drain()
+
+    assert before == [200, 200]
+    assert await statuses() == [200, 503]
+
+
+async def test_long_headers_are_read(endpoint: Endpoint) -> None:
+    """A long token is not answered with the final 400 of the HTTP parser."""
+    headers = {"x-functions-key": KEY, "Authorization": "Bearer " + "t" * 16_000}
+    async with endpoint.client.post(
+        EVENTS, data=a_body(a_grid_event()), headers=headers
+    ) as answer:
+        assert answer.status == 200
+
+
+@settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(body=st.binary(max_size=200), key=st.sampled_from([KEY, "wrong"]))
+async def test_any_body_has_a_status_of_the_table(
+    endpoint: Endpoint, body: bytes, key: str
+) -> None:
+    """Bytes without sense are 400 with the key, 503 without, and nothing else."""
+    status, _ = await endpoint.post(body, key=key)
+
+    assert status == (400 if key == KEY else 503)

@@ -1,0 +1,45 @@
+"""Keys in the query or in a header."""
+
+import pytest
+
+from handlers.auth import KeyAuth
+
+KEYS = KeyAuth(("old-key", "new-key"))
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "allowed"),
+    [
+        ({}, {"code": "old-key"}, True),
+        ({}, {"code": "new-key"}, True),
+        ({"x-functions-key": "old-key"}, {}, True),
+        ({"x-functions-key": "new-key"}, {"code": "wrong"}, True),
+        ({"x-functions-key": "wrong"}, {"code": "old-key"}, True),
+        ({}, {}, False),
+        ({}, {"code": ""}, False),
+        ({}, {"code": "wrong"}, False),
+        ({}, {"code": "old-ke"}, False),
+        ({}, {"code": "OLD-KEY"}, False),
+        ({"x-functions-key": "\udcff"}, {"code": "\ud800é"}, False),
+    ],
+)
+def test_key_auth_allows_any_active_key(
+    headers: dict[str, str], query: dict[str, str], *, allowed: bool
+) -> None:
+    """Any active key passes, in either place; everything else does not."""
+    assert KEYS.allows(headers, query) is allowed
+
+
+def test_key_auth_without_keys_allows_everyone() -> None:
+    """No key configured: everyone passes, for the composition root allowed that."""
+    assert KeyAuth(()).allows({}, {})
+
+
+def test_key_auth_takes_a_key_beyond_ascii() -> None:
+    """A key is text, whatever its alphabet."""
+    assert KeyAuth(("schlüssel",)).allows({}, {"code": "schlüssel"})
+
+
+def test_key_auth_does_not_hold_the_key_itself() -> None:
+    """What is kept is a digest, so that no dump shows the key."""
+    assert "old-key" not in repr(vars(KEYS))
