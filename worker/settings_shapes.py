@@ -1,0 +1,153 @@
+"""What the text of one setting may look like; pure, and no secret is ever in a message."""
+
+import base64
+import binascii
+import ipaddress
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
+_SOURCE_LABEL = rf"(?!xn--){_LABEL}"
+_SOURCE_HOST = re.compile(
+    rf"(?=.{{1,253}}$)\.?(?:{_SOURCE_LABEL}\.)+(?=[a-z]){_SOURCE_LABEL}", re.ASCII
+)
+_LOOPBACK_SOURCE = re.compile(
+    r"(?:127\.0\.0\.1|\[::1\]|localhost):([0-9]{1,5})", re.ASCII
+)
+_LISTEN = re.compile(
+    r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<host>[^\[\]:]+)):(?P<port>[0-9]{1,5})"
+)
+_PORT_MAX = 65535
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    """Where a server listens; port 0 lets the system choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host without port is this machine, by address or as `localhost`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.casefold() == "localhost"
+
+
+def parse_listen(text: str | Listen) -> Listen:
+    """`HOST:PORT`, the host an address (v6 in brackets) or a name."""
+    if isinstance(text, Listen):
+        return text
+    match = _LISTEN.fullmatch(text)
+    host = (match["v6"] or match["host"]) if match else ""
+    if not match or not _is_host(host) or int(match["port"]) > _PORT_MAX:
+        raise ValueError(f"{text!r} is not HOST:PORT, for instance 127.0.0.1:8080")
+    return Listen(host=host, port=int(match["port"]))
+
+
+def split_commas(text: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Entries between commas, without blanks; empty ones don't count."""
+    parts = text.split(",") if isinstance(text, str) else text
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def split_spaces(text: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Entries between spaces or line ends."""
+    return tuple(text.split()) if isinstance(text, str) else text
+
+
+def check_source_host(text: str) -> str:
+    """`.suffix.of.labels`, a full host name, or a loopback host with its port."""
+    host = text.casefold()
+    if not is_loopback_source(host) and not _SOURCE_HOST.fullmatch(host):
+        raise ValueError(
+            f"{text!r} is not a full host name, .SUFFIX.OF.ONE or 127.0.0.1:PORT"
+        )
+    return host
+
+
+def check_any(entries: tuple[str, ...]) -> tuple[str, ...]:
+    """At least one entry."""
+    if not entries:
+        raise ValueError("must have at least one entry")
+    return entries
+
+
+def is_loopback_source(host: str) -> bool:
+    """Whether a source host, in lower case, is this machine: the only plain http."""
+    match = _LOOPBACK_SOURCE.fullmatch(host)
+    return match is not None and 0 < int(match[1]) <= _PORT_MAX
+
+
+def _is_host(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return _HOST.fullmatch(host.casefold()) is not None
+    return True
+
+
+def check_connection_strings(secrets: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    """Check the shapes: an https endpoint with a host, and a key in base64."""
+    for number, secret in enumerate(secrets, start=1):
+        why = why_no_connection(connection_parts(secret.get_secret_value()))
+        if why:
+            raise ValueError(f"connection string {number} {why}")
+    return secrets
+
+
+def why_no_connection(parts: dict[str, str]) -> str | None:
+    if not {"endpoint", "accesskey"} <= parts.keys():
+        return "is not endpoint=https://NAME/;accesskey=KEY"
+    scheme, _, host = parts["endpoint"].partition("://")
+    if scheme.casefold() != "https" or not _is_host(host.removesuffix("/")):
+        return "has an endpoint that is not https://NAME/"
+    return None if _is_base64(parts["accesskey"]) else "has a key that is not base64"
+
+
+def connection_parts(text: str) -> dict[str, str]:
+    """Parts of a connection string by name in lower case."""
+    pairs = (part.partition("=") for part in text.split(";"))
+    return {name.strip().casefold(): value.strip() for name, _, value in pairs}
+
+
+def _is_base64(text: str) -> bool:
+    try:
+        return bool(base64.b64decode(text, validate=True))
+    except (binascii.Error, ValueError):
+        return False
+
+
+def check_archive(text: str) -> str:
+    """`file:PATH`."""
+    return _check_path(text, scheme="file:")
+
+
+def check_queue(text: str) -> str:
+    """`sqlite:PATH`."""
+    return _check_path(text, scheme="sqlite:")
+
+
+def _check_path(text: str, *, scheme: str) -> str:
+    if text.startswith(("https://", "http://")):
+        raise ValueError(f"a storage URL is not in this version; use {scheme}PATH")
+    path = text.removeprefix(scheme)
+    # A colon would be SQLite's `:memory:`, which keeps nothing.
+    if path == text or not path.strip() or path.startswith((":", "//")) or "\0" in path:
+        raise ValueError(f"must be {scheme}PATH, for instance {scheme}/srv/recordings")
+    return text
+
+
+def path_of(text: str) -> Path:
+    """The path behind the scheme of a checked setting."""
+    return Path(text.partition(":")[2]).expanduser()

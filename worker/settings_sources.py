@@ -1,0 +1,135 @@
+"""Where the text of a setting comes from, and which names are none of ours."""
+
+import difflib
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from dotenv import dotenv_values
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+from worker.errors import ConfigError
+
+PREFIX = "WORKER_"
+_SERVICE_LINK = re.compile(
+    r"WORKER(_\w+)?_(SERVICE_HOST|SERVICE_PORT(_\w+)?"
+    r"|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_SERVICE_PORT = re.compile(r"(tcp|udp|sctp)://")
+_LATER = re.compile(r"WORKER_(INBOX|ADMIN_LISTEN|WEBHOOK_ENTRA_[A-Z]+)")
+"""Names that the design reserves and this version does not do yet."""
+_NEAR = 0.8
+
+
+class Origin(StrEnum):
+    """Where the value of a setting comes from, strongest first."""
+
+    ENVIRONMENT = "environment"
+    ENV_FILE = "env file"
+    DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Texts:
+    """All variables as text; empty ones are unset and left out."""
+
+    environment: Mapping[str, str]
+    env_file: Mapping[str, str]
+
+    def origin(self, variable: str) -> Origin:
+        if variable in self.environment:
+            return Origin.ENVIRONMENT
+        return Origin.ENV_FILE if variable in self.env_file else Origin.DEFAULT
+
+    def all(self) -> dict[str, str]:
+        """Every variable, the environment before the file."""
+        return {**self.env_file, **self.environment}
+
+
+def read_texts(environ: Mapping[str, str], env_file: Path | None) -> Texts:
+    """Raises ConfigError when the file can't be read."""
+    from_file = _read_env_file(env_file) if env_file else {}
+    return Texts(environment=_filled(environ), env_file=_filled(from_file))
+
+
+def _read_env_file(path: Path) -> dict[str, str | None]:
+    try:
+        with path.open(encoding="utf-8-sig") as lines:
+            # Values are literal: a key may well contain a dollar sign.
+            return dotenv_values(stream=lines, interpolate=False)
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise ConfigError([f"--env-file {str(path)!r} can't be read: {why}"]) from error
+
+
+def _filled(texts: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: text for name, text in texts.items() if text}
+
+
+class NamedTexts(PydanticBaseSettingsSource):
+    """One mapping of variables as a source of settings: handed in, never os.environ."""
+
+    def __init__(self, settings: type[BaseSettings], texts: Mapping[str, str]) -> None:
+        super().__init__(settings)
+        self._texts = texts
+
+    def get_field_value(
+        self, field: FieldInfo, field_name: str
+    ) -> tuple[Any, str, bool]:
+        variable = str(field.validation_alias or field_name)
+        return self._texts.get(variable), variable, False
+
+    def __call__(self) -> dict[str, Any]:
+        fields = self.settings_cls.model_fields.items()
+        found = (self.get_field_value(field, name) for name, field in fields)
+        return {variable: text for text, variable, _ in found if text is not None}
+
+
+def name_problems(texts: Mapping[str, str], known: Collection[str]) -> list[str]:
+    """Say which names can't be meant so: not in this version, or nearly a known one."""
+    problems = []
+    for name in _foreign(texts, known):
+        near = _nearest(name, known)
+        if _LATER.fullmatch(name):
+            problems.append(f"{name}: not in this version")
+        elif near:
+            problems.append(f"{name}: unknown; did you mean {near}?")
+    return problems
+
+
+def name_warnings(texts: Mapping[str, str], known: Collection[str]) -> list[str]:
+    """Name the variables with our prefix that nobody reads and that resemble nothing."""
+    return [
+        f"{name}: unknown, ignored"
+        for name in _foreign(texts, known)
+        if not _LATER.fullmatch(name) and not _nearest(name, known)
+    ]
+
+
+def _foreign(texts: Mapping[str, str], known: Collection[str]) -> list[str]:
+    return sorted(
+        name
+        for name, text in texts.items()
+        if name.upper().startswith(PREFIX)
+        and name not in known
+        and not _is_service_link(name, text)
+    )
+
+
+def _is_service_link(name: str, text: str) -> bool:
+    """Whether Kubernetes put it there for a Service called `worker` or `worker-…`."""
+    if _SERVICE_LINK.fullmatch(name):
+        return True
+    return name.endswith("_PORT") and _SERVICE_PORT.match(text) is not None
+
+
+def _nearest(name: str, known: Collection[str]) -> str | None:
+    # Without the prefix, which all share and which would make everything look alike.
+    ours = {variable.removeprefix(PREFIX): variable for variable in sorted(known)}
+    word = name.upper().removeprefix(PREFIX)
+    near = difflib.get_close_matches(word, ours, n=1, cutoff=_NEAR)
+    return ours[near[0]] if near else None
