@@ -5,12 +5,16 @@ https://learn.microsoft.com/azure/communication-services/concepts/voice-video-ca
 When that clock starts is not documented, so the earliest moment that it can start counts.
 """
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 MAX_CHUNK_DURATION = timedelta(hours=4)
 """A chunk lasts four hours at the most (same page)."""
 LATE_GRACE = timedelta(hours=24)
 """After `expires_at` only the source's own 404 ends a chunk; other trouble gets this long."""
+
+LATE_SIBLINGS = timedelta(minutes=15)
+"""A recording replayed after its end waits this long for further announcements."""
 
 
 def expires_at(
@@ -46,3 +50,10 @@ def tightened(
     if chunk_end is None:
         return expires
     return max(min(expires, chunk_end + retention), received_at)
+
+
+def recording_deadline(
+    chunks: Iterable[tuple[datetime, datetime]],
+) -> datetime:
+    """When a recording is closed as it is, from its chunks' (`expires_at`, `received_at`)."""
+    return max(max(expires, received + LATE_SIBLINGS) for expires, received in chunks)

@@ -117,6 +117,11 @@ def source_deleted_name(key: ChunkKey) -> str:
     return f"{_receipt_stem(key)}.source-deleted.json"
 
 
+def content_proof_name(key: ChunkKey) -> str:
+    """Where the content's proof waits while the metadata is still tried for."""
+    return f"{_receipt_stem(key)}.content.json"
+
+
 def _receipt_stem(key: ChunkKey) -> str:
     return f"{RECEIPTS}{digest(key)[:2]}/{key}"
 

@@ -109,7 +109,10 @@ class ChunkQueue(Protocol):
         ...
 
     async def wake(self, recording: RecordingKey) -> None:
-        """Make the recording's waiting archived chunks due now. A hint: may do nothing."""
+        """Make the recording's waiting archived chunks due now. A hint: may do nothing.
+
+        One that is leased now, and is about to wait, is due again as soon as it does.
+        """
         ...
 
     async def next_due(self, *, paused: Collection[str] = ()) -> datetime | None:

@@ -143,18 +143,20 @@ class Manifest:
     missing: tuple[MissingChunk, ...]
 
 
+_PROVEN = TypeAdapter(ProvenObject)
 _RECEIPT = TypeAdapter(Receipt)
 _SOURCE_DELETED = TypeAdapter(SourceDeleted)
 _MANIFEST = TypeAdapter(Manifest)
 _CHUNK = TypeAdapter(Chunk)
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {
+    ProvenObject: _PROVEN,
     Receipt: _RECEIPT,
     SourceDeleted: _SOURCE_DELETED,
     Manifest: _MANIFEST,
 }
 
 
-def encode(value: Receipt | SourceDeleted | Manifest) -> bytes:
+def encode(value: ProvenObject | Receipt | SourceDeleted | Manifest) -> bytes:
     """Deterministic JSON with `v` and `kind`, for people and machines."""
     document = _ADAPTERS[type(value)].dump_python(value, mode="json")
     kind = type(value).__name__.lower()

@@ -97,7 +97,7 @@ def _lease_readable(
 
 _LEASE = """
 UPDATE chunks
-SET state = 'leased', leased_from = state, attempts = attempts + 1,
+SET state = 'leased', leased_from = state, attempts = attempts + 1, woken = 0,
     lease_token = ?, leased_until = ?, leased_by = ?
 WHERE row = ?
 """
@@ -171,8 +171,8 @@ def extend(db: sqlite3.Connection, lease: Lease, until: datetime) -> Lease:
 
 _SETTLE = """
 UPDATE chunks
-SET state = ?, not_before = coalesce(?, not_before), reason = ?, error = ?, note = ?,
-    settled_at = ?, lease_token = NULL, leased_until = NULL, leased_by = NULL,
+SET state = ?, not_before = iif(woken AND ?, ?, coalesce(?, not_before)), reason = ?,
+    error = ?, note = ?, settled_at = ?, lease_token = NULL, leased_until = NULL, leased_by = NULL,
     leased_from = NULL
 WHERE row = ? AND lease_token = ?
 """
@@ -186,6 +186,8 @@ def settle(
     waits = not_before is not None
     changes = (
         settlement.state,
+        settlement.state is ChunkState.ARCHIVED,
+        at,
         micros(not_before) if not_before else None,
         settlement.reason,
         settlement.error,
@@ -237,11 +239,13 @@ _WAKE = """
 UPDATE chunks SET not_before = ?
 WHERE recording = ? AND state = 'archived' AND settled_at IS NULL AND not_before > ?
 """
+_WAKE_LEASED = "UPDATE chunks SET woken = 1 WHERE recording = ? AND state = 'leased'"
 
 
 def wake(db: sqlite3.Connection, recording: str, now: datetime) -> None:
-    """Make the recording's waiting archived chunks due now."""
+    """Make the recording's waiting archived chunks due now, or as soon as they wait."""
     db.execute(_WAKE, (micros(now), recording, micros(now)))
+    db.execute(_WAKE_LEASED, (recording,))
 
 
 _BEAT = """

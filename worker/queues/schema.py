@@ -46,6 +46,7 @@ _TABLES = (
         leased_until INTEGER,
         leased_by TEXT,
         leased_from TEXT,
+        woken INTEGER NOT NULL DEFAULT 0,
         reason TEXT,
         error TEXT,
         note TEXT,

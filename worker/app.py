@@ -1,0 +1,211 @@
+"""The composition root: settings in, wired objects out.
+
+The only place that names adapters. Everything with a lifetime is an async context manager,
+to be entered in the order in which it must be left: queue, archive, source, web server.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from handlers.auth import KeyAuth
+from handlers.health import Health
+from handlers.quarantine import Quarantine
+from handlers.receiver import Receiver
+from handlers.webhook import webhook_app, webhook_runner
+from worker import __version__
+from worker.archives.directory import DirectoryArchive
+from worker.attempt import NoObserver, Observer
+from worker.breaker import Breaker
+from worker.clock import SystemClock
+from worker.closing import Closer
+from worker.consumer import Consumer
+from worker.limits import ConnectionCeiling, MemoryBudget
+from worker.model import Delivery, PutResult
+from worker.pipeline import Pipeline
+from worker.ports import Archive, ChunkQueue, Clock, Source
+from worker.proving import Prover
+from worker.queues.sqlite import SqliteQueue
+from worker.runner import Runner
+from worker.settings import Settings
+from worker.sources.acs import AcsSource
+from worker.sources.hosts import HostRules
+from worker.sources.signing import Credential, Credentials
+from worker.transfer import TransferLimits
+
+MIB = 1024 * 1024
+FIRST_CONNECTIONS = 16
+"""Where the adaptive ceiling on connections to the source starts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NudgingQueue:
+    """What the webhook puts into; wakes the consumer of the same process."""
+
+    queue: ChunkQueue
+    nudge: asyncio.Event
+
+    async def put(self, delivery: Delivery) -> PutResult:
+        result = await self.queue.put(delivery)
+        self.nudge.set()
+        return result
+
+
+@asynccontextmanager
+async def open_queue(settings: Settings, *, create: bool) -> AsyncIterator[SqliteQueue]:
+    """The queue that the settings name. `create=False` only opens what exists."""
+    async with SqliteQueue(
+        settings.queue_file,
+        clock=SystemClock(),
+        worker=settings.instance,
+        random=random.SystemRandom(),
+        lease_seconds=settings.lease_seconds,
+        create=create,
+    ) as queue:
+        yield queue
+
+
+@asynccontextmanager
+async def open_archive(settings: Settings) -> AsyncIterator[DirectoryArchive]:
+    """The archive that the settings name."""
+    async with DirectoryArchive(
+        settings.archive_directory,
+        clock=SystemClock(),
+        reserve_bytes=settings.archive_reserve_mib * MIB,
+    ) as archive:
+        yield archive
+
+
+@asynccontextmanager
+async def open_consumer(
+    settings: Settings,
+    *,
+    queue: ChunkQueue,
+    archive: Archive,
+    nudge: asyncio.Event,
+    cut: asyncio.Event,
+    observer: Observer | None = None,
+) -> AsyncIterator[Consumer]:
+    """A consumer with everything below it; `nudge` wakes it, `cut` cuts its drain."""
+    clock = SystemClock()
+    most = settings.max_chunks * settings.max_ranges
+    ceiling = ConnectionCeiling(most, clock=clock, start=min(most, FIRST_CONNECTIONS))
+    watcher = observer or NoObserver()
+    async with AcsSource(
+        credentials=_credentials(settings),
+        hosts=HostRules(settings.source_hosts),
+        clock=clock,
+        ceiling=ceiling,
+        version=__version__,
+    ) as source:
+        breaker = Breaker(clock.now)
+        pipeline = _pipeline(settings, source, archive, queue, clock, watcher)
+        yield Consumer(
+            queue=queue,
+            runner=Runner(
+                queue=queue,
+                pipeline=pipeline,
+                clock=clock,
+                breaker=breaker,
+                observer=watcher,
+                random=random.SystemRandom(),
+                lease_seconds=settings.lease_seconds,
+            ),
+            clock=clock,
+            breaker=breaker,
+            slots=settings.max_chunks,
+            drain_seconds=settings.drain_seconds,
+            nudge=nudge,
+            cut=cut,
+        )
+
+
+def _pipeline(
+    settings: Settings,
+    source: Source,
+    archive: Archive,
+    queue: ChunkQueue,
+    clock: Clock,
+    observer: Observer,
+) -> Pipeline:
+    range_bytes = settings.block_mib * MIB
+    return Pipeline(
+        source=source,
+        archive=archive,
+        clock=clock,
+        prover=Prover(
+            source=source,
+            archive=archive,
+            clock=clock,
+            memory=MemoryBudget(settings.memory_mib * MIB),
+            limits=TransferLimits(
+                range_bytes=range_bytes, max_ranges=settings.max_ranges
+            ),
+            verify=settings.verify,
+        ),
+        closer=Closer(
+            source=source,
+            archive=archive,
+            queue=queue,
+            clock=clock,
+            policy=settings.delete_source,
+            instance=settings.instance,
+        ),
+        observer=observer,
+        retention=settings.source_retention,
+        instance=settings.instance,
+    )
+
+
+def _credentials(settings: Settings) -> Credentials:
+    return Credentials(
+        Credential.parse(text.get_secret_value())
+        for text in settings.connection_strings
+    )
+
+
+def receiver_of(
+    settings: Settings, *, queue: ChunkQueue, archive: Archive, nudge: asyncio.Event
+) -> Receiver:
+    """What turns deliveries into queued chunks."""
+    clock = SystemClock()
+    topics = frozenset(settings.event_topics)
+    return Receiver(
+        NudgingQueue(queue=queue, nudge=nudge),
+        Quarantine(archive, clock),
+        clock,
+        retention=settings.source_retention,
+        topics=topics or None,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """The webhook as it listens."""
+
+    health: Health
+    url: str
+
+
+@asynccontextmanager
+async def open_webhook(
+    settings: Settings, *, queue: ChunkQueue, archive: Archive, nudge: asyncio.Event
+) -> AsyncIterator[Endpoint]:
+    """Listen; leaving waits for the deliveries that are being answered."""
+    receiver = receiver_of(settings, queue=queue, archive=archive, nudge=nudge)
+    keys = tuple(key.get_secret_value() for key in settings.webhook_keys)
+    health = Health(queue.ready, SystemClock())
+    runner = webhook_runner(webhook_app(receiver, KeyAuth(keys), health))
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, settings.listen.host, settings.listen.port)
+        await site.start()
+        host, port, *_ = runner.addresses[0]
+        at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        yield Endpoint(health=health, url=f"http://{at}/api/events")
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,112 @@
+"""Values for people: tables that fit 80 columns, sizes, times; and JSON for machines."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from pydantic_core import to_json
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+WIDE = 200
+"""Columns where no terminal sets a limit: nobody wants ids cut in a pipe."""
+SHORT = 8
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+_STEP = 1024
+
+
+def print_json(value: object) -> None:
+    """One document."""
+    sys.stdout.write(to_json(value, indent=2).decode() + "\n")
+
+
+def print_json_lines(values: Iterable[object]) -> None:
+    """One document per line."""
+    for value in values:
+        sys.stdout.write(to_json(value).decode() + "\n")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Aligned columns; a name with a leading `>` is aligned right, with `~` may be cut."""
+    console = stdout()
+    with console.capture() as lines:
+        console.print(table_of(columns, rows))
+    for line in lines.get().splitlines():
+        print_line(line.rstrip())
+
+
+def print_fields(*fields: tuple[str, object]) -> None:
+    """Named values below each other; those without a value are left out."""
+    shown = [(name, cell(value)) for name, value in fields if cell(value)]
+    width = max(len(name) for name, _ in shown)
+    for name, text in shown:
+        print_line(f"{name:<{width}}  {text}")
+
+
+def print_line(text: str = "") -> None:
+    sys.stdout.write(text + "\n")
+
+
+def stdout() -> Console:
+    return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
+
+
+def table_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(
+            column.lstrip(">~"),
+            justify="right" if column.startswith(">") else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            min_width=None if column.startswith("~") else len(column.lstrip(">")),
+        )
+    for row in rows:
+        table.add_row(*(Text(cell(value)) for value in row))
+    return table
+
+
+def cell(value: object) -> str:
+    """Text that is safe on a terminal: what comes from an event may hold escapes."""
+    text = "" if value is None else str(value)
+    return "".join(
+        char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text
+    )
+
+
+def size(size_bytes: int) -> str:
+    """`1.5 MiB`."""
+    amount, unit = float(size_bytes), 0
+    while amount >= _STEP and unit < len(_UNITS) - 1:
+        amount, unit = amount / _STEP, unit + 1
+    return f"{amount:.0f} B" if unit == 0 else f"{amount:.1f} {_UNITS[unit]}"
+
+
+def relative(at: datetime | None, *, now: datetime) -> str:
+    """`in 23 h`, `5 min ago`."""
+    if at is None:
+        return ""
+    distance = span(abs(at - now))
+    return f"in {distance}" if at >= now else f"{distance} ago"
+
+
+def moment(at: datetime | None, *, now: datetime) -> str:
+    """`2026-03-01 12:00:00Z (in 23 h)`."""
+    if at is None:
+        return ""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ} ({relative(at, now=now)})"
+
+
+def span(duration: timedelta) -> str:
+    """`45 s`, `12 min`, `23 h`, `3 d`: one unit is enough to decide."""
+    seconds = int(duration.total_seconds())
+    for limit, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds // unit} {name}"
+    return f"{seconds // 86_400} d"
+
+
+def short(identifier: str) -> str:
+    """The beginning of an id; the verbs that show one find it by that."""
+    return identifier[:SHORT]

@@ -1,0 +1,137 @@
+"""`queue list` and `queue show`."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from worker.cli import session
+from worker.clock import SystemClock
+from worker.model import ChunkState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    # Start-up cost: see worker/cli/session.py.
+    from worker.ops.queue import QueueDetail, QueueEntry
+
+app = typer.Typer(help="The chunks at work.", rich_markup_mode=None)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("list", epilog="Example: recording-worker queue list --state dead")
+def list_(
+    context: typer.Context,
+    state: Annotated[ChunkState | None, typer.Option(help="Only this state.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """List chunks by deadline, the first to expire on top."""
+    from worker.cli import printing
+    from worker.ops.queue import queue_list
+
+    entries = session.ask_queue(
+        context, lambda queue, _: queue_list(queue, state=state, limit=limit)
+    )
+    if as_json:
+        printing.print_json_lines(entries)
+    else:
+        _print_entries(entries)
+
+
+@app.command("show", epilog="Example: recording-worker queue show 0-eus-d1-a1b2c3")
+def show(
+    context: typer.Context,
+    text: Annotated[
+        str, typer.Argument(metavar="ID", help="Row, document, call or recording.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Show chunks whose id begins so, with every attempt."""
+    from worker.cli import printing
+    from worker.ops.queue import queue_show
+
+    details = session.ask_queue(context, lambda queue, _: queue_show(queue, text))
+    if not details:
+        raise session.NotInQueueError(f"the queue knows no {text!r}")
+    if as_json:
+        printing.print_json_lines(details)
+    else:
+        for detail in details:
+            _print_detail(detail)
+
+
+def _print_entries(entries: "Sequence[QueueEntry]") -> None:
+    from worker.cli import printing
+
+    now = SystemClock().now()
+    columns = ("ROW", "STATE", "RECORDING", ">#", "EXPIRES", ">TRIES", "~NOTE")
+    rows = (
+        (
+            printing.short(entry.row),
+            entry.state,
+            printing.short(entry.recording),
+            entry.index,
+            printing.relative(entry.expires_at, now=now),
+            entry.attempts,
+            _note(entry, now),
+        )
+        for entry in entries
+    )
+    printing.print_table(columns, rows)
+
+
+def _note(entry: "QueueEntry", now: datetime) -> str:
+    """What matters most about an entry in a few words."""
+    from worker.cli import printing
+
+    if entry.leased_by:
+        return f"with {entry.leased_by}"
+    if entry.settled_at is None and entry.not_before > now:
+        due = printing.relative(entry.not_before, now=now)
+        return f"due {due}" + (f": {entry.reason}" if entry.reason else "")
+    return entry.reason or ""
+
+
+def _print_detail(detail: "QueueDetail") -> None:
+    from worker.cli import printing
+
+    now = SystemClock().now()
+    entry = detail.entry
+    printing.print_fields(
+        ("row", entry.row),
+        ("state", f"{entry.state} {_note(entry, now)}".strip()),
+        ("document", entry.document_id),
+        ("index", entry.index),
+        ("recording", f"{entry.recording}  {entry.recording_id or ''}".strip()),
+        ("call", entry.call_id),
+        ("resource", entry.resource),
+        ("source", entry.source_host),
+        ("received", printing.moment(entry.received_at, now=now)),
+        ("expires", printing.moment(entry.expires_at, now=now)),
+        (
+            "due",
+            None if entry.settled_at else printing.moment(entry.not_before, now=now),
+        ),
+        ("leased until", printing.moment(entry.leased_until, now=now)),
+        ("settled", printing.moment(entry.settled_at, now=now)),
+        ("reason", entry.reason),
+        ("error", entry.error),
+    )
+    columns = (">TRY", "STARTED", "TOOK", "OUTCOME", "REASON", "~ERROR")
+    rows = (
+        (
+            attempt.number,
+            printing.relative(attempt.started_at, now=now),
+            printing.span(attempt.ended_at - attempt.started_at)
+            if attempt.ended_at
+            else "",
+            attempt.outcome or "running",
+            attempt.reason,
+            attempt.error,
+        )
+        for attempt in detail.attempts
+    )
+    if detail.attempts:
+        printing.print_table(columns, rows)
+    printing.print_line()

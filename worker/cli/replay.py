@@ -1,0 +1,69 @@
+"""`replay`: saved events through the handlers and on to the archive, with bars."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from worker.cli import session
+
+if TYPE_CHECKING:
+    from worker.replaying import Replayed
+    from worker.settings import Settings
+
+NEEDS_ATTENTION = 3
+
+
+def replay(
+    context: typer.Context,
+    files: Annotated[
+        list[Path], typer.Argument(help="Event files, or folders of them.")
+    ],
+    simulate: Annotated[
+        bool, typer.Option(help="Serve the samples' media from a stand-in for ACS.")
+    ] = False,
+) -> None:
+    """Feed saved events in, and bring their chunks home."""
+    from worker.cli import printing
+
+    replayed = asyncio.run(_replay(context, files, simulate=simulate))
+    printing.print_line()
+    printing.print_line(f"archive  {replayed.archive}")
+    printing.print_line("next     recording-worker recordings list")
+    raise typer.Exit(NEEDS_ATTENTION if replayed.needs_attention else 0)
+
+
+async def _replay(
+    context: typer.Context, files: list[Path], *, simulate: bool
+) -> "Replayed":
+    from worker import replaying
+    from worker.settings_rules import Use
+
+    bodies = replaying.read_bodies(files)
+    if not simulate:
+        settings = session.settings_for(context, Use.CONSUME, level="warning")
+        return await _watched(settings, bodies)
+    async with replaying.simulated() as (stand_in, overrides):
+        settings = session.settings_for(
+            context, Use.SERVE, level="warning", overrides=overrides
+        )
+        addressed = [(name, stand_in.address(body)) for name, body in bodies]
+        return await _watched(settings, addressed)
+
+
+async def _watched(settings: "Settings", bodies: list[tuple[str, bytes]]) -> "Replayed":
+    from rich.console import Console
+
+    from worker import replaying
+    from worker.cli import printing
+    from worker.cli.progress import ReplayView
+
+    view = ReplayView(
+        out=printing.stdout(), screen=Console(stderr=True), monotonic=time.monotonic
+    )
+    with view:
+        replayed = await replaying.replay(settings, bodies, watcher=view)
+    view.print_summary()
+    return replayed

@@ -1,0 +1,69 @@
+"""The command `recording-worker`: its options and its verbs.
+
+Nothing that takes long to import is imported here: `--help` answers at once.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from worker import __version__
+from worker.cli import queue, recordings, replay, serving, state
+from worker.cli.session import Invocation
+
+app = typer.Typer(
+    name="recording-worker",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"recording-worker {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="Example: recording-worker status")
+def root(
+    context: typer.Context,
+    env_file: Annotated[
+        Path | None,
+        typer.Option(help="Settings as NAME=VALUE lines; the environment wins."),
+    ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Debug logs, and tracebacks.")
+    ] = False,
+    version: Annotated[  # noqa: ARG001 - the callback does it all
+        bool,
+        typer.Option(
+            "--version",
+            is_eager=True,
+            callback=_print_version,
+            help="Print the version.",
+        ),
+    ] = False,
+) -> None:
+    """Bring Azure Communication Services recordings home before they expire.
+
+    Settings come from the environment; `config` shows them all.
+
+    Exit: 0 done, 1 failed, 2 usage, 3 needs attention, 78 configuration.
+    """
+    context.obj = Invocation(env_file=env_file, verbose=verbose)
+
+
+app.command(epilog="Example: recording-worker --env-file worker.env serve")(
+    serving.serve
+)
+app.command(epilog="Example: recording-worker webhook")(serving.webhook)
+app.command(epilog="Example: recording-worker consume --until-empty")(serving.consume)
+app.command(epilog="Example: recording-worker replay samples/events/demo --simulate")(
+    replay.replay
+)
+app.command(epilog="Example: recording-worker status --json")(state.status)
+app.command(epilog="Example: recording-worker config --for webhook")(state.config)
+app.add_typer(queue.app, name="queue")
+app.add_typer(recordings.app, name="recordings")

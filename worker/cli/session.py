@@ -1,0 +1,135 @@
+"""What every verb starts with: settings, logs, and an opened queue or archive."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import typer
+
+from worker.errors import WorkerError
+
+if TYPE_CHECKING:
+    # Start-up cost: these take longer to import than `--help` may take in all.
+    from worker.ports import Archive, ChunkQueue, QueueListing
+    from worker.settings import Settings
+    from worker.settings_rules import Use
+
+    class ReadableQueue(ChunkQueue, QueueListing, Protocol):
+        """A queue that also lists."""
+
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, kw_only=True)
+class Invocation:
+    """The options of the root command, for the verbs."""
+
+    env_file: Path | None = None
+    verbose: bool = False
+
+
+class NothingThereError(WorkerError):
+    """Reading what no worker has made yet; nothing is created by looking."""
+
+    reason = "nothing-there"
+    hint = "recording-worker config"
+
+
+class NotInQueueError(WorkerError):
+    """An id that no entry begins with."""
+
+    reason = "not-in-queue"
+    hint = "recording-worker queue list"
+
+
+class NotInArchiveError(WorkerError):
+    """An id that no recording bears."""
+
+    reason = "not-in-archive"
+    hint = "recording-worker recordings list"
+
+
+def invocation_of(context: typer.Context) -> Invocation:
+    invocation: Invocation = context.find_root().obj
+    return invocation
+
+
+def settings_for(
+    context: typer.Context,
+    use: "Use",
+    *,
+    level: str | None = None,
+    overrides: Mapping[str, str] | None = None,
+) -> "Settings":
+    """Load the settings and set up logs at `level`; a verb that reads logs warnings alone.
+
+    `overrides` are variables that count more than the environment.
+    """
+    import structlog
+
+    from worker.log import configure_logging
+    from worker.settings import inspect_process
+
+    invocation = invocation_of(context)
+    inspection = inspect_process(
+        invocation.env_file, use=use, overrides=overrides or {}
+    )
+    settings = inspection.require()
+    level = level or ("warning" if use == "read" else settings.log_level)
+    configure_logging(
+        level="debug" if invocation.verbose else level,
+        line_format=settings.log_format,
+        secrets=settings.secrets,
+    )
+    log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
+    log.info(
+        "config.loaded",
+        use=use.value,
+        archive=settings.archive,
+        queue=settings.queue,
+        source_hosts=settings.source_hosts,
+        delete_source=settings.delete_source,
+    )
+    for problem in inspection.warnings if use != "read" else ():
+        log.warning("config.warning", problem=problem)
+    return settings
+
+
+def ask_queue(
+    context: typer.Context,
+    question: "Callable[[ReadableQueue, Settings], Awaitable[T]]",
+) -> T:
+    """Open the queue that exists, ask it, close it."""
+    from worker.app import open_queue
+    from worker.settings_rules import Use
+
+    settings = settings_for(context, Use.READ)
+    if not settings.queue_file.is_file():
+        raise NothingThereError(f"there is no queue at {settings.queue} yet")
+
+    async def ask() -> T:
+        async with open_queue(settings, create=False) as queue:
+            return await question(queue, settings)
+
+    return asyncio.run(ask())
+
+
+def ask_archive(
+    context: typer.Context, question: "Callable[[Archive], Awaitable[T]]"
+) -> T:
+    """Open the archive that exists, ask it, close it."""
+    from worker.app import open_archive
+    from worker.settings_rules import Use
+
+    settings = settings_for(context, Use.READ)
+    if not settings.archive_directory.is_dir():
+        raise NothingThereError(f"there is no archive at {settings.archive} yet")
+
+    async def ask() -> T:
+        async with open_archive(settings) as archive:
+            return await question(archive)
+
+    return asyncio.run(ask())

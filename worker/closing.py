@@ -1,0 +1,210 @@
+"""The end of a recording: siblings, manifest, deletes at the source. All of it may run twice.
+
+Whoever finishes a chunk looks at the siblings' receipts by name. No coordinator: the last
+to look sees them all, and racing workers make one manifest because its bytes are a function
+of the receipts and its name can be taken once.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from worker import __version__, names, recording, retry, siblings
+from worker.attempt import AttemptLog
+from worker.errors import AlreadyExistsError, PermanentError, RetryableError
+from worker.model import Chunk, ChunkState, DeleteAnswer
+from worker.ports import Archive, ChunkQueue, Clock, Source
+from worker.recording import RecordingView
+from worker.settlement import Complete, Reschedule, Settlement
+from worker.stored import (
+    Manifest,
+    ProvenObject,
+    Receipt,
+    SourceDeleted,
+    decode,
+    encode,
+)
+
+DeletePolicy = Literal["after-recording", "after-chunk", "never"]
+WAITING = "waiting-for-siblings"
+LOOK_AGAIN = timedelta(minutes=10)
+"""How soon a chunk looks again for siblings that are still at work after the deadline."""
+
+
+class DeleteOwedError(RetryableError):
+    """The archive is proven; the delete at the source is still owed."""
+
+    reason = "delete-owed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closer:
+    """Closes recordings. `instance` names this worker in what it records."""
+
+    source: Source
+    archive: Archive
+    queue: ChunkQueue
+    clock: Clock
+    policy: DeletePolicy
+    instance: str
+
+    async def close(
+        self, chunk: Chunk, receipt: Receipt, attempt: AttemptLog
+    ) -> Settlement:
+        """Do what is due for the recording now that the chunk has its receipt."""
+        if self.policy == "after-chunk":
+            await self._delete_all(chunk, [receipt], attempt)
+        view = await siblings.view(self.queue, self.archive, chunk, receipt=receipt)
+        if recording.missing_of(view):
+            return await self._close_incomplete(chunk, receipt, view)
+        await self._write_manifest(view)
+        if self.policy == "after-recording":
+            await self._delete_all(chunk, view.receipts.values(), attempt)
+        if len(view.announced) > 1:
+            await self.queue.wake(chunk.recording)
+        return await self._settled(receipt, note="recording complete")
+
+    async def _close_incomplete(
+        self, chunk: Chunk, receipt: Receipt, view: RecordingView
+    ) -> Settlement:
+        """Wait for the siblings until the recording's deadline, then say what is missing."""
+        now = self.clock.now()
+        over = now >= view.deadline or bool(view.dead)
+        if view.alive or not over:
+            return Reschedule(
+                not_before=max(view.deadline, now + LOOK_AGAIN),
+                reason=WAITING,
+                error=siblings.described(recording.missing_of(view)),
+                archived=True,
+            )
+        view = await siblings.view(
+            self.queue, self.archive, chunk, receipt=receipt, whole=True
+        )
+        await self._write_manifest(view)
+        return await self._settled(receipt, note="recording incomplete, source kept")
+
+    async def lose(self, chunk: Chunk, reason: str) -> None:
+        """Before a chunk is dead-lettered: if nothing else is awaited, say what is lost."""
+        view = await siblings.view(
+            self.queue, self.archive, chunk, dead=reason, whole=True
+        )
+        if not view.alive:
+            await self._write_manifest(view)
+
+    async def _write_manifest(self, view: RecordingView) -> None:
+        """Make the recording's manifest, unless the current one says as much already."""
+        manifest = recording.manifest_of(view)
+        number, current = await siblings.current_manifest(self.archive, view.folder)
+        while current is None or recording.supersedes(manifest, current):
+            name = names.manifest_name(view.folder, number + 1)
+            try:
+                await self.archive.create(name, encode(manifest))
+            except AlreadyExistsError:
+                number, current = await siblings.current_manifest(
+                    self.archive, view.folder
+                )
+                continue
+            number, current = number + 1, manifest
+        await self._write_checksums(view.folder, number, current)
+
+    async def _write_checksums(
+        self, folder: str, number: int, manifest: Manifest
+    ) -> None:
+        """The auditor's file; made after the manifest, so made again if that was cut short."""
+        name = names.checksums_name(folder, number)
+        if await self.archive.stat(name) is None:
+            await self._create(name, recording.checksums_of(manifest))
+
+    async def _delete_all(
+        self, chunk: Chunk, receipts: Iterable[Receipt], attempt: AttemptLog
+    ) -> None:
+        """Delete at the source what these receipts prove. DeleteOwedError: come back."""
+        owed: RetryableError | None = None
+        with attempt.timed("delete"):
+            for receipt in receipts:
+                try:
+                    await self._delete(chunk, receipt)
+                except DeleteOwedError as error:
+                    owed = owed or error
+        # After its deadline the source has dropped the chunk by itself.
+        if owed is not None and self.clock.now() < attempt.expires_at:
+            raise owed
+
+    async def _delete(self, chunk: Chunk, receipt: Receipt) -> None:
+        record = names.source_deleted_name(receipt.key)
+        location = _delete_location(chunk, receipt)
+        if location is None or await self.archive.stat(record) is not None:
+            return
+        if not await self._still_holds(receipt):
+            return
+        try:
+            answer = await self._delete_at_source(location, receipt)
+        except RetryableError as error:
+            raise DeleteOwedError(str(error), retry_after=error.retry_after) from error
+        except PermanentError:
+            # Refused for good; `_settled` reports that the source was kept.
+            return
+        document = SourceDeleted(
+            key=receipt.key,
+            worker_version=__version__,
+            worker_instance=self.instance,
+            answer=answer,
+        )
+        await self._create(record, encode(document))
+
+    async def _delete_at_source(self, location: str, receipt: Receipt) -> DeleteAnswer:
+        async def delete() -> DeleteAnswer:
+            return await self.source.delete(location, proof=receipt)
+
+        retrying = retry.DELETE_SOURCE.retrying(clock=self.clock)
+        answer: DeleteAnswer = await retrying(delete)
+        return answer
+
+    async def _still_holds(self, receipt: Receipt) -> bool:
+        """Whether the archive still has what the receipt proves, sized as it says."""
+        for proven in (receipt.content, receipt.metadata):
+            if proven is None or not await self._has(proven):
+                return False
+        return True
+
+    async def _has(self, proven: ProvenObject) -> bool:
+        stored = await self.archive.stat(proven.name)
+        return stored is not None and stored.size_bytes == proven.size_bytes
+
+    async def _create(self, name: str, data: bytes) -> None:
+        try:
+            await self.archive.create(name, data)
+        except AlreadyExistsError:
+            return
+
+    async def _settled(self, receipt: Receipt, *, note: str) -> Settlement:
+        """DELETED if the source's answer is on record, else ARCHIVED and why."""
+        data = await self.archive.read(names.source_deleted_name(receipt.key))
+        if data is not None:
+            answer = decode(SourceDeleted, data).answer
+            return Complete(
+                state=ChunkState.DELETED, note=f"{note}; source said {answer.status}"
+            )
+        if receipt.flags:
+            note = f"{note}; source kept: {', '.join(receipt.flags)}"
+        elif self.policy == "never":
+            note = f"{note}; source kept: by policy"
+        elif receipt.delete_location is None:
+            note = f"{note}; source kept: no delete location"
+        elif self.clock.now() >= receipt.expires_at:
+            note = f"{note}; source expired"
+        return Complete(state=ChunkState.ARCHIVED, note=note)
+
+
+def _delete_location(chunk: Chunk, receipt: Receipt) -> str | None:
+    """Where to delete what the receipt proves; None if that is not to be done.
+
+    An early announcement may have lacked the location that a later one gives.
+    """
+    location = receipt.delete_location
+    if location is None and chunk.key == receipt.key:
+        location = chunk.delete_location
+    if location is None or receipt.flags or receipt.metadata is None:
+        return None
+    return location if names.belongs(location, receipt.document_id) else None

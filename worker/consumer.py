@@ -1,0 +1,118 @@
+"""The loop: take a slot, lease a chunk, have it run. Stops by draining.
+
+A chunk is leased only when a slot is free, so that no lease runs out waiting in memory.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from worker.breaker import Breaker
+from worker.errors import QueueUnavailableError
+from worker.model import ChunkState, Lease
+from worker.ports import ChunkQueue, Clock
+from worker.runner import Runner
+from worker.settlement import Release
+
+POLL_SECONDS = 1.0
+"""How long an idle consumer sleeps: another process may have put something."""
+TROUBLE_SECONDS = 5.0
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consumer:
+    """Works through the queue with up to `slots` chunks at once."""
+
+    queue: ChunkQueue
+    runner: Runner
+    clock: Clock
+    breaker: Breaker
+    slots: int
+    drain_seconds: float
+    nudge: asyncio.Event
+    """Set by whoever put something into the queue in this process."""
+    cut: asyncio.Event
+    """Set to cut the drain short (a second signal)."""
+
+    async def run(self, stopping: asyncio.Event, *, until_empty: bool = False) -> None:
+        """Work until `stopping` is set (or nothing is left to do), then drain."""
+        working: set[asyncio.Task[None]] = set()
+        async with asyncio.TaskGroup() as group:
+            while not stopping.is_set():
+                self.nudge.clear()
+                leases = await self._lease(self.slots - len(working))
+                for lease in leases:
+                    name = f"chunk {lease.chunk.key}"
+                    task = group.create_task(self.runner.run(lease), name=name)
+                    working.add(task)
+                    task.add_done_callback(working.discard)
+                if until_empty and not working and await self._is_empty():
+                    return
+                if not leases or len(working) >= self.slots:
+                    await self._wait(working, stopping)
+            await self._drain(working)
+
+    async def _lease(self, count: int) -> list[Lease]:
+        """Lease for the free slots. Trouble of the queue is logged and waited out."""
+        if count <= 0 or self.breaker.is_archive_paused():
+            return []
+        try:
+            leased = await self.queue.lease(
+                count, paused=self.breaker.paused_resources()
+            )
+        except QueueUnavailableError as error:
+            log.error("queue.unavailable", error=str(error))
+            await self.clock.sleep(TROUBLE_SECONDS)
+            return []
+        return [lease for lease in leased if await self._is_admitted(lease)]
+
+    async def _is_admitted(self, lease: Lease) -> bool:
+        """Half-open lets one probe through; the others go back unspent."""
+        resource = lease.chunk.announcement.resource
+        come_back = self.breaker.admit(resource=resource)
+        if come_back is not None:
+            await self.runner.give_back(lease, Release(not_before=come_back))
+        return come_back is None
+
+    async def _wait(
+        self, working: set[asyncio.Task[None]], stopping: asyncio.Event
+    ) -> None:
+        """Sleep until a chunk ends, something was put, or it is time to look again."""
+        waits = (
+            asyncio.ensure_future(stopping.wait()),
+            asyncio.ensure_future(self.nudge.wait()),
+            asyncio.ensure_future(self.clock.sleep(POLL_SECONDS)),
+        )
+        try:
+            await asyncio.wait((*waits, *working), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def _is_empty(self) -> bool:
+        """Nothing pending or leased. Archived chunks that wait for siblings don't count."""
+        try:
+            counts = await self.queue.counts(at_risk_within=timedelta())
+        except QueueUnavailableError:
+            return False
+        alive = (ChunkState.PENDING, ChunkState.LEASED)
+        return not any(counts.by_state.get(state, 0) for state in alive)
+
+    async def _drain(self, working: set[asyncio.Task[None]]) -> None:
+        """Let attempts finish for a while, then cancel them; each releases its lease."""
+        if not working:
+            return
+        log.info("worker.draining", chunks=len(working))
+        cut = asyncio.ensure_future(self.cut.wait())
+        grace = asyncio.ensure_future(self.clock.sleep(self.drain_seconds))
+        try:
+            while working and not (cut.done() or grace.done()):
+                await asyncio.wait(
+                    {*working, cut, grace}, return_when=asyncio.FIRST_COMPLETED
+                )
+        finally:
+            for task in (*working, cut, grace):
+                task.cancel()

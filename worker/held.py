@@ -1,0 +1,93 @@
+"""A lease in hand: renewed while the work goes on, and settled once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import assert_never
+
+from worker.errors import LeaseLostError, QueueUnavailableError
+from worker.model import Lease
+from worker.ports import ChunkQueue, Clock
+from worker.settlement import (
+    Complete,
+    DeadLetter,
+    Nothing,
+    Release,
+    Reschedule,
+    Settlement,
+)
+
+EXTENSIONS_PER_LEASE = 3
+"""Renewed at a third of its time, so that two renewals may fail before it is lost."""
+
+
+class HeldLease:
+    """The newest form of one lease: a queue may change the token with every extension."""
+
+    def __init__(self, lease: Lease, *, queue: ChunkQueue, clock: Clock) -> None:
+        self.lease = lease
+        self._queue = queue
+        self._clock = clock
+        self._one_at_a_time = asyncio.Lock()
+
+    @asynccontextmanager
+    async def extended(self, lease_seconds: float) -> AsyncIterator[None]:
+        """Extend the lease while inside. When it is lost, the body is cut with LeaseLostError."""
+        lost = asyncio.Event()
+        body = asyncio.current_task()
+        if body is None:
+            raise RuntimeError("a lease is held by a task")
+        extending = asyncio.create_task(
+            self._extend(lease_seconds / EXTENSIONS_PER_LEASE, lost, body),
+            name="extend lease",
+        )
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not lost.is_set() or body.uncancel() > 0:
+                raise
+            raise LeaseLostError("another worker owns the chunk") from None
+        finally:
+            extending.cancel()
+            await asyncio.wait({extending})
+
+    async def _extend(
+        self, interval_s: float, lost: asyncio.Event, body: asyncio.Task[object]
+    ) -> None:
+        while not lost.is_set():
+            await self._clock.sleep(interval_s)
+            try:
+                async with self._one_at_a_time:
+                    self.lease = await self._queue.extend(self.lease)
+            except QueueUnavailableError:
+                continue
+            except LeaseLostError:
+                lost.set()
+                body.cancel()
+
+    async def settle(self, settlement: Settlement) -> None:
+        """End the lease. Raises LeaseLostError, or QueueUnavailableError: it will lapse."""
+        async with self._one_at_a_time:
+            await _settle(self._queue, self.lease, settlement)
+
+
+async def _settle(queue: ChunkQueue, lease: Lease, settlement: Settlement) -> None:
+    match settlement:
+        case Complete(state=state, note=note):
+            await queue.complete(lease, state, note=note)
+        case Reschedule():
+            await queue.reschedule(
+                lease,
+                not_before=settlement.not_before,
+                reason=settlement.reason,
+                error=settlement.error,
+                archived=settlement.archived,
+            )
+        case DeadLetter(reason=reason, error=error):
+            await queue.dead_letter(lease, reason=reason, error=error)
+        case Release(not_before=not_before):
+            await queue.release(lease, not_before=not_before)
+        case Nothing():
+            pass
+        case _:
+            assert_never(settlement)

@@ -1,0 +1,98 @@
+"""The chunks at work, as an operator sees them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import urlsplit
+
+from worker.model import Attempt, ChunkState, QueuedChunk
+from worker.ports import QueueListing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueEntry:
+    """One queue entry; JSON fields of `queue list --json`: additions only.
+
+    Of the locations only the host: the rest may bear a credential.
+    """
+
+    row: str
+    state: ChunkState
+    key: str
+    document_id: str
+    index: int
+    recording: str
+    recording_id: str | None
+    call_id: str | None
+    resource: str | None
+    source_host: str | None
+    expires_at: datetime
+    not_before: datetime
+    attempts: int
+    leased_by: str | None
+    leased_until: datetime | None
+    reason: str | None
+    error: str | None
+    received_at: datetime
+    enqueued_at: datetime
+    settled_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueDetail:
+    """One entry with its history; JSON fields of `queue show --json`: additions only."""
+
+    entry: QueueEntry
+    attempts: tuple[Attempt, ...]
+
+
+async def queue_list(
+    queue: QueueListing, *, state: ChunkState | None, limit: int
+) -> Sequence[QueueEntry]:
+    """Entries by deadline."""
+    found = await queue.list(state=state, limit=limit)
+    return [entry_from(queued) for queued in found]
+
+
+async def queue_show(queue: QueueListing, text: str) -> Sequence[QueueDetail]:
+    """Entries whose row, key, documentId, call or recording is or starts with `text`."""
+    found = await queue.find(text)
+    return [
+        QueueDetail(
+            entry=entry_from(queued), attempts=tuple(await queue.attempts(queued.row))
+        )
+        for queued in found
+    ]
+
+
+def entry_from(queued: QueuedChunk) -> QueueEntry:
+    chunk = queued.chunk
+    return QueueEntry(
+        row=queued.row,
+        state=queued.state,
+        key=chunk.key,
+        document_id=chunk.document_id,
+        index=chunk.index,
+        recording=chunk.recording,
+        recording_id=chunk.announcement.recording_id,
+        call_id=chunk.announcement.call_id,
+        resource=chunk.announcement.resource,
+        source_host=_host(chunk.content_location),
+        expires_at=chunk.expires_at,
+        not_before=queued.not_before,
+        attempts=queued.attempts,
+        leased_by=queued.leased_by,
+        leased_until=queued.leased_until,
+        reason=queued.reason,
+        error=queued.error,
+        received_at=chunk.received_at,
+        enqueued_at=queued.enqueued_at,
+        settled_at=queued.settled_at,
+    )
+
+
+def _host(location: str) -> str | None:
+    try:
+        return urlsplit(location).hostname
+    except ValueError:
+        return None

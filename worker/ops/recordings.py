@@ -1,0 +1,301 @@
+"""The recordings in the archive: what is there, what is missing, what the source still has.
+
+A recording's manifest says it all; before there is one, its receipts do.
+"""
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TypeVar
+
+from worker import names, recording
+from worker.errors import NewerFormatError
+from worker.model import ChunkKey
+from worker.ports import Archive
+from worker.stored import (
+    Manifest,
+    ManifestChunk,
+    MissingChunk,
+    Receipt,
+    SourceDeleted,
+    StoredFormatError,
+    decode,
+)
+
+T = TypeVar("T")
+_FOLDER = re.compile(
+    r"recordings/(?P<day>\d{4}/\d\d/\d\d)/(?P<call>[^/]+)/(?P<recording>[^/]+)/"
+)
+_MANIFEST = re.compile(r"manifest\.(\d+)\.json")
+_CHUNK_FILE = re.compile(r"\d{4,}-(?P<key>.+?)(\.r\d+)?(\.metadata\.json|\.[a-z0-9]+)")
+_SHORTEST_PREFIX = 4
+"""Shorter beginnings of an id would find half the archive."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingRow:
+    """One recording; JSON fields of `recordings list --json`: additions only."""
+
+    recording: str
+    call_id: str
+    recording_id: str | None
+    day: str
+    started_at: datetime | None
+    complete: bool
+    chunks: int
+    size_bytes: int
+    missing: tuple[MissingChunk, ...]
+    manifest: int | None
+    """The number of the current manifest; None: not all chunks are settled yet."""
+    folder: str
+    problem: str | None
+    """Why the manifest or a receipt could not be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkRow:
+    """One archived chunk; part of `recordings show --json`: additions only."""
+
+    index: int
+    key: str
+    document_id: str
+    content: str
+    size_bytes: int
+    sha256: str | None
+    metadata: str | None
+    duration_ms: float | None
+    verified: str | None
+    flags: tuple[str, ...]
+    archived_at: datetime | None
+    source_expires_at: datetime | None
+    source_deleted: bool
+    source_deleted_at: datetime | None
+    source_status: int | None
+    receipt: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordingDetail:
+    """One recording with its chunks; JSON fields of `recordings show --json`."""
+
+    recording: RecordingRow
+    duration_ms: int | None
+    ended: str | None
+    chunks: tuple[ChunkRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Folder:
+    """The files of one recording."""
+
+    path: str
+    day: str
+    call: str
+    recording: str
+    files: tuple[str, ...]
+
+    @property
+    def manifest_number(self) -> int | None:
+        matches = (_MANIFEST.fullmatch(file) for file in self.files)
+        return max((int(match[1]) for match in matches if match), default=None)
+
+    @property
+    def keys(self) -> list[ChunkKey]:
+        matches = (_CHUNK_FILE.fullmatch(file) for file in self.files)
+        return sorted({ChunkKey(match["key"]) for match in matches if match})
+
+    def is_meant_by(self, text: str) -> bool:
+        """Whether `text` is, or begins, the recording's key, call id or recordingId."""
+        by_id = names.recording_key(recording_id=text, call_id=None, started_at=None)
+        if self.recording == by_id or self.call == names.safe_id(text):
+            return True
+        ids = (self.recording, self.call)
+        return len(text) >= _SHORTEST_PREFIX and any(i.startswith(text) for i in ids)
+
+
+async def recordings_list(
+    archive: Archive, *, day: str = ""
+) -> AsyncIterator[RecordingRow]:
+    """Every recording by day; `day` (`2026`, `2026/03`, `2026/03/01`) is where to look."""
+    prefix = f"{names.RECORDINGS}{day}/" if day else names.RECORDINGS
+    async for folder in _folders(archive, prefix):
+        yield (await _read(archive, folder)).recording
+
+
+async def recordings_show(archive: Archive, text: str) -> Sequence[RecordingDetail]:
+    """Recordings meant by a recording key, call id, recordingId or documentId."""
+    key = ChunkKey(names.safe_id(text))
+    receipt = await _stored(archive, names.receipt_name(key), Receipt)
+    prefix = receipt.recording_folder if receipt else names.RECORDINGS
+    found = []
+    async for folder in _folders(archive, prefix):
+        if receipt or folder.is_meant_by(text):
+            detail = await _read(archive, folder)
+            chunks = [await _with_source(archive, chunk) for chunk in detail.chunks]
+            found.append(replace(detail, chunks=tuple(chunks)))
+    return found
+
+
+async def _folders(archive: Archive, prefix: str) -> AsyncIterator[_Folder]:
+    path, files = "", list[str]()
+    async for name in archive.list(prefix):
+        above, slash, file = name.rpartition("/")
+        if above + slash != path:
+            if folder := _folder(path, files):
+                yield folder
+            path, files = above + slash, []
+        files.append(file)
+    if folder := _folder(path, files):
+        yield folder
+
+
+def _folder(path: str, files: list[str]) -> _Folder | None:
+    match = _FOLDER.fullmatch(path)
+    if match is None:
+        return None
+    day, call, key = match["day"], match["call"], match["recording"]
+    return _Folder(path=path, day=day, call=call, recording=key, files=tuple(files))
+
+
+async def _read(archive: Archive, folder: _Folder) -> RecordingDetail:
+    try:
+        number = folder.manifest_number
+        name = names.manifest_name(folder.path, number) if number else ""
+        manifest = await _stored(archive, name, Manifest) if name else None
+        if manifest:
+            return _from_manifest(folder, manifest, number)
+        return _from_receipts(folder, await _receipts(archive, folder))
+    except (NewerFormatError, StoredFormatError) as error:
+        return _detail(folder, problem=str(error))
+
+
+async def _receipts(archive: Archive, folder: _Folder) -> list[Receipt]:
+    found = [
+        await _stored(archive, names.receipt_name(key), Receipt) for key in folder.keys
+    ]
+    return sorted((r for r in found if r), key=lambda receipt: receipt.index)
+
+
+async def _stored(archive: Archive, name: str, kind: type[T]) -> T | None:
+    data = await archive.read(name)
+    return decode(kind, data) if data is not None else None
+
+
+def _from_manifest(
+    folder: _Folder, manifest: Manifest, number: int | None
+) -> RecordingDetail:
+    chunks = tuple(_from_manifest_chunk(folder, chunk) for chunk in manifest.chunks)
+    detail = _detail(folder, chunks=chunks, missing=manifest.missing)
+    row = replace(
+        detail.recording,
+        call_id=manifest.call_id or folder.call,
+        recording_id=manifest.recording_id,
+        started_at=manifest.started_at,
+        complete=manifest.complete,
+        manifest=number,
+    )
+    return replace(
+        detail, recording=row, duration_ms=manifest.duration_ms, ended=manifest.ended
+    )
+
+
+def _from_receipts(folder: _Folder, receipts: list[Receipt]) -> RecordingDetail:
+    announced = recording.union(receipt.announced for receipt in receipts)
+    held = {receipt.key for receipt in receipts}
+    missing = tuple(
+        MissingChunk(index=sibling.index, key=key, reason=recording.NOT_ARCHIVED)
+        for key, sibling in announced.items()
+        if key not in held
+    )
+    chunks = tuple(_from_receipt(receipt) for receipt in receipts)
+    return _detail(folder, chunks=chunks, missing=missing)
+
+
+def _detail(
+    folder: _Folder,
+    *,
+    chunks: tuple[ChunkRow, ...] = (),
+    missing: tuple[MissingChunk, ...] = (),
+    problem: str | None = None,
+) -> RecordingDetail:
+    row = RecordingRow(
+        recording=folder.recording,
+        call_id=folder.call,
+        recording_id=None,
+        day=folder.day,
+        started_at=None,
+        complete=False,
+        chunks=len(chunks),
+        size_bytes=sum(chunk.size_bytes for chunk in chunks),
+        missing=missing,
+        manifest=None,
+        folder=folder.path,
+        problem=problem,
+    )
+    return RecordingDetail(recording=row, duration_ms=None, ended=None, chunks=chunks)
+
+
+def _from_manifest_chunk(folder: _Folder, chunk: ManifestChunk) -> ChunkRow:
+    metadata = chunk.metadata
+    return ChunkRow(
+        index=chunk.index,
+        key=chunk.key,
+        document_id=chunk.document_id,
+        content=_absolute(folder, chunk.content),
+        size_bytes=chunk.size_bytes,
+        sha256=chunk.sha256,
+        metadata=_absolute(folder, metadata) if metadata else None,
+        duration_ms=chunk.duration_ms,
+        verified=None,
+        flags=chunk.flags,
+        archived_at=None,
+        source_expires_at=None,
+        source_deleted=False,
+        source_deleted_at=None,
+        source_status=None,
+        receipt=chunk.receipt,
+    )
+
+
+def _absolute(folder: _Folder, relative: str) -> str:
+    """The name behind a manifest's; `../` steps lead out of the folder to the top."""
+    outside = relative.startswith("../")
+    return relative.lstrip("./") if outside else folder.path + relative
+
+
+def _from_receipt(receipt: Receipt) -> ChunkRow:
+    return ChunkRow(
+        index=receipt.index,
+        key=receipt.key,
+        document_id=receipt.document_id,
+        content=receipt.content.name,
+        size_bytes=receipt.content.size_bytes,
+        sha256=receipt.content.sha256,
+        metadata=receipt.metadata.name if receipt.metadata else None,
+        duration_ms=receipt.chunk_duration_ms,
+        verified=receipt.content.verified,
+        flags=receipt.flags,
+        archived_at=receipt.archived_at,
+        source_expires_at=receipt.expires_at,
+        source_deleted=False,
+        source_deleted_at=None,
+        source_status=None,
+        receipt=names.receipt_name(receipt.key),
+    )
+
+
+async def _with_source(archive: Archive, chunk: ChunkRow) -> ChunkRow:
+    """What only the receipt knows, and what the source answered to the delete."""
+    key = ChunkKey(chunk.key)
+    receipt = await _stored(archive, names.receipt_name(key), Receipt)
+    deleted = await _stored(archive, names.source_deleted_name(key), SourceDeleted)
+    row = _from_receipt(receipt) if receipt else chunk
+    if deleted is None:
+        return row
+    return replace(
+        row,
+        source_deleted=True,
+        source_deleted_at=deleted.answer.at,
+        source_status=deleted.answer.status,
+    )

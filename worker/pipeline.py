@@ -1,0 +1,182 @@
+"""One chunk, start to end: download, archive, verify, receipt, and what its recording needs.
+
+The order is law: bytes, proof, receipt (durable), manifest when complete, delete at the
+source, settle. Every step may run twice; an existing receipt skips the transfer only.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+from worker import __version__, deadline, evidence, names, siblings
+from worker.attempt import AttemptLog, Observer
+from worker.closing import Closer
+from worker.errors import AlreadyExistsError, RetryableError
+from worker.evidence import MetadataFacts
+from worker.model import Chunk, Lease
+from worker.ports import Archive, Clock, Source
+from worker.proving import Prover
+from worker.settlement import Settlement
+from worker.stored import ProvenObject, Receipt, decode, encode
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What an attempt brought home, and what it thinks of it."""
+
+    content: ProvenObject
+    metadata: ProvenObject | None
+    facts: MetadataFacts | None
+    structure: str
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    """Talks to ports only. `retention` is how long the source keeps a chunk."""
+
+    source: Source
+    archive: Archive
+    clock: Clock
+    prover: Prover
+    closer: Closer
+    observer: Observer
+    retention: timedelta
+    instance: str
+
+    async def process(self, lease: Lease, attempt: AttemptLog) -> Settlement:
+        """Bring the chunk home unless that is done, then close what can be closed.
+
+        Raises WorkerError; the consumer decides what becomes of the chunk.
+        """
+        chunk = lease.chunk
+        receipt = await siblings.read_receipt(self.archive, chunk.key)
+        if receipt is None:
+            receipt = await self._bring_home(lease, attempt)
+            attempt.transferred = True
+            self.observer.stage(chunk, "archived")
+        else:
+            self.observer.stage(chunk, "already archived")
+        attempt.archived = True
+        attempt.blob = receipt.content.name
+        attempt.flags = receipt.flags
+        return await self.closer.close(chunk, receipt, attempt)
+
+    async def lose(self, chunk: Chunk, reason: str) -> None:
+        """Say in the recording's manifest what is lost with this chunk, if it is time."""
+        await self.closer.lose(chunk, reason)
+
+    async def _bring_home(self, lease: Lease, attempt: AttemptLog) -> Receipt:
+        chunk = lease.chunk
+        for location in (chunk.content_location, chunk.metadata_location):
+            if location is not None:
+                self.source.check(location)
+        metadata, facts, trouble = await self._bring_metadata(chunk, attempt)
+        content, flags = await self._bring_content(chunk, attempt)
+        if trouble is not None and self.clock.now() < attempt.expires_at:
+            if not flags:
+                # The content is safe; only the metadata is to be tried for again.
+                note = names.content_proof_name(chunk.key)
+                await self._create(note, encode(content))
+            raise trouble
+        self.observer.stage(chunk, "verifying")
+        with attempt.timed("verify"):
+            structure, more = await evidence.structure_flags(
+                self.archive, content, chunk=chunk, metadata=facts
+            )
+        flags += evidence.identity_flags(chunk, facts)
+        flags += evidence.delete_flags(chunk, self.source) + more
+        found = _Found(content, metadata, facts, structure, tuple(sorted(set(flags))))
+        return await self._keep(self._receipt(lease, attempt, found))
+
+    def _receipt(self, lease: Lease, attempt: AttemptLog, found: _Found) -> Receipt:
+        chunk = lease.chunk
+        announcement = chunk.announcement
+        return Receipt(
+            worker_version=__version__,
+            worker_instance=self.instance,
+            key=chunk.key,
+            recording=chunk.recording,
+            recording_folder=names.recording_folder(announcement, chunk.recording),
+            document_id=chunk.document_id,
+            index=chunk.index,
+            end_reason=chunk.end_reason,
+            resource=announcement.resource,
+            delete_location=chunk.delete_location,
+            event=json.loads(announcement.raw),
+            announced=chunk.announced,
+            recording_duration_ms=announcement.recording_duration_ms,
+            chunk_duration_ms=found.facts.duration_ms if found.facts else None,
+            content=found.content,
+            metadata=found.metadata,
+            structure=found.structure,
+            flags=found.flags,
+            received_at=chunk.received_at,
+            archived_at=self.clock.now(),
+            expires_at=attempt.expires_at,
+            attempts=lease.attempts,
+        )
+
+    async def _keep(self, receipt: Receipt) -> Receipt:
+        """Write the receipt, last; if another worker was first, theirs counts."""
+        await self._create(names.receipt_name(receipt.key), encode(receipt))
+        return await siblings.read_receipt(self.archive, receipt.key) or receipt
+
+    async def _create(self, name: str, data: bytes) -> None:
+        try:
+            await self.archive.create(name, data)
+        except AlreadyExistsError:
+            return
+
+    async def _bring_metadata(
+        self, chunk: Chunk, attempt: AttemptLog
+    ) -> tuple[ProvenObject | None, MetadataFacts | None, RetryableError | None]:
+        """Archive the metadata. Its trouble is returned: the content must not wait for it."""
+        if chunk.metadata_location is None:
+            return None, None, None
+        try:
+            proven, _ = await self.prover.prove(
+                chunk.metadata_location,
+                lambda candidate: names.metadata_name(chunk, candidate=candidate),
+                resource=chunk.announcement.resource,
+                log=attempt,
+            )
+        except RetryableError as error:
+            return None, None, error
+        facts = await self._read_metadata(proven)
+        attempt.expires_at = deadline.tightened(
+            attempt.expires_at,
+            chunk_end=facts.chunk_end,
+            retention=self.retention,
+            received_at=chunk.received_at,
+        )
+        return proven, facts, None
+
+    async def _read_metadata(self, proven: ProvenObject) -> MetadataFacts:
+        if proven.size_bytes > evidence.METADATA_LONGEST:
+            return MetadataFacts(readable=False)
+        data = await self.archive.read_range(proven.name, 0, proven.size_bytes)
+        return evidence.metadata_facts(data)
+
+    async def _bring_content(
+        self, chunk: Chunk, attempt: AttemptLog
+    ) -> tuple[ProvenObject, list[str]]:
+        """Archive the content, unless an earlier attempt proved it and lacked the metadata."""
+        noted = await self.archive.read(names.content_proof_name(chunk.key))
+        if noted is not None:
+            return decode(ProvenObject, noted), []
+        self.observer.stage(chunk, "downloading")
+        attempt.stats.on_bytes = partial(self._moved, chunk, attempt)
+        content, size_announced = await self.prover.prove(
+            chunk.content_location,
+            lambda candidate: names.content_name(chunk, candidate=candidate),
+            resource=chunk.announcement.resource,
+            log=attempt,
+        )
+        attempt.stats.on_bytes = None
+        return content, [] if size_announced else ["size-not-announced"]
+
+    def _moved(self, chunk: Chunk, attempt: AttemptLog, _count: int) -> None:
+        stats = attempt.stats
+        self.observer.moved(chunk, stats.object_bytes, stats.object_size)

@@ -1,0 +1,221 @@
+"""One attempt at one chunk, from lease to settlement, and its one canonical log line.
+
+Every exception of an attempt ends here as a settlement: the firewall between chunks.
+"""
+
+import asyncio
+import random
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+from structlog.contextvars import bound_contextvars
+
+from worker import retry
+from worker.attempt import AttemptLog, Observer
+from worker.breaker import Breaker, Transition
+from worker.errors import (
+    BugError,
+    LeaseLostError,
+    QueueUnavailableError,
+    RetryableError,
+    SourceUnavailableError,
+    WorkerError,
+)
+from worker.held import HeldLease
+from worker.model import ChunkState, Lease
+from worker.pipeline import Pipeline
+from worker.ports import ChunkQueue, Clock
+from worker.settlement import (
+    Complete,
+    DeadLetter,
+    Nothing,
+    Release,
+    Reschedule,
+    Settlement,
+    decide,
+)
+
+ATTEMPT_LONGEST_SECONDS = 6 * 3600
+"""A stalled connection is cut after seconds; this ends an attempt that merely crawls."""
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runner:
+    """Runs attempts."""
+
+    queue: ChunkQueue
+    pipeline: Pipeline
+    clock: Clock
+    breaker: Breaker
+    observer: Observer
+    random: random.Random
+    lease_seconds: float
+
+    async def run(self, lease: Lease) -> None:
+        """Attempt the chunk and settle; raises nothing but cancellation, which releases."""
+        chunk = lease.chunk
+        with bound_contextvars(
+            recording=chunk.recording, chunk=chunk.key, index=chunk.index
+        ):
+            record = AttemptLog(clock=self.clock, expires_at=chunk.expires_at)
+            held = HeldLease(lease, queue=self.queue, clock=self.clock)
+            with record.timed("total"):
+                settlement = await self._attempt(held, record)
+            self._report(lease, record, settlement)
+
+    async def give_back(self, lease: Lease, settlement: Release) -> None:
+        """Return a chunk that was leased but may not be worked on now."""
+        held = HeldLease(lease, queue=self.queue, clock=self.clock)
+        await asyncio.shield(self._settle(held, settlement))
+
+    async def _attempt(self, held: HeldLease, record: AttemptLog) -> Settlement:
+        resource = held.lease.chunk.announcement.resource
+        try:
+            settlement = await self._settlement(held, record)
+        except asyncio.CancelledError:
+            self.breaker.gave_up_probe(resource=resource)
+            await asyncio.shield(self._settle(held, Release()))
+            raise
+        settlement = await asyncio.shield(self._settle(held, settlement))
+        if isinstance(settlement, DeadLetter):
+            # Siblings that wait for this chunk wait in vain.
+            with suppress(QueueUnavailableError):
+                await self.queue.wake(held.lease.chunk.recording)
+        return settlement
+
+    async def _settlement(self, held: HeldLease, record: AttemptLog) -> Settlement:
+        """Process the chunk, or decide what its failure comes to."""
+        lease = held.lease
+        try:
+            async with (
+                held.extended(self.lease_seconds),
+                asyncio.timeout(ATTEMPT_LONGEST_SECONDS),
+            ):
+                settlement = await self.pipeline.process(lease, record)
+        except WorkerError as error:
+            return await self._failed(lease, record, error)
+        except TimeoutError:
+            slow = SourceUnavailableError("the attempt took too long")
+            return await self._failed(lease, record, slow)
+        except Exception as error:
+            # The firewall: one chunk's bug stays its own.
+            log.exception("attempt.crashed")
+            bug = BugError(f"{type(error).__name__}: {error}")
+            return await self._failed(lease, record, bug)
+        resource = lease.chunk.announcement.resource
+        for resumed in self.breaker.succeeded(
+            resource=resource, source_answered=record.transferred
+        ):
+            _log_resumed(resumed)
+        self.breaker.gave_up_probe(resource=resource)
+        return settlement
+
+    async def _failed(
+        self, lease: Lease, record: AttemptLog, error: WorkerError
+    ) -> Settlement:
+        chunk = lease.chunk
+        resource = chunk.announcement.resource
+        settlement = decide(
+            error,
+            now=self.clock.now(),
+            expires_at=record.expires_at,
+            delay_seconds=retry.backoff(lease.attempts, random=self.random),
+            archived=record.archived,
+        )
+        if isinstance(settlement, DeadLetter):
+            self.breaker.gave_up_probe(resource=resource)
+            return await self._lose(lease, settlement)
+        if not isinstance(error, RetryableError):
+            self.breaker.gave_up_probe(resource=resource)
+            return settlement
+        paused = self.breaker.failed(error, key=chunk.key, resource=resource)
+        if paused is not None:
+            _log_paused(paused)
+        until = self.breaker.paused_until(error, resource=resource)
+        return settlement if until is None else Release(not_before=until)
+
+    async def _lose(self, lease: Lease, settlement: DeadLetter) -> Settlement:
+        """Before a chunk dies, its recording's manifest is given the chance to say so."""
+        try:
+            await self.pipeline.lose(lease.chunk, settlement.reason)
+        except (RetryableError, QueueUnavailableError) as error:
+            delay = retry.backoff(lease.attempts, random=self.random)
+            return Reschedule.after(delay, error, now=self.clock.now())
+        except WorkerError as error:
+            log.error("manifest.failed", reason=error.reason, error=str(error))
+        return settlement
+
+    async def _settle(self, held: HeldLease, settlement: Settlement) -> Settlement:
+        """Settle; what can't be settled now is left to the lease's lapse."""
+        try:
+            await held.settle(settlement)
+        except LeaseLostError:
+            log.warning("lease.lost")
+            return Nothing()
+        except QueueUnavailableError as error:
+            log.error("queue.unavailable", error=str(error))
+            return Nothing()
+        return settlement
+
+    def _report(self, lease: Lease, record: AttemptLog, settlement: Settlement) -> None:
+        """The canonical line, and a word to whoever watches."""
+        chunk = lease.chunk
+        outcome, reason, level = _outcome(settlement)
+        if outcome in _STAGES:
+            self.observer.stage(chunk, outcome)
+        self.observer.explain(chunk, reason)
+        started_at = self.clock.now().timestamp() - record.seconds["total"]
+        log.log(
+            level,
+            "chunk.finished",
+            outcome=outcome,
+            reason=reason,
+            attempt=lease.attempts,
+            retries=record.stats.retries,
+            bytes=record.stats.bytes,
+            **{f"{step}_s": round(s, 3) for step, s in record.seconds.items()},
+            queued_s=round(started_at - lease.enqueued_at.timestamp(), 3),
+            until_expiry_s=round(
+                (record.expires_at - self.clock.now()).total_seconds()
+            ),
+            blob=record.blob,
+            flags=record.flags,
+        )
+
+
+_STAGES = {"deleted", "dead", "rescheduled"}
+_INFO, _WARNING, _ERROR = 20, 30, 40
+
+
+def _outcome(settlement: Settlement) -> tuple[str, str, int]:
+    """The settlement in words: outcome, reason, log level."""
+    match settlement:
+        case Complete(state=ChunkState.DELETED, note=note):
+            return "deleted", note, _INFO
+        case Complete(note=note):
+            return "archived", note, _INFO
+        case Reschedule(archived=True, reason=reason, error=error):
+            return "archived", f"{reason}: {error}", _INFO
+        case Reschedule(reason=reason, error=error):
+            return "rescheduled", f"{reason}: {error}", _WARNING
+        case DeadLetter(reason=reason, error=error):
+            return "dead", f"{reason}: {error}", _ERROR
+        case Release():
+            return "released", "", _INFO
+        case Nothing():
+            return "lost", "", _WARNING
+
+
+def _log_paused(paused: Transition) -> None:
+    log.error("consumer.paused", scope=paused.target, reason=paused.reason)
+
+
+def _log_resumed(resumed: Transition) -> None:
+    after = resumed.paused_for
+    log.info(
+        "consumer.resumed",
+        scope=resumed.target,
+        after_s=round(after.total_seconds(), 1) if after else None,
+    )

@@ -1,0 +1,145 @@
+"""The processes: serve, webhook, consume. Signals, the order of stopping, the loud watch."""
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import structlog
+
+from worker import app
+from worker.app import Endpoint
+from worker.clock import SystemClock
+from worker.consumer import Consumer
+from worker.errors import QueueUnavailableError
+from worker.model import ChunkState
+from worker.ports import ChunkQueue
+from worker.settings import Settings
+
+AT_RISK_EVERY_SECONDS = 60.0
+DONE, NEEDS_ATTENTION = 0, 3
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """`stopping`: stop leasing and drain; `cut`: cut the drain short."""
+
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    cut: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def signalled(self) -> None:
+        """A first signal drains, a second cuts."""
+        if self.stopping.is_set():
+            self.cut.set()
+        self.stopping.set()
+
+
+@contextmanager
+def _signals(stop: Stop) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    watched = (signal.SIGTERM, signal.SIGINT)
+    for each in watched:
+        loop.add_signal_handler(each, stop.signalled)
+    try:
+        yield
+    finally:
+        for each in watched:
+            loop.remove_signal_handler(each)
+
+
+async def run_serve(settings: Settings) -> None:
+    """Receive and consume until a signal."""
+    stop, nudge = Stop(), asyncio.Event()
+    async with (
+        app.open_queue(settings, create=True) as queue,
+        app.open_archive(settings) as archive,
+        app.open_consumer(
+            settings, queue=queue, archive=archive, nudge=nudge, cut=stop.cut
+        ) as consumer,
+        app.open_webhook(
+            settings, queue=queue, archive=archive, nudge=nudge
+        ) as endpoint,
+    ):
+        with _signals(stop):
+            await _until_stopped(settings, queue, stop, consumer, endpoint)
+    log.info("worker.stopped")
+
+
+async def run_webhook(settings: Settings) -> None:
+    """Receive until a signal."""
+    stop = Stop()
+    async with (
+        app.open_queue(settings, create=True) as queue,
+        app.open_archive(settings) as archive,
+        app.open_webhook(
+            settings, queue=queue, archive=archive, nudge=asyncio.Event()
+        ) as endpoint,
+    ):
+        with _signals(stop):
+            await _until_stopped(settings, queue, stop, None, endpoint)
+    log.info("worker.stopped")
+
+
+async def run_consume(settings: Settings, *, until_empty: bool) -> int:
+    """Consume until a signal, or until nothing is left: then 3 if chunks are dead."""
+    stop = Stop()
+    async with (
+        app.open_queue(settings, create=True) as queue,
+        app.open_archive(settings) as archive,
+        app.open_consumer(
+            settings,
+            queue=queue,
+            archive=archive,
+            nudge=asyncio.Event(),
+            cut=stop.cut,
+        ) as consumer,
+    ):
+        with _signals(stop):
+            log.info("worker.started", listen=None)
+            async with asyncio.TaskGroup() as group:
+                watch = group.create_task(_watch_risk(settings, queue), name="at risk")
+                await consumer.run(stop.stopping, until_empty=until_empty)
+                watch.cancel()
+        counts = await queue.counts(at_risk_within=settings.at_risk_within)
+    log.info("worker.stopped")
+    dead = counts.by_state.get(ChunkState.DEAD, 0)
+    return NEEDS_ATTENTION if until_empty and dead else DONE
+
+
+async def _until_stopped(
+    settings: Settings,
+    queue: ChunkQueue,
+    stop: Stop,
+    consumer: Consumer | None,
+    endpoint: Endpoint,
+) -> None:
+    """Run until a signal; any part that dies ends the process."""
+    log.info("worker.started", listen=endpoint.url)
+    async with asyncio.TaskGroup() as group:
+        watch = group.create_task(_watch_risk(settings, queue), name="at risk")
+        if consumer is not None:
+            group.create_task(consumer.run(stop.stopping), name="consumer")
+        await stop.stopping.wait()
+        endpoint.health.drain()
+        watch.cancel()
+
+
+async def _watch_risk(settings: Settings, queue: ChunkQueue) -> None:
+    """Be loud about chunks that may be lost, long before they are."""
+    clock = SystemClock()
+    while True:
+        await clock.sleep(AT_RISK_EVERY_SECONDS)
+        try:
+            counts = await queue.counts(at_risk_within=settings.at_risk_within)
+        except QueueUnavailableError as error:
+            log.error("queue.unavailable", error=str(error))
+            continue
+        if counts.at_risk:
+            oldest = counts.oldest_deadline
+            log.error(
+                "chunks.at_risk",
+                chunks=counts.at_risk,
+                oldest_deadline=oldest.isoformat() if oldest else None,
+            )
