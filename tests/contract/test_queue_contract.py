@@ -580,6 +580,25 @@ async def test_wake_makes_waiting_archived_chunks_due(queue: WholeQueue) -> None
     assert [lease.chunk for lease in await queue.lease(2)] == [waiting]
 
 
+async def test_wake_of_a_leased_chunk_is_due_as_soon_as_it_waits(
+    queue: WholeQueue,
+) -> None:
+    """A sibling that looks just before the last one finishes doesn't wait in vain."""
+    await queue.put(a_delivery(a_chunk()))
+    (lease,) = await queue.lease(1)
+
+    await queue.wake(a_chunk().recording)
+    await queue.reschedule(
+        lease, not_before=LATER, reason="w", error="w", archived=True
+    )
+    (again,) = await queue.lease(1)
+    await queue.reschedule(
+        again, not_before=LATER, reason="w", error="w", archived=True
+    )
+
+    assert list(await queue.lease(1)) == []
+
+
 async def test_wake_never_delays(queue: WholeQueue, clock: ManualClock) -> None:
     """A chunk that is due already keeps its time; a completed one stays completed."""
     await queue.put(a_delivery(a_chunk(document_id="d1")))

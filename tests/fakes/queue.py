@@ -39,6 +39,7 @@ class _Entry:
     lease: Lease | None = None
     leased_from: ChunkState = ChunkState.PENDING
     leased_by: str | None = None
+    woken: bool = False
     reason: str | None = None
     error: str | None = None
     note: str | None = None
@@ -118,6 +119,7 @@ class MemoryQueue:
         entry.attempts += 1
         entry.leased_from, entry.state = entry.state, ChunkState.LEASED
         entry.leased_by = self.worker
+        entry.woken = False
         entry.lease = Lease(
             chunk=entry.chunk,
             row=entry.row,
@@ -172,7 +174,8 @@ class MemoryQueue:
     ) -> None:
         entry = self._held(lease)
         entry.end_lease(ChunkState.ARCHIVED if archived else ChunkState.PENDING)
-        entry.not_before = not_before
+        woken = archived and entry.woken
+        entry.not_before = self.clock.now() if woken else not_before
         entry.reason, entry.error = bounded(reason), bounded(error)
         self._end_attempt(entry, "rescheduled", reason=reason, error=error)
 
@@ -202,8 +205,10 @@ class MemoryQueue:
         self._check()
         now = self.clock.now()
         for entry in self._entries.values():
-            is_archived = entry.state is ChunkState.ARCHIVED and _waits(entry)
-            if is_archived and entry.chunk.recording == recording:
+            if entry.chunk.recording != recording:
+                continue
+            entry.woken = entry.lease is not None
+            if entry.state is ChunkState.ARCHIVED and _waits(entry):
                 entry.not_before = min(entry.not_before, now)
 
     async def next_due(self, *, paused: Collection[str] = ()) -> datetime | None:

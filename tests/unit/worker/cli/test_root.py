@@ -1,0 +1,203 @@
+"""The command line as a whole: help, usage, failures, exit codes, start-up cost."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.unit.worker.cli.conftest import Composed, Run
+from worker import __version__
+from worker.errors import ConfigError, QueueUnavailableError, SourceForbiddenError
+
+VERBS = [
+    ["serve"],
+    ["webhook"],
+    ["consume"],
+    ["replay"],
+    ["status"],
+    ["config"],
+    ["queue", "list"],
+    ["queue", "show"],
+    ["recordings", "list"],
+    ["recordings", "show"],
+]
+
+
+def test_help_lists_the_verbs(run: Run) -> None:
+    """One screen tells what there is."""
+    ended = run("--help")
+
+    assert ended.code == 0
+    listed = re.findall(r"^  ([a-z]+) ", ended.out, re.MULTILINE)
+    assert {verb[0] for verb in VERBS} <= set(listed)
+    assert max(len(line) for line in ended.out.splitlines()) <= 80
+    assert "..." not in ended.out.split("Commands:")[1]
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_help_of_a_verb_ends_with_an_example(run: Run, verb: list[str]) -> None:
+    """The example is a command line of that verb."""
+    ended = run(*verb, "--help")
+
+    last = ended.out.strip().splitlines()[-1].strip()
+    assert last.startswith("Example: recording-worker ")
+    assert " ".join(verb) in last
+
+
+def test_version(run: Run) -> None:
+    """`--version` names the command and its version."""
+    assert run("--version").out == f"recording-worker {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "hint"),
+    [
+        ([], "missing command", "recording-worker --help"),
+        (["queue"], "missing command", "recording-worker queue --help"),
+        (["confg"], "no such command 'confg'", "recording-worker --help"),
+        (["status", "--jsno"], "no such option", "recording-worker status --help"),
+        (["queue", "show"], "missing argument", "recording-worker queue show --help"),
+        (
+            ["queue", "list", "--state", "lost"],
+            "invalid value for '--state'",
+            "recording-worker queue list --help",
+        ),
+        (
+            ["recordings", "list", "--day", "tomorrow"],
+            "invalid value for '--day'",
+            "recording-worker recordings list --help",
+        ),
+    ],
+)
+def test_wrong_usage_is_a_line_and_a_hint(
+    run: Run, arguments: list[str], error: str, hint: str
+) -> None:
+    """Exit 2, nothing on stdout, and the help that would have helped."""
+    ended = run(*arguments)
+
+    assert (ended.code, ended.out) == (2, "")
+    first, second = ended.err.splitlines()
+    assert first.startswith(f"error: {error}")
+    assert second == f"hint: {hint}"
+
+
+def test_failure_is_a_line_and_a_hint(run: Run, composed: Composed) -> None:
+    """Exit 1, the message without a traceback, the hint of the error."""
+    composed.error = SourceForbiddenError("the source says 403")
+
+    ended = run("serve")
+
+    assert ended.code == 1
+    assert ended.err.splitlines()[-2:] == [
+        "error: the source says 403",
+        "hint: recording-worker config",
+    ]
+    assert "Traceback" not in ended.err
+
+
+def test_failure_within_a_task_group_is_the_first_cause(
+    run: Run, composed: Composed
+) -> None:
+    """Whoever reads the line should not have to know of exception groups."""
+    cause = QueueUnavailableError("")
+    composed.error = ExceptionGroup("tasks", [ExceptionGroup("more", [cause])])
+
+    assert "error: queue-unavailable\n" in run("serve").err
+
+
+def test_config_error_has_a_line_per_problem_and_its_own_code(
+    run: Run, composed: Composed
+) -> None:
+    """Exit 78, so that a supervisor does not restart for ever."""
+    composed.error = ConfigError(["WORKER_A: x", "WORKER_B: y"])
+
+    ended = run("serve")
+
+    assert ended.code == 78
+    assert "error: WORKER_A: x\nerror: WORKER_B: y\nhint: " in ended.err
+
+
+def test_bug_is_one_line_without_secrets(run: Run, composed: Composed) -> None:
+    """What nobody expected is named with its type, redacted, and says how to see more."""
+    composed.error = ValueError("cannot parse\nsig=hunter2")
+
+    ended = run("serve")
+
+    assert ended.code == 1
+    assert "error: ValueError: cannot parse sig=[redacted]\n" in ended.err
+    assert "hint: recording-worker -v VERB" in ended.err
+
+
+def test_error_without_a_message_is_named_by_its_type(
+    run: Run, composed: Composed
+) -> None:
+    """There is always something to search for."""
+    composed.error = RuntimeError()
+
+    assert "error: RuntimeError\n" in run("serve").err
+
+
+def test_trouble_of_the_system_hints_at_the_settings(
+    run: Run, composed: Composed
+) -> None:
+    """An address in use or a missing right is mended in the settings."""
+    composed.error = OSError(98, "address already in use")
+
+    assert run("serve").err.endswith("hint: recording-worker config\n")
+
+
+def test_verbose_shows_the_traceback_redacted(run: Run, composed: Composed) -> None:
+    """`-v` tells where, still without secrets."""
+    composed.error = ValueError("sig=hunter2")
+
+    ended = run("-v", "serve")
+
+    assert "Traceback" in ended.err
+    assert "run_serve" in ended.err
+    assert "hunter2" not in ended.err
+
+
+def test_interrupt_ends_with_the_code_of_a_signal(
+    run: Run, composed: Composed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C is no failure to explain."""
+
+    async def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["worker.serving"], "run_serve", interrupted)
+
+    ended = run("serve")
+
+    assert ended.code == 130
+    assert "error" not in ended.err
+    assert composed.calls == []
+
+
+def test_help_imports_nothing_that_takes_long() -> None:
+    """`--help` answers at once: no settings, no HTTP, no tables."""
+    script = (
+        "import sys; from worker.__main__ import main; main(['--help']);"
+        "slow = {'pydantic', 'pydantic_settings', 'structlog', 'aiohttp', 'rich', 'azure',"
+        " 'sqlite3'} & sys.modules.keys();"
+        "sys.exit(f'imported {slow}' if slow else 0)"
+    )
+
+    ended = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", script], check=False, capture_output=True, text=True
+    )
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_module_can_be_run() -> None:
+    """`python -m worker` is the command."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "worker", "--version"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    assert ended.stdout.startswith("recording-worker ")

@@ -1,0 +1,76 @@
+"""Effective settings with their origin, secrets masked."""
+
+from pathlib import Path
+
+from worker import settings
+from worker.ops.config import ConfigReport, ConfigRow, config_report
+from worker.settings_rules import Use
+
+CONNECTION = "endpoint=https://calls.communication.azure.com/;accesskey=aHVudGVyMg=="
+
+
+def report(env_file: Path | None = None, **variables: str) -> ConfigReport:
+    return config_report(settings.inspect(variables, env_file, use=Use.READ))
+
+
+def row(found: ConfigReport, variable: str) -> ConfigRow:
+    return next(row for row in found.settings if row.variable == variable)
+
+
+def test_every_setting_is_shown_with_its_origin(tmp_path: Path) -> None:
+    """Given in the environment, in the file, or by default."""
+    file = tmp_path / "worker.env"
+    file.write_text("WORKER_MAX_RANGES=3\n")
+
+    found = report(file, WORKER_MAX_CHUNKS="5")
+
+    chunks, ranges = row(found, "WORKER_MAX_CHUNKS"), row(found, "WORKER_MAX_RANGES")
+    block = row(found, "WORKER_BLOCK_MIB")
+    assert (chunks.value, chunks.origin) == ("5", "environment")
+    assert (ranges.value, ranges.origin) == ("3", "env file")
+    assert (block.value, block.origin) == ("8", "default")
+    assert row(found, "WORKER_INSTANCE").value == "HOST-PID"
+    assert row(found, "WORKER_SOURCE_HOSTS").value.startswith(".asm.skype.com,")
+    assert len(found.settings) == len(settings.VARIABLES)
+
+
+def test_connection_string_shows_its_endpoint_alone() -> None:
+    """Which resource is set matters; the key is masked."""
+    other = "accesskey=c2Vjb25k;endpoint=https://b.communication.azure.com"
+    found = report(AZURE_COMMUNICATION_CONNECTION_STRING=f"{CONNECTION} {other}")
+
+    assert row(found, "AZURE_COMMUNICATION_CONNECTION_STRING").value == (
+        "endpoint=https://calls.communication.azure.com/;accesskey=*** "
+        "endpoint=https://b.communication.azure.com;accesskey=***"
+    )
+
+
+def test_misshapen_connection_string_is_masked_whole() -> None:
+    """Where the key is can't be told, so nothing is shown."""
+    found = report(AZURE_COMMUNICATION_CONNECTION_STRING="aHVudGVyMg==")
+
+    assert row(found, "AZURE_COMMUNICATION_CONNECTION_STRING").value == "***"
+    assert found.problems
+
+
+def test_webhook_keys_are_counted_not_shown() -> None:
+    """Two keys during a rotation look like two."""
+    assert row(report(WORKER_WEBHOOK_KEYS="a, b,"), "WORKER_WEBHOOK_KEYS").value == (
+        "***,***"
+    )
+
+
+def test_wrong_values_are_shown_with_their_problems() -> None:
+    """`config` is where an operator looks when a start failed."""
+    found = report(WORKER_MAX_CHUNKS="many", WORKER_COLOUR="red")
+
+    assert row(found, "WORKER_MAX_CHUNKS").value == "many"
+    assert found.problems == ("WORKER_MAX_CHUNKS: must be a whole number",)
+    assert found.warnings == ("WORKER_COLOUR: unknown, ignored",)
+
+
+def test_secret_in_the_wrong_place_is_redacted() -> None:
+    """A signed URL where a path belongs does not end up in a ticket."""
+    found = report(WORKER_ARCHIVE="https://x/c?sig=hunter2")
+
+    assert "hunter2" not in row(found, "WORKER_ARCHIVE").value
