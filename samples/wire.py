@@ -10,8 +10,6 @@ from samples.pace import Pace
 
 PIECE_BYTES = 512 * 1024
 """How much is handed to the socket at once: few calls per GiB, little held."""
-PACED_PIECE_BYTES = 64 * 1024
-"""The same under a cap: small enough that the flow looks steady."""
 _HEADERS = {
     "Server": "Kestrel",
     "MS-CV": "c3RhbmQtaW4gZm9yIEFDUw.0",
@@ -81,7 +79,7 @@ async def _send_body(
     seen: SeenRequest,
     pace: Pace | None,
 ) -> None:
-    piece_bytes = PACED_PIECE_BYTES if pace else PIECE_BYTES
+    piece_bytes = pace.piece_bytes if pace else PIECE_BYTES
     end = part.offset + part.length
     for offset in range(part.offset, end, piece_bytes):
         piece = part.content.read(offset, min(piece_bytes, end - offset))

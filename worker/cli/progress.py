@@ -1,6 +1,7 @@
 """Chunks as people watch them: live bars on a terminal, lines elsewhere, a closing table.
 
-Ordered by recording and index, whatever order the chunks come home in.
+Recordings in the order in which they were announced, chunks by index, whatever order they
+come home in.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,6 +34,8 @@ _SAYS_LESS = {
 }
 """What a chunk may be told after these, and keeps to itself: a chunk brought home by this
 run is not `already archived`, and one that was home before was not deleted by it."""
+_LABELS = {"deleted": "source deleted"}
+"""The chunk itself is safe: what is deleted is the source's copy."""
 _STYLES = {
     "queued": "dim",
     "downloading": "cyan",
@@ -48,6 +51,8 @@ class _Line:
 
     key: str
     recording: str
+    order: int
+    """Of the recording: how many were known before it."""
     index: int
     stage: str = ""
     done_bytes: int = 0
@@ -57,8 +62,12 @@ class _Line:
     ended_s: float | None = None
 
     @property
-    def place(self) -> tuple[str, int, str]:
-        return (self.recording, self.index, self.key)
+    def place(self) -> tuple[int, int, str]:
+        return (self.order, self.index, self.key)
+
+    @property
+    def label(self) -> str:
+        return _LABELS.get(self.stage, self.stage)
 
     def bytes_per_s(self, now_s: float) -> float | None:
         """Mean speed of the download so far, or of all of it."""
@@ -87,6 +96,7 @@ class ReplayView:
         self._screen = screen
         self._monotonic = monotonic
         self._lines: dict[str, _Line] = {}
+        self._orders: dict[str, int] = {}
         self._live = Live(
             console=screen,
             get_renderable=self.render,
@@ -131,7 +141,13 @@ class ReplayView:
     def _line(self, chunk: Chunk) -> _Line:
         line = self._lines.get(chunk.key)
         if line is None:
-            line = _Line(key=chunk.key, recording=chunk.recording, index=chunk.index)
+            order = self._orders.setdefault(chunk.recording, len(self._orders))
+            line = _Line(
+                key=chunk.key,
+                recording=chunk.recording,
+                order=order,
+                index=chunk.index,
+            )
             self._lines[chunk.key] = line
         return line
 
@@ -160,7 +176,7 @@ class ReplayView:
                 _bar(line),
                 Text(_bytes(line), justify="right"),
                 Text(_speed(line.bytes_per_s(now_s) if is_moving else None)),
-                Text(line.stage, style=_STYLES.get(line.stage, "yellow")),
+                Text(line.label, style=_STYLES.get(line.stage, "yellow")),
             )
         return table
 
@@ -174,12 +190,24 @@ class ReplayView:
                 line.index,
                 printing.size(line.total_bytes or line.done_bytes),
                 _speed(line.bytes_per_s(now_s)),
-                line.stage,
+                line.label,
                 line.note,
             )
             for line in self._ordered()
         )
         self._out.print(printing.table_of(columns, rows))
+        lines = self._ordered()
+        recordings = len(self._orders)
+        moved = printing.size(sum(line.done_bytes for line in lines))
+        self._out.print(
+            f"{_counted(recordings, 'recording')}, {_counted(len(lines), 'chunk')}, "
+            f"{moved} downloaded",
+            highlight=False,
+        )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _fitting(lines: Sequence[_Line], room: int) -> list[_Line]:
@@ -221,7 +249,7 @@ def _speed(bytes_per_s: float | None) -> str:
 
 
 def _as_text(line: _Line) -> Text:
-    parts = [line.recording[: printing.SHORT], str(line.index), line.stage]
+    parts = [line.recording[: printing.SHORT], str(line.index), line.label]
     if line.total_bytes is not None:
         parts.append(printing.size(line.total_bytes))
     return Text("  ".join(parts))

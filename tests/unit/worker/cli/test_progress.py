@@ -9,6 +9,7 @@ from tests.factories import a_chunk, an_announcement, some_chunks
 from tests.fakes.clock import ManualClock
 from worker.attempt import Observer
 from worker.cli.progress import ReplayView
+from worker.replaying import Posted
 
 MIB = 1024 * 1024
 
@@ -102,8 +103,8 @@ def test_live_view_shows_bytes_speed_and_state(watched: Watched) -> None:
     assert line.endswith("downloading")
 
 
-def test_chunks_are_ordered_by_recording_and_index(watched: Watched) -> None:
-    """Whatever order they come in."""
+def test_chunks_are_ordered_by_first_sight_and_index(watched: Watched) -> None:
+    """Recordings as they were announced; chunks by index, whatever order they come in."""
     chunks = some_chunks(3)
     other = a_chunk(announcement=an_announcement(recording_id="r2"))
     for chunk in (chunks[2], other, chunks[0], chunks[1]):
@@ -111,7 +112,7 @@ def test_chunks_are_ordered_by_recording_and_index(watched: Watched) -> None:
 
     places = [line.split()[:2] for line in watched.frame()]
 
-    expected = sorted([c.recording[:8], str(c.index)] for c in (*chunks, other))
+    expected = [[c.recording[:8], str(c.index)] for c in (*chunks, other)]
     assert places == expected
 
 
@@ -189,11 +190,37 @@ def test_summary_has_a_line_per_chunk(piped: Watched) -> None:
     piped.view.stage(second, "dead")
     piped.view.explain(second, "source-expired")
 
-    header, one, two = piped.summary()
+    header, one, two, total = piped.summary()
 
     assert header.split() == ["RECORDING", "#", "SIZE", "SPEED", "STATE", "NOTE"]
-    assert one.split()[1:] == ["0", "4.0", "MiB", "2.0", "MiB/s", "deleted"]
+    assert one.split()[1:] == ["0", "4.0", "MiB", "2.0", "MiB/s", "source", "deleted"]
     assert two.split()[1:] == ["1", "0", "B", "dead", "source-expired"]
+    assert total == "1 recording, 2 chunks, 4.0 MiB downloaded"
+
+
+@pytest.mark.parametrize(
+    ("stages", "shown"),
+    [
+        (["archived", "already archived", "deleted"], "source deleted"),
+        (["archived", "already archived"], "archived"),
+        (["already archived", "deleted"], "already archived"),
+    ],
+)
+def test_chunk_says_whether_this_run_brought_it_home(
+    piped: Watched, stages: list[str], shown: str
+) -> None:
+    """What was home before is `already archived` to the end; what came now never is."""
+    for stage in stages:
+        piped.view.stage(a_chunk(), stage)
+
+    assert piped.summary()[1].endswith(shown)
+
+
+def test_posted_file_is_shown_with_its_answer(watched: Watched) -> None:
+    """Status first, as it is what a reader looks for."""
+    watched.view.posted(Posted(file="one.json", status=400))
+
+    assert "400  one.json" in watched.lines()
 
 
 def test_second_attempt_is_timed_anew(piped: Watched) -> None:
