@@ -53,7 +53,8 @@ class Breaker:
             return None
         target = self._targets.setdefault(name, _Target())
         if target.reason != error.reason:
-            target.reason, target.failed = error.reason, set()
+            # Other trouble: what the target was paused for, if it was, is over.
+            target = self._targets[name] = _Target(reason=error.reason)
         target.failed.add(key)
         if target.probing:
             target.probing = False

@@ -47,7 +47,8 @@ def tightened(
     received_at: datetime,
 ) -> datetime:
     """`expires` or, where the metadata proves an earlier end of the chunk, the earlier time."""
-    if chunk_end is None:
+    # Nor may a time from far ahead overflow the calendar.
+    if chunk_end is None or chunk_end >= expires:
         return expires
     return max(min(expires, chunk_end + retention), received_at)
 

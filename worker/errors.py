@@ -19,7 +19,7 @@
     - HostNotAllowedError       a location off the allow-list; nothing was sent there
     - NoCredentialError         a chunk of an ACS resource we hold no key for
     - SourceExpiredError        404/410 after `expires_at`
-    - NewerFormatError          stored by a newer version; released with a delay, never dead
+* NewerFormatError              stored by a newer version; released with a delay, never dead
 * AlreadyExistsError            create-only write found the name taken
 * LeaseLostError                another worker owns the chunk: stop, touch nothing
 * MalformedEventError           an event that can't become chunks: quarantined, never queued

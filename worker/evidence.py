@@ -5,7 +5,7 @@ Pure, but for reads of the archived content.
 
 import json
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from worker import names
@@ -27,14 +27,22 @@ class MetadataFacts:
     document_id: str | None = None
     chunk_start: datetime | None = None
     duration_ms: float | None = None
+    paused_ms: float = 0.0
     channels: int | None = None
 
     @property
     def chunk_end(self) -> datetime | None:
-        """When the chunk ended, if start and duration are said."""
+        """When the chunk ended at the latest, if start and duration are said.
+
+        Whether the duration counts pauses is not documented; the later end is the safe one.
+        """
         if self.chunk_start is None or self.duration_ms is None:
             return None
-        return self.chunk_start + timedelta(milliseconds=self.duration_ms)
+        lasted_ms = self.duration_ms + self.paused_ms
+        try:
+            return self.chunk_start + timedelta(milliseconds=lasted_ms)
+        except OverflowError:
+            return None
 
 
 def metadata_facts(data: bytes) -> MetadataFacts:
@@ -50,6 +58,7 @@ def metadata_facts(data: bytes) -> MetadataFacts:
         document_id=_text(document.get("chunkDocumentId")),
         chunk_start=_time(document.get("chunkStartTime")),
         duration_ms=_duration(document.get("chunkDuration")),
+        paused_ms=_paused(document.get("pauseResumeIntervals")),
         channels=_channels(document),
     )
 
@@ -61,9 +70,9 @@ def _text(value: Any) -> str | None:
 def _time(value: Any) -> datetime | None:
     try:
         time = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
+        return time.astimezone(UTC) if time.tzinfo else None
+    except (TypeError, ValueError, OverflowError):
         return None
-    return time if time.tzinfo else None
 
 
 def _duration(value: Any) -> float | None:
@@ -75,6 +84,17 @@ def _duration(value: Any) -> float | None:
         if 0 <= value <= timedelta(days=1) / timedelta(milliseconds=1)
         else None
     )
+
+
+def _paused(intervals: Any) -> float:
+    """Milliseconds of all pauses that are said."""
+    listed = intervals if isinstance(intervals, list) else []
+    pauses = [
+        _duration(interval.get("duration"))
+        for interval in listed
+        if isinstance(interval, dict)
+    ]
+    return sum(pause for pause in pauses if pause is not None)
 
 
 def _channels(document: dict[str, Any]) -> int | None:

@@ -12,6 +12,8 @@ from urllib.parse import unquote, urlsplit
 from worker.model import Announcement, Chunk, ChunkKey, RecordingKey
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9_-])?")
+_TAKEN_ENDINGS = (".content", ".source-deleted")
+"""An id with such an end could name its receipt as another's record is named."""
 _EXTENSIONS = {"mp4": "mp4", "mp3": "mp3", "wav": "wav"}
 RECEIPTS = "receipts/"
 RECORDINGS = "recordings/"
@@ -23,7 +25,8 @@ def safe_id(text: str) -> str:
 
     `~` never occurs in a harmless id, so no id can pose as the hash of another.
     """
-    return text if _SAFE_ID.fullmatch(text) else "~" + digest(text)[:40]
+    is_harmless = _SAFE_ID.fullmatch(text) and not text.endswith(_TAKEN_ENDINGS)
+    return text if is_harmless else "~" + digest(text)[:40]
 
 
 def digest(*parts: str) -> str:

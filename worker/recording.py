@@ -4,6 +4,7 @@ ACS says neither how many chunks a recording has nor which is the last. What it 
 chunk's index, `SessionEnded` as the end reason of the last, and the duration of the whole.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -40,36 +41,55 @@ class RecordingView:
 
 
 def union(announcements: Iterable[Iterable[Sibling]]) -> dict[ChunkKey, Sibling]:
-    """Merge announcements by key; an end reason that any of them gives is kept."""
+    """Merge announcements by key, whatever their order.
+
+    An end reason that any of them gives is kept; that the session ended outranks another.
+    """
     merged: dict[ChunkKey, Sibling] = {}
     for siblings in announcements:
         for sibling in siblings:
-            known = merged.get(sibling.key)
-            if known is None or (known.end_reason is None and sibling.end_reason):
-                merged[sibling.key] = sibling
+            known = merged.get(sibling.key, sibling)
+            merged[sibling.key] = max(known, sibling, key=_says_more)
     return merged
+
+
+def _says_more(sibling: Sibling) -> tuple[bool, str, int]:
+    reason = sibling.end_reason or ""
+    return _is_end(reason), reason, -sibling.index
+
+
+def _is_end(reason: str | None) -> bool:
+    return (reason or "").casefold() == "sessionended"
+
+
+def _goes_on(reason: str | None) -> bool:
+    """A chunk that was cut for its size or time says that more follows."""
+    return (reason or "").casefold().startswith("chunkmaximum")
 
 
 def end_of(view: RecordingView) -> Ended | None:
     """How the end of the recording is known, if it is."""
     last = max((sibling.index for sibling in view.announced.values()), default=-1)
-    reasons = {
-        (sibling.end_reason or "").casefold()
-        for sibling in view.announced.values()
-        if sibling.index == last
-    }
-    if "sessionended" in reasons:
+    reasons = [s.end_reason for s in view.announced.values() if s.index == last]
+    if any(map(_is_end, reasons)):
         return "session-ended"
+    if any(map(_goes_on, reasons)):
+        return None
     return "durations" if _durations_add_up(view) else None
 
 
 def _durations_add_up(view: RecordingView) -> bool:
     whole = view.announcement.recording_duration_ms
-    by_index = {r.index: r.chunk_duration_ms for r in view.receipts.values()}
-    parts = [duration for duration in by_index.values() if duration is not None]
-    if not whole or not parts or len(parts) != len(by_index):
+    parts: dict[int, float] = {}
+    for receipt in view.receipts.values():
+        if receipt.chunk_duration_ms is None:
+            return False
+        # Two documents of one index: the shorter, which claims less, in any order.
+        known = parts.get(receipt.index, receipt.chunk_duration_ms)
+        parts[receipt.index] = min(known, receipt.chunk_duration_ms)
+    if not whole or not parts:
         return False
-    return abs(sum(parts) - whole) <= DURATION_TOLERANCE_MS
+    return abs(math.fsum(parts.values()) - whole) <= DURATION_TOLERANCE_MS
 
 
 def missing_of(view: RecordingView) -> tuple[MissingChunk, ...]:
@@ -97,11 +117,6 @@ def _gaps(indexes: set[int], last: int) -> list[MissingChunk]:
         for first in firsts
         if first <= last and first not in indexes
     ]
-
-
-def is_hopeless(view: RecordingView) -> bool:
-    """Whether nothing that is announced can still arrive, and something was given up."""
-    return bool(view.dead) and not view.alive
 
 
 def manifest_of(view: RecordingView) -> Manifest:

@@ -18,6 +18,8 @@ from worker.model import ChunkState
 
 NEWER_FORMAT_DELAY = timedelta(seconds=60)
 LONGEST_DELAY = timedelta(minutes=10)
+SHORTEST_DELAY = timedelta(seconds=1)
+"""Close to its deadline a chunk is not tried more often than this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,16 +93,14 @@ def decide(
         case SourceNotFoundError() if now >= expires_at and not archived:
             gone = SourceExpiredError.reason
             return DeadLetter(reason=gone, error=f"{error} after {expires_at:%F %TZ}")
-        case RetryableError() if archived or now < expires_at + deadline.LATE_GRACE:
+        case PermanentError() if not archived:
+            return DeadLetter(reason=error.reason, error=str(error))
+        case _ if archived or now < expires_at + deadline.LATE_GRACE:
             return _reschedule(error, now, expires_at, delay_seconds, archived=archived)
-        case RetryableError():
+        case _:
             return DeadLetter(
                 reason=error.reason, error=f"given up after the deadline: {error}"
             )
-        case PermanentError() if not archived:
-            return DeadLetter(reason=error.reason, error=str(error))
-        case _:
-            return _reschedule(error, now, expires_at, delay_seconds, archived=archived)
 
 
 def _reschedule(
@@ -112,11 +112,12 @@ def _reschedule(
     archived: bool,
 ) -> Reschedule:
     asked = error.retry_after if isinstance(error, RetryableError) else None
-    delay = min(timedelta(seconds=max(delay_seconds, asked or 0)), LONGEST_DELAY)
+    seconds = min(max(delay_seconds, asked or 0), LONGEST_DELAY.total_seconds())
+    delay = timedelta(seconds=seconds)
     left = expires_at - now
     if left > timedelta() and not archived:
         # The last try must come before the end, not ten minutes after it.
-        delay = min(delay, max(left / 2, timedelta(seconds=1)))
+        delay = min(delay, max(left / 2, min(left, SHORTEST_DELAY)))
     return Reschedule(
         not_before=now + delay,
         reason=error.reason,

@@ -1,12 +1,19 @@
 """Looking at a recording: who was announced, who has a receipt, who was given up."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import datetime
 
 from worker import deadline, names, recording
 from worker.model import Chunk, ChunkKey, ChunkState, QueuedChunk, Sibling
 from worker.ports import Archive, ChunkQueue
 from worker.recording import RecordingView
-from worker.stored import Manifest, MissingChunk, Receipt, decode
+from worker.stored import (
+    Manifest,
+    MissingChunk,
+    Receipt,
+    StoredFormatError,
+    decode,
+)
 
 MOST_DESCRIBED = 5
 _ALIVE = {ChunkState.PENDING, ChunkState.LEASED}
@@ -24,7 +31,8 @@ async def view(
     """What is known of the chunk's recording now.
 
     `dead` is the reason for which the chunk itself is about to be given up. Unless `whole`,
-    the look ends at the first missing receipt: enough to know that siblings are awaited.
+    the look ends at the first sibling without a receipt that is still at work: enough to
+    know that it is awaited.
     """
     queued = await queue.announced(chunk.recording)
     folder = names.recording_folder(chunk.announcement, chunk.recording)
@@ -35,24 +43,26 @@ async def view(
         + [_announced_by(manifest)]
     )
     receipts = {chunk.key: receipt} if receipt else {}
-    announced = await _look_up(archive, announced, receipts, whole=whole)
     alive = {q.chunk.key for q in queued if q.state in _ALIVE} - {chunk.key}
+    announced = await _look_up(
+        archive, announced, receipts, awaited=set() if whole else alive
+    )
     given_up = _given_up(queued) | ({chunk.key: dead} if dead else {})
+    not_lost = alive | receipts.keys()
     return RecordingView(
         recording=chunk.recording,
         announcement=chunk.announcement,
         folder=folder,
         announced=announced,
         receipts=receipts,
-        dead={
-            k: why for k, why in given_up.items() if k not in alive | receipts.keys()
-        },
+        dead={k: why for k, why in given_up.items() if k not in not_lost},
         alive=frozenset(alive - receipts.keys()),
-        deadline=deadline.recording_deadline(
-            (known.expires_at, known.received_at)
-            for known in [chunk, *(entry.chunk for entry in queued)]
-        ),
+        deadline=_deadline([chunk, *(entry.chunk for entry in queued)]),
     )
+
+
+def _deadline(chunks: Sequence[Chunk]) -> datetime:
+    return deadline.recording_deadline((c.expires_at, c.received_at) for c in chunks)
 
 
 def _announced_by(manifest: Manifest | None) -> list[Sibling]:
@@ -77,11 +87,14 @@ async def _look_up(
     announced: dict[ChunkKey, Sibling],
     receipts: dict[ChunkKey, Receipt],
     *,
-    whole: bool,
+    awaited: Collection[ChunkKey],
 ) -> dict[ChunkKey, Sibling]:
     """Add the siblings' receipts to `receipts`; returns the union with what those announce.
 
-    Highest index first: chunks finish about in order, so the first look mostly decides.
+    Ends at the first of the `awaited` without one. Highest index first: chunks finish about
+    in order, so the first look mostly decides. A lack that nobody works on doesn't end it:
+    a leased sibling may be archived and only look around, as this one does, and if each took
+    the other for being at work, none would ever close the recording.
     """
     looked_up = set(receipts)
     while unseen := [key for key in announced if key not in looked_up]:
@@ -89,9 +102,9 @@ async def _look_up(
         looked_up.add(key)
         receipt = await read_receipt(archive, key)
         if receipt is None:
-            if whole:
-                continue
-            return announced
+            if key in awaited:
+                return announced
+            continue
         receipts[key] = receipt
         announced = recording.union([announced.values(), receipt.announced])
     return announced
@@ -100,7 +113,13 @@ async def _look_up(
 async def read_receipt(archive: Archive, key: ChunkKey) -> Receipt | None:
     """The chunk's receipt, if it has one. Its name depends on the key alone."""
     data = await archive.read(names.receipt_name(key))
-    return None if data is None else decode(Receipt, data)
+    if data is None:
+        return None
+    receipt = decode(Receipt, data)
+    if receipt.key != key:
+        # A file system that ignores case shows one id's receipt for another's.
+        raise StoredFormatError(f"the receipt of {key!r} is that of {receipt.key!r}")
+    return receipt
 
 
 async def current_manifest(

@@ -154,6 +154,7 @@ _ADAPTERS: dict[type, TypeAdapter[Any]] = {
     SourceDeleted: _SOURCE_DELETED,
     Manifest: _MANIFEST,
 }
+_DAMAGE = (ValueError, KeyError, TypeError, RecursionError, ValidationError)
 
 
 def encode(value: ProvenObject | Receipt | SourceDeleted | Manifest) -> bytes:
@@ -161,19 +162,30 @@ def encode(value: ProvenObject | Receipt | SourceDeleted | Manifest) -> bytes:
     document = _ADAPTERS[type(value)].dump_python(value, mode="json")
     kind = type(value).__name__.lower()
     stamped = {"v": FORMAT_VERSION, "kind": kind, **document}
-    return (json.dumps(stamped, indent=2, sort_keys=True) + "\n").encode()
+    readable = json.loads(
+        _without_lone_surrogates(json.dumps(stamped, ensure_ascii=False))
+    )
+    return (json.dumps(readable, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _without_lone_surrogates(text: str) -> str:
+    """A header of the source may hold bytes that are no text: written, they can't be read."""
+    return text.encode(errors="replace").decode()
 
 
 def decode(kind: type[T], data: bytes) -> T:
     """Read what `encode` wrote. Raises NewerFormatError or StoredFormatError."""
     try:
-        version = json.loads(data)["v"]
-        if isinstance(version, int) and version > FORMAT_VERSION:
-            raise NewerFormatError(f"format {version} is newer than {FORMAT_VERSION}")
+        _refuse_newer(json.loads(data)["v"])
         value: T = _ADAPTERS[kind].validate_json(data)
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
+    except _DAMAGE as error:
         raise StoredFormatError(f"not a {kind.__name__.lower()}: {error}") from error
     return value
+
+
+def _refuse_newer(version: Any) -> None:
+    if version > FORMAT_VERSION:
+        raise NewerFormatError(f"format {version} is newer than {FORMAT_VERSION}")
 
 
 def chunk_to_json(chunk: Chunk) -> str:
@@ -185,8 +197,7 @@ def chunk_from_json(text: str | bytes) -> Chunk:
     """Read what `chunk_to_json` wrote. Raises NewerFormatError or StoredFormatError."""
     try:
         envelope = json.loads(text)
-        if envelope["v"] > FORMAT_VERSION:
-            raise NewerFormatError(f"format {envelope['v']} is newer than 1")
+        _refuse_newer(envelope["v"])
         return _CHUNK.validate_python(envelope["chunk"])
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
+    except _DAMAGE as error:
         raise StoredFormatError(f"not a chunk: {error}") from error
