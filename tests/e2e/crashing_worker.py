@@ -1,0 +1,91 @@
+"""The worker, but it kills itself: `crashing_worker.py POINT NTH ARGUMENT...`.
+
+It dies by SIGKILL before or behind the NTH call of one method of an adapter. The product
+knows nothing of this: the adapters' classes are changed before the command starts.
+"""
+
+import os
+import re
+import signal
+import sys
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from worker.__main__ import main
+from worker.archives.directory import DirectoryArchive
+from worker.archives.directory_writer import DirectoryWriter
+from worker.queues.sqlite import SqliteQueue
+from worker.sources.acs import AcsSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """Where to die. `names`: only calls for objects of such names count."""
+
+    owner: type
+    methods: tuple[str, ...]
+    is_after: bool
+    names: str = ""
+
+
+RECEIPT = r"receipts/../[^/.]+\.json"
+MANIFEST = r".+/manifest\.\d+\.json"
+CHECKSUMS = r".+/manifest\.\d+\.sha256"
+SOURCE_DELETED = r".+\.source-deleted\.json"
+_SETTLE = ("complete", "reschedule")
+
+
+def _created(names: str) -> Point:
+    return Point(
+        owner=DirectoryArchive, methods=("create",), is_after=True, names=names
+    )
+
+
+def _of(owner: type, *methods: str, is_after: bool) -> Point:
+    return Point(owner=owner, methods=methods, is_after=is_after)
+
+
+POINTS = {
+    "before_put": _of(SqliteQueue, "put", is_after=False),
+    "after_put": _of(SqliteQueue, "put", is_after=True),
+    "after_lease": _of(SqliteQueue, "lease", is_after=True),
+    "after_download": _of(DirectoryWriter, "commit", is_after=False),
+    "after_commit": _of(DirectoryWriter, "commit", is_after=True),
+    "after_receipt": _created(RECEIPT),
+    "after_manifest": _created(MANIFEST),
+    "after_checksums": _created(CHECKSUMS),
+    "after_delete": _of(AcsSource, "delete", is_after=True),
+    "after_source_deleted_record": _created(SOURCE_DELETED),
+    "before_settle": _of(SqliteQueue, *_SETTLE, is_after=False),
+    "after_settle": _of(SqliteQueue, *_SETTLE, is_after=True),
+}
+
+
+def arm(point: Point, nth: int) -> None:
+    """Have this process die there."""
+    calls = count(1)
+    for method in point.methods:
+        _wrap(point, method, lambda: next(calls) == nth)
+
+
+def _wrap(point: Point, method: str, is_time: Any) -> None:
+    original = getattr(point.owner, method)
+
+    async def deadly(adapter: Any, *arguments: Any, **named: Any) -> Any:
+        counts = not point.names or re.fullmatch(point.names, arguments[0])
+        if counts and not point.is_after and is_time():
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = await original(adapter, *arguments, **named)
+        counts = counts and result != []  # leasing nothing is no step
+        if counts and point.is_after and is_time():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(point.owner, method, deadly)
+
+
+if __name__ == "__main__":
+    name, nth, *command_line = sys.argv[1:]
+    arm(POINTS[name], int(nth))
+    sys.exit(main(command_line))
