@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
+import structlog
+
 from worker import __version__, names, recording, retry, siblings
 from worker.attempt import AttemptLog
 from worker.errors import AlreadyExistsError, PermanentError, RetryableError
@@ -30,6 +32,7 @@ DeletePolicy = Literal["after-recording", "after-chunk", "never"]
 WAITING = "waiting-for-siblings"
 LOOK_AGAIN = timedelta(minutes=10)
 """How soon a chunk looks again for siblings that are still at work after the deadline."""
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 
 class DeleteOwedError(RetryableError):
@@ -137,13 +140,16 @@ class Closer:
         if location is None or await self.archive.stat(record) is not None:
             return
         if not await self._still_holds(receipt):
+            log.error(
+                "delete.withheld", reason="archive-lost", blob=receipt.content.name
+            )
             return
         try:
             answer = await self._delete_at_source(location, receipt)
         except RetryableError as error:
             raise DeleteOwedError(str(error), retry_after=error.retry_after) from error
-        except PermanentError:
-            # Refused for good; `_settled` reports that the source was kept.
+        except PermanentError as error:
+            log.error("delete.withheld", reason=error.reason, error=str(error))
             return
         document = SourceDeleted(
             key=receipt.key,
@@ -194,6 +200,8 @@ class Closer:
             note = f"{note}; source kept: no delete location"
         elif self.clock.now() >= receipt.expires_at:
             note = f"{note}; source expired"
+        else:
+            note = f"{note}; source kept: delete withheld"
         return Complete(state=ChunkState.ARCHIVED, note=note)
 
 

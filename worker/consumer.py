@@ -43,7 +43,7 @@ class Consumer:
         async with asyncio.TaskGroup() as group:
             while not stopping.is_set():
                 self.nudge.clear()
-                leases = await self._lease(self.slots - len(working))
+                leases, pause = await self._lease(self.slots - len(working))
                 for lease in leases:
                     name = f"chunk {lease.chunk.key}"
                     task = group.create_task(self.runner.run(lease), name=name)
@@ -52,22 +52,22 @@ class Consumer:
                 if until_empty and not working and await self._is_empty():
                     return
                 if not leases or len(working) >= self.slots:
-                    await self._wait(working, stopping)
+                    await self._wait(working, stopping, pause)
             await self._drain(working)
 
-    async def _lease(self, count: int) -> list[Lease]:
-        """Lease for the free slots. Trouble of the queue is logged and waited out."""
+    async def _lease(self, count: int) -> tuple[list[Lease], float]:
+        """Lease for the free slots; and how long to sleep if there is nothing to do."""
         if count <= 0 or self.breaker.is_archive_paused():
-            return []
+            return [], POLL_SECONDS
         try:
             leased = await self.queue.lease(
                 count, paused=self.breaker.paused_resources()
             )
         except QueueUnavailableError as error:
             log.error("queue.unavailable", error=str(error))
-            await self.clock.sleep(TROUBLE_SECONDS)
-            return []
-        return [lease for lease in leased if await self._is_admitted(lease)]
+            return [], TROUBLE_SECONDS
+        admitted = [lease for lease in leased if await self._is_admitted(lease)]
+        return admitted, POLL_SECONDS
 
     async def _is_admitted(self, lease: Lease) -> bool:
         """Half-open lets one probe through; the others go back unspent."""
@@ -78,13 +78,13 @@ class Consumer:
         return come_back is None
 
     async def _wait(
-        self, working: set[asyncio.Task[None]], stopping: asyncio.Event
+        self, working: set[asyncio.Task[None]], stopping: asyncio.Event, pause: float
     ) -> None:
         """Sleep until a chunk ends, something was put, or it is time to look again."""
         waits = (
             asyncio.ensure_future(stopping.wait()),
             asyncio.ensure_future(self.nudge.wait()),
-            asyncio.ensure_future(self.clock.sleep(POLL_SECONDS)),
+            asyncio.ensure_future(self.clock.sleep(pause)),
         )
         try:
             await asyncio.wait((*waits, *working), return_when=asyncio.FIRST_COMPLETED)

@@ -12,13 +12,29 @@ from functools import partial
 from worker import __version__, deadline, evidence, names, siblings
 from worker.attempt import AttemptLog, Observer
 from worker.closing import Closer
-from worker.errors import AlreadyExistsError, RetryableError
+from worker.errors import (
+    AlreadyExistsError,
+    PermanentError,
+    RetryableError,
+    SourceNotFoundError,
+    WorkerError,
+)
 from worker.evidence import MetadataFacts
 from worker.model import Chunk, Lease
 from worker.ports import Archive, Clock, Source
 from worker.proving import Prover
 from worker.settlement import Settlement
 from worker.stored import ProvenObject, Receipt, decode, encode
+
+
+class MetadataOwedError(RetryableError):
+    """The content is safe; its metadata is still tried for.
+
+    A reason of its own, so that a metadata's 404 can neither be taken for that of the
+    chunk nor count as trouble with the key.
+    """
+
+    reason = "metadata-owed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +69,7 @@ class Pipeline:
         chunk = lease.chunk
         receipt = await siblings.read_receipt(self.archive, chunk.key)
         if receipt is None:
-            receipt = await self._bring_home(lease, attempt)
-            attempt.transferred = True
+            receipt = await self._bring_home_or_find(lease, attempt)
             self.observer.stage(chunk, "archived")
         else:
             self.observer.stage(chunk, "already archived")
@@ -66,6 +81,18 @@ class Pipeline:
     async def lose(self, chunk: Chunk, reason: str) -> None:
         """Say in the recording's manifest what is lost with this chunk, if it is time."""
         await self.closer.lose(chunk, reason)
+
+    async def _bring_home_or_find(self, lease: Lease, attempt: AttemptLog) -> Receipt:
+        """Bring the chunk home, unless another worker has just done so and deleted it."""
+        try:
+            receipt = await self._bring_home(lease, attempt)
+        except SourceNotFoundError:
+            found = await siblings.read_receipt(self.archive, lease.chunk.key)
+            if found is None:
+                raise
+            return found
+        attempt.transferred = True
+        return receipt
 
     async def _bring_home(self, lease: Lease, attempt: AttemptLog) -> Receipt:
         chunk = lease.chunk
@@ -79,7 +106,7 @@ class Pipeline:
                 # The content is safe; only the metadata is to be tried for again.
                 note = names.content_proof_name(chunk.key)
                 await self._create(note, encode(content))
-            raise trouble
+            raise _owed(trouble) from trouble
         self.observer.stage(chunk, "verifying")
         with attempt.timed("verify"):
             structure, more = await evidence.structure_flags(
@@ -131,7 +158,7 @@ class Pipeline:
 
     async def _bring_metadata(
         self, chunk: Chunk, attempt: AttemptLog
-    ) -> tuple[ProvenObject | None, MetadataFacts | None, RetryableError | None]:
+    ) -> tuple[ProvenObject | None, MetadataFacts | None, WorkerError | None]:
         """Archive the metadata. Its trouble is returned: the content must not wait for it."""
         if chunk.metadata_location is None:
             return None, None, None
@@ -142,7 +169,7 @@ class Pipeline:
                 resource=chunk.announcement.resource,
                 log=attempt,
             )
-        except RetryableError as error:
+        except (RetryableError, PermanentError) as error:
             return None, None, error
         facts = await self._read_metadata(proven)
         attempt.expires_at = deadline.tightened(
@@ -180,3 +207,10 @@ class Pipeline:
     def _moved(self, chunk: Chunk, attempt: AttemptLog, _count: int) -> None:
         stats = attempt.stats
         self.observer.moved(chunk, stats.object_bytes, stats.object_size)
+
+
+def _owed(trouble: WorkerError) -> WorkerError:
+    """What a metadata's trouble is to the chunk, whose content is safe."""
+    if not isinstance(trouble, RetryableError):
+        return trouble
+    return MetadataOwedError(str(trouble), retry_after=trouble.retry_after)

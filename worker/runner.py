@@ -5,8 +5,10 @@ Every exception of an attempt ends here as a settlement: the firewall between ch
 
 import asyncio
 import random
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from structlog.contextvars import bound_contextvars
@@ -61,29 +63,30 @@ class Runner:
         ):
             record = AttemptLog(clock=self.clock, expires_at=chunk.expires_at)
             held = HeldLease(lease, queue=self.queue, clock=self.clock)
-            with record.timed("total"):
-                settlement = await self._attempt(held, record)
-            self._report(lease, record, settlement)
+            try:
+                with record.timed("total"):
+                    settlement = await self._settlement(held, record)
+            except asyncio.CancelledError:
+                self.breaker.gave_up_probe(resource=chunk.announcement.resource)
+                await _to_its_end(self._end(held, record, Release()))
+                raise
+            await _to_its_end(self._end(held, record, settlement))
 
     async def give_back(self, lease: Lease, settlement: Release) -> None:
         """Return a chunk that was leased but may not be worked on now."""
         held = HeldLease(lease, queue=self.queue, clock=self.clock)
-        await asyncio.shield(self._settle(held, settlement))
+        await _to_its_end(self._settle(held, settlement))
 
-    async def _attempt(self, held: HeldLease, record: AttemptLog) -> Settlement:
-        resource = held.lease.chunk.announcement.resource
-        try:
-            settlement = await self._settlement(held, record)
-        except asyncio.CancelledError:
-            self.breaker.gave_up_probe(resource=resource)
-            await asyncio.shield(self._settle(held, Release()))
-            raise
-        settlement = await asyncio.shield(self._settle(held, settlement))
+    async def _end(
+        self, held: HeldLease, record: AttemptLog, settlement: Settlement
+    ) -> None:
+        """Settle, and say how the attempt ended."""
+        settlement = await self._settle(held, settlement)
         if isinstance(settlement, DeadLetter):
             # Siblings that wait for this chunk wait in vain.
             with suppress(QueueUnavailableError):
                 await self.queue.wake(held.lease.chunk.recording)
-        return settlement
+        self._report(held.lease, record, settlement)
 
     async def _settlement(self, held: HeldLease, record: AttemptLog) -> Settlement:
         """Process the chunk, or decide what its failure comes to."""
@@ -145,6 +148,9 @@ class Runner:
             return Reschedule.after(delay, error, now=self.clock.now())
         except WorkerError as error:
             log.error("manifest.failed", reason=error.reason, error=str(error))
+        except Exception:
+            # The firewall, again: a chunk that can't be mourned must not stop the others.
+            log.exception("manifest.failed")
         return settlement
 
     async def _settle(self, held: HeldLease, settlement: Settlement) -> Settlement:
@@ -183,6 +189,16 @@ class Runner:
             blob=record.blob,
             flags=record.flags,
         )
+
+
+async def _to_its_end(work: Coroutine[Any, Any, Any]) -> None:
+    """Do the work even while cancelled: a lease half settled is lost until it lapses."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
 
 
 _STAGES = {"deleted", "dead", "rescheduled"}

@@ -1,0 +1,437 @@
+"""The loop: slots, order, pauses, trouble; and the ways in which it ends."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+
+from samples.faults import Fault
+from tests.factories import a_chunk, an_announcement
+from tests.fakes.clock import START
+from tests.unit.worker.rig import Rig
+from worker.consumer import POLL_SECONDS, TROUBLE_SECONDS, Consumer
+from worker.errors import ArchiveFullError
+from worker.model import Chunk, ChunkState
+
+FOREVER = 10**6
+
+
+def recordings(count: int, *, resource: str = "calls") -> list[Chunk]:
+    """As many recordings of one chunk each, the first to expire first."""
+    return [
+        a_chunk(
+            document_id=f"{resource}-{number}",
+            announcement=an_announcement(
+                recording_id=f"{resource}-{number}", resource=resource
+            ),
+            expires_at=START + timedelta(hours=20, minutes=number),
+        )
+        for number in range(count)
+    ]
+
+
+class Loop:
+    """A running consumer, and the hands on its switches."""
+
+    def __init__(self, rig: Rig, *, slots: int = 2) -> None:
+        self.rig = rig
+        self.stopping, self.nudge, self.cut = (asyncio.Event() for _ in range(3))
+        self.consumer: Consumer = rig.consumer(
+            slots=slots, nudge=self.nudge, cut=self.cut
+        )
+        self.task: asyncio.Task[None] | None = None
+
+    async def turns(self, count: int = 300) -> None:
+        for _ in range(count):
+            await asyncio.sleep(0)
+
+    async def pass_time(self, seconds: int) -> None:
+        """Let everyone run, second by second."""
+        for _ in range(seconds):
+            await self.turns(60)
+            self.rig.clock.advance(1)
+        await self.turns()
+
+    async def ended(self) -> None:
+        assert self.task is not None
+        await asyncio.wait({self.task}, timeout=10)
+        assert self.task.done()
+        self.task.result()
+
+    def is_running(self) -> bool:
+        assert self.task is not None
+        return not self.task.done()
+
+
+@asynccontextmanager
+async def running(rig: Rig, *, slots: int = 2) -> AsyncIterator[Loop]:
+    """Run the consumer inside; it is ended, and nothing of it is left, at the end."""
+    others = asyncio.all_tasks()
+    loop = Loop(rig, slots=slots)
+    loop.task = asyncio.ensure_future(loop.consumer.run(loop.stopping))
+    try:
+        yield loop
+    finally:
+        loop.stopping.set()
+        loop.cut.set()
+        await loop.ended()
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == others
+
+
+async def work_until_empty(rig: Rig, *, slots: int = 2) -> None:
+    loop = Loop(rig, slots=slots)
+    await rig.drive(loop.consumer.run(loop.stopping, until_empty=True))
+
+
+def hang(rig: Rig, *chunks: Chunk) -> None:
+    """Have the source not answer for their contents."""
+    for chunk in chunks:
+        rig.source.plan(chunk.content_location, Fault.slow(FOREVER))
+
+
+async def states(rig: Rig, *chunks: Chunk) -> list[str]:
+    return [(await rig.queued(chunk)).state.value for chunk in chunks]
+
+
+async def test_consumer_works_until_nothing_is_left() -> None:
+    """`until_empty` ends when nothing is pending or leased, and all is done by then."""
+    rig = Rig()
+    chunks = await rig.several(5)
+    alone = recordings(3)
+    await rig.put(*alone)
+
+    await work_until_empty(rig)
+
+    assert await states(rig, *chunks, *alone) == ["deleted"] * 8
+    assert rig.source.unproven == []
+
+
+async def test_consumer_ends_at_once_when_there_is_nothing() -> None:
+    """An empty queue is no reason to wait."""
+    rig = Rig()
+
+    await work_until_empty(rig)
+
+    assert rig.clock.now() == START
+
+
+async def test_until_empty_does_not_wait_for_siblings() -> None:
+    """A chunk that waits for what was not announced may wait for hours: a job ends."""
+    rig = Rig()
+    chunk = a_chunk(end_reason="ChunkIsFull")
+    await rig.put(chunk)
+
+    await work_until_empty(rig)
+
+    assert await states(rig, chunk) == ["archived"]
+    assert rig.clock.now() < START + timedelta(minutes=1)
+
+
+async def test_until_empty_waits_for_what_is_rescheduled() -> None:
+    """A chunk behind a delay is still to be done."""
+    rig = Rig()
+    chunk = await rig.one()
+    rig.source.plan(chunk.content_location, Fault.status(429, retry_after=90))
+
+    await work_until_empty(rig)
+
+    assert await states(rig, chunk) == ["deleted"]
+    assert rig.clock.now() >= START + timedelta(seconds=90)
+
+
+async def test_until_empty_waits_out_a_queue_that_can_not_count() -> None:
+    """A queue that doesn't answer is not an empty one."""
+    rig = Rig()
+    loop = Loop(rig)
+    rig.queue.trouble = "disk I/O error"
+    task = asyncio.ensure_future(loop.consumer.run(loop.stopping, until_empty=True))
+    await loop.pass_time(20)
+    assert not task.done()
+
+    rig.queue.trouble = None
+    await rig.drive(asyncio.wait_for(task, timeout=10))
+
+    assert task.done()
+
+
+async def test_slots_bound_how_much_is_leased() -> None:
+    """A chunk is leased only when it can be worked on at once, the most urgent first."""
+    rig = Rig()
+    chunks = recordings(4)
+    await rig.put(*reversed(chunks))
+    hang(rig, *chunks)
+
+    async with running(rig, slots=2) as loop:
+        await loop.turns()
+        assert await states(rig, *chunks) == ["leased"] * 2 + ["pending"] * 2
+
+        rig.source.plan(chunks[0].content_location)
+        await loop.pass_time(30)
+        assert loop.is_running()
+
+
+async def test_slot_is_filled_when_a_chunk_ends() -> None:
+    """No poll is waited for between one chunk and the next."""
+    rig = Rig()
+    chunks = recordings(6)
+    await rig.put(*chunks)
+
+    async with running(rig, slots=1) as loop:
+        await loop.turns(1000)
+
+        assert await states(rig, *chunks) == ["deleted"] * 6
+        assert rig.clock.now() == START
+
+
+async def test_nudge_wakes_the_consumer() -> None:
+    """What the webhook of the same process puts is begun at once."""
+    rig = Rig()
+
+    async with running(rig) as loop:
+        await loop.turns()
+        chunk = await rig.one()
+        loop.nudge.set()
+        await loop.turns()
+
+        assert await states(rig, chunk) == ["deleted"]
+        assert rig.clock.now() == START
+
+
+async def test_consumer_polls_for_what_others_put() -> None:
+    """Another process can't nudge."""
+    rig = Rig()
+
+    async with running(rig) as loop:
+        await loop.turns()
+        chunk = await rig.one()
+        await loop.turns()
+        assert await states(rig, chunk) == ["pending"]
+
+        await loop.pass_time(int(POLL_SECONDS))
+
+        assert await states(rig, chunk) == ["deleted"]
+
+
+async def test_trouble_of_the_queue_is_waited_out() -> None:
+    """A queue that can't lease is asked again, not too often, and said once each time."""
+    rig = Rig()
+    rig.queue.trouble = "disk I/O error"
+
+    with capture_logs() as logs:
+        async with running(rig) as loop:
+            await loop.pass_time(int(3 * TROUBLE_SECONDS))
+            rig.queue.trouble = None
+            chunk = await rig.one()
+            await loop.pass_time(int(TROUBLE_SECONDS))
+
+            assert await states(rig, chunk) == ["deleted"]
+
+    lines = [each for each in logs if each["event"] == "queue.unavailable"]
+    assert len(lines) == 4
+    assert {(each["error"], each["log_level"]) for each in lines} == {
+        ("disk I/O error", "error")
+    }
+
+
+async def test_stop_does_not_wait_for_a_queue_in_trouble() -> None:
+    """A stop is heard at once, whatever the loop is waiting for."""
+    rig = Rig()
+    rig.queue.trouble = "disk I/O error"
+
+    async with running(rig) as loop:
+        await loop.turns()
+        loop.stopping.set()
+        await loop.ended()
+
+    assert rig.clock.now() == START
+
+
+async def test_drain_lets_attempts_finish() -> None:
+    """A stop leases nothing more, and waits for what is being worked on."""
+    rig = Rig()
+    chunks = recordings(3)
+    await rig.put(*chunks)
+    for chunk in chunks:
+        rig.source.plan(chunk.content_location, Fault.slow(10))
+
+    with capture_logs() as logs:
+        async with running(rig, slots=2) as loop:
+            await loop.turns()
+            loop.stopping.set()
+            await loop.pass_time(12)
+            await loop.ended()
+
+    assert await states(rig, *chunks) == ["deleted"] * 2 + ["pending"]
+    lines = [each for each in logs if each["event"] == "worker.draining"]
+    assert [each["chunks"] for each in lines] == [2]
+
+
+async def test_drain_gives_back_what_takes_too_long() -> None:
+    """After its time the drain cuts: leases are given back, attempts unspent."""
+    rig = Rig()
+    chunks = recordings(2)
+    await rig.put(*chunks)
+    hang(rig, *chunks)
+
+    async with running(rig) as loop:
+        await loop.turns()
+        loop.stopping.set()
+        await loop.pass_time(24)
+        assert loop.is_running()
+        await loop.pass_time(2)
+        await loop.ended()
+
+    for chunk in chunks:
+        entry = await rig.queued(chunk)
+        assert (entry.state, entry.attempts) == (ChunkState.PENDING, 0)
+        assert entry.not_before <= rig.clock.now()
+    assert rig.memory.in_use == 0
+
+
+async def test_cut_ends_the_drain() -> None:
+    """A second signal is obeyed at once, and gives back as well."""
+    rig = Rig()
+    chunk = await rig.one()
+    hang(rig, chunk)
+
+    async with running(rig) as loop:
+        await loop.turns()
+        loop.stopping.set()
+        await loop.turns()
+        assert loop.is_running()
+        loop.cut.set()
+        await loop.ended()
+
+    entry = await rig.queued(chunk)
+    assert (entry.state, entry.attempts) == (ChunkState.PENDING, 0)
+    assert rig.clock.now() == START
+
+
+async def test_idle_consumer_stops_at_once() -> None:
+    """With nothing at work there is nothing to drain, nor to say."""
+    rig = Rig()
+
+    with capture_logs() as logs:
+        async with running(rig) as loop:
+            await loop.turns()
+            loop.stopping.set()
+            await loop.ended()
+
+    assert [each["event"] for each in logs] == []
+
+
+async def test_cancelled_consumer_gives_everything_back() -> None:
+    """When another part of the process dies, leases are not left to lapse."""
+    rig = Rig()
+    chunks = recordings(2)
+    await rig.put(*chunks)
+    hang(rig, *chunks)
+    loop = Loop(rig)
+    others = asyncio.all_tasks()
+    task = asyncio.ensure_future(loop.consumer.run(loop.stopping))
+    await loop.turns()
+
+    task.cancel()
+    await asyncio.wait({task}, timeout=10)
+    await asyncio.sleep(0)
+
+    assert await states(rig, *chunks) == ["pending"] * 2
+    assert asyncio.all_tasks() == others
+
+
+async def test_full_archive_stops_the_leasing_and_resumes() -> None:
+    """While the archive has no room nothing is leased; then one probe, then all."""
+    rig = Rig()
+    chunks = recordings(6)
+    await rig.put(*chunks)
+    rig.archive.fail_next(ArchiveFullError("no room"), on="writer", times=6)
+
+    with capture_logs() as logs:
+        async with running(rig, slots=2) as loop:
+            await loop.pass_time(20)
+            tries = len(rig.source.requests)
+            assert rig.breaker.is_archive_paused()
+            await loop.pass_time(8)
+            assert len(rig.source.requests) == tries
+            assert await states(rig, *chunks) == ["pending"] * 6
+            assert {(await rig.queued(chunk)).attempts for chunk in chunks} == {0}
+
+            await loop.pass_time(400)
+
+            assert await states(rig, *chunks) == ["deleted"] * 6
+
+    said = named(logs, "consumer.paused", "consumer.resumed")
+    assert said[0] == "consumer.paused"
+    assert said[-1] == "consumer.resumed"
+
+
+def named(logs: list[EventDict], *events: str) -> list[str]:
+    return [each["event"] for each in logs if each["event"] in events]
+
+
+async def test_expired_key_stops_its_own_resource_only() -> None:
+    """Chunks of another resource go on; the refused ones spend nothing while paused."""
+    rig = Rig()
+    refused, others = recordings(6, resource="old"), recordings(3, resource="new")
+    late = [replace(c, expires_at=START + timedelta(hours=22)) for c in others]
+    await rig.put(*refused, *late)
+    for chunk in refused:
+        rig.source.plan(chunk.content_location, Fault.status(401).always())
+
+    async with running(rig, slots=3) as loop:
+        await loop.pass_time(25)
+        assert rig.breaker.paused_resources() == {"old"}
+        assert await states(rig, *late) == ["deleted"] * 3
+        await loop.pass_time(600)
+        attempts = [(await rig.queued(chunk)).attempts for chunk in refused]
+        assert sum(attempts) <= 3
+
+        for chunk in refused:
+            rig.source.plan(chunk.content_location)
+        await loop.pass_time(1300)
+
+        assert await states(rig, *refused) == ["deleted"] * 6
+
+
+async def test_half_open_lets_one_probe_through() -> None:
+    """When a pause is over one chunk tries; the others go back unspent."""
+    rig = Rig()
+    chunks = recordings(4)
+    await rig.put(*chunks)
+    rig.breaker.failed(ArchiveFullError("no room"), key=chunks[0].key, resource=None)
+    hang(rig, *chunks)
+    rig.clock.advance(31)
+
+    async with running(rig, slots=4) as loop:
+        await loop.turns()
+
+        assert await states(rig, *chunks) == ["leased", *["pending"] * 3]
+        entries = [await rig.queued(chunk) for chunk in chunks]
+        assert [entry.attempts for entry in entries] == [1, 0, 0, 0]
+        assert all(entry.not_before > rig.clock.now() for entry in entries[1:])
+
+
+async def test_poison_does_not_stop_the_others() -> None:
+    """A chunk whose attempt crashes is rescheduled, and all others come home."""
+    rig = Rig()
+    chunks = recordings(4)
+    await rig.put(*chunks)
+    rig.source.plan(chunks[1].content_location, *[RuntimeError("poison")] * 3)
+
+    with capture_logs() as logs:
+        async with running(rig, slots=2) as loop:
+            await loop.turns(1000)
+            homes = [*chunks[:1], *chunks[2:]]
+            assert await states(rig, *homes) == ["deleted"] * 3
+            assert (await rig.queued(chunks[1])).reason == "bug"
+
+            await loop.pass_time(30)
+
+            assert await states(rig, chunks[1]) == ["deleted"]
+
+    assert len(named(logs, "attempt.crashed")) == 3
