@@ -13,6 +13,8 @@ from worker.model import ChunkKey
 
 FIRST_PAUSE = timedelta(seconds=30)
 LONGEST_PAUSE = timedelta(minutes=10)
+PROBE_PATIENCE = timedelta(seconds=30)
+"""A probe may be a chunk of hours; after this another one is let through beside it."""
 ARCHIVE = "archive"
 
 
@@ -23,7 +25,7 @@ class _Target:
     paused_until: datetime | None = None
     paused_at: datetime | None = None
     pause: timedelta = FIRST_PAUSE
-    probing: bool = False
+    probing_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +57,13 @@ class Breaker:
         if target.reason != error.reason:
             # Other trouble: what the target was paused for, if it was, is over.
             target = self._targets[name] = _Target(reason=error.reason)
+        is_known = key in target.failed
         target.failed.add(key)
-        if target.probing:
-            target.probing = False
+        if target.probing_since is not None:
+            target.probing_since = None
+            if is_known:
+                # It failed before the pause too: it says nothing about the others.
+                return None
             target.pause = min(target.pause * 2, LONGEST_PAUSE)
             return self._open(name, target)
         if target.paused_until is None and len(target.failed) >= error.streak:
@@ -106,11 +112,11 @@ class Breaker:
             target = self._targets.get(name)
             if target is None or target.paused_until is None:
                 continue
-            if now < target.paused_until or target.probing:
+            if self._holds(target):
                 return max(target.paused_until, now + FIRST_PAUSE / 10)
             probes.append(target)
         for target in probes:
-            target.probing = True
+            target.probing_since = now
         return None
 
     def gave_up_probe(self, *, resource: str | None) -> None:
@@ -121,7 +127,7 @@ class Breaker:
         for name in _targets_of(resource):
             target = self._targets.get(name)
             if target is not None and name != but:
-                target.probing = False
+                target.probing_since = None
 
     def paused_until(
         self, error: RetryableError, *, resource: str | None
@@ -144,9 +150,25 @@ class Breaker:
         target = self._targets.get(ARCHIVE)
         return target is not None and self._holds(target)
 
+    def is_probe(self, error: RetryableError, *, resource: str | None) -> bool:
+        """Whether a failure of this kind would be that of a probe."""
+        target = self._targets.get(_target_of(error, resource) or "")
+        return target is not None and target.probing_since is not None
+
+    def is_half_open(self) -> bool:
+        """Whether the next chunk of some target would be its probe."""
+        return any(
+            target.paused_until is not None and not self._holds(target)
+            for target in self._targets.values()
+        )
+
     def _holds(self, target: _Target) -> bool:
-        until = target.paused_until
-        return until is not None and (self._now() < until or target.probing)
+        if target.paused_until is None:
+            return False
+        now = self._now()
+        since = target.probing_since
+        is_probing = since is not None and now < since + PROBE_PATIENCE
+        return now < target.paused_until or is_probing
 
 
 def _targets_of(resource: str | None) -> tuple[str, str]:

@@ -5,7 +5,13 @@ from datetime import datetime, timedelta
 import pytest
 
 from tests.fakes.clock import ManualClock
-from worker.breaker import FIRST_PAUSE, LONGEST_PAUSE, Breaker, Transition
+from worker.breaker import (
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    PROBE_PATIENCE,
+    Breaker,
+    Transition,
+)
 from worker.errors import (
     ArchiveForbiddenError,
     ArchiveFullError,
@@ -235,9 +241,9 @@ def test_chunk_kept_back_by_one_target_is_no_probe_of_another(bench: Bench) -> N
 def test_failed_probe_doubles_the_pause_up_to_ten_minutes(half_open: Bench) -> None:
     """Each failed try waits longer for the next one."""
     pauses = []
-    for _ in range(6):
+    for number in range(6):
         assert half_open.admit() is None
-        transition = half_open.fail(FORBIDDEN, "k0")
+        transition = half_open.fail(FORBIDDEN, f"new {number}")
         assert transition is not None
         assert transition.paused_until is not None
         pauses.append(transition.paused_until - half_open.clock.now())
@@ -299,6 +305,29 @@ def test_probe_that_fails_for_another_reason_ends_the_pause(half_open: Bench) ->
 
     assert half_open.admit() is None
     assert half_open.breaker.paused_resources() == frozenset()
+
+
+def test_probe_that_failed_before_the_pause_says_nothing_new(half_open: Bench) -> None:
+    """Three bad chunks can't keep their credential paused: the next chunk is tried."""
+    assert half_open.admit() is None
+    assert half_open.breaker.is_probe(FORBIDDEN, resource="calls")
+
+    assert half_open.fail(FORBIDDEN, "k0") is None
+
+    assert half_open.breaker.is_half_open()
+    assert half_open.admit() is None
+
+
+def test_slow_probe_lets_another_through_after_a_while(half_open: Bench) -> None:
+    """A chunk of hours is no reason for all others to wait for hours."""
+    assert half_open.admit() is None
+    assert half_open.admit() is not None
+    assert not half_open.breaker.is_half_open()
+
+    half_open.clock.advance(PROBE_PATIENCE.total_seconds())
+
+    assert half_open.admit() is None
+    assert half_open.admit() is not None
 
 
 def test_drained_probe_makes_way_for_the_next(half_open: Bench) -> None:
