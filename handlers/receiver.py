@@ -13,9 +13,10 @@ import structlog
 
 from handlers import registry
 from handlers.sorting import Reject, Sorted, Sorter
-from worker.errors import WorkerError
+from worker.errors import MalformedEventError, WorkerError
 from worker.model import Delivery, PutResult
 from worker.ports import Clock
+from worker.stored import StoredFormatError
 
 MAX_ALONE = 20
 """More bad events than this in one delivery are quarantined as one body."""
@@ -44,7 +45,7 @@ class ReceivedKind(StrEnum):
     VALIDATION = "validation"
     IGNORED = "ignored"
     MALFORMED = "malformed"
-    """Nothing in it could be understood; all of it is in quarantine."""
+    """Nothing in it could be understood or stored; all of it is in quarantine."""
     UNAVAILABLE = "unavailable"
     """Our own trouble: send it again."""
 
@@ -115,16 +116,11 @@ class Receiver:
         self, found: Sorted, body: bytes, received_at: datetime, *, origin: str
     ) -> Received:
         # The queue comes first: a full quarantine must not hold back what can be fetched.
-        put = _NOTHING_PUT
-        if found.chunks:
-            put = await self._queue.put(
-                Delivery(
-                    body=body,
-                    received_at=received_at,
-                    origin=origin,
-                    chunks=tuple(found.chunks),
-                )
-            )
+        try:
+            put = await self._enqueue(found, body, received_at, origin=origin)
+        except (MalformedEventError, StoredFormatError) as error:
+            # Sent again it would fail alike, and 503 would go on until the event is lost.
+            return await self._refuse(found, body, received_at, why=str(error))
         await self._set_aside(found, body, received_at)
         return Received(
             kind=_kind(found),
@@ -135,6 +131,34 @@ class Receiver:
             quarantined=len(found.rejects),
             validation_code=found.validation_code,
             reason=found.rejects[0].why if found.rejects else None,
+        )
+
+    async def _enqueue(
+        self, found: Sorted, body: bytes, received_at: datetime, *, origin: str
+    ) -> PutResult:
+        if not found.chunks:
+            return _NOTHING_PUT
+        return await self._queue.put(
+            Delivery(
+                body=body,
+                received_at=received_at,
+                origin=origin,
+                chunks=tuple(found.chunks),
+            )
+        )
+
+    async def _refuse(
+        self, found: Sorted, body: bytes, received_at: datetime, *, why: str
+    ) -> Received:
+        """Quarantine a body whose chunks the queue can't hold, now or ever."""
+        rejects = [Reject(raw=body, why=why), *found.rejects]
+        await self._set_aside_whole(rejects, body, received_at)
+        return Received(
+            kind=ReceivedKind.MALFORMED,
+            events=found.events,
+            ignored=found.ignored,
+            quarantined=len(rejects),
+            reason=why,
         )
 
     async def _set_aside(

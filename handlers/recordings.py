@@ -94,6 +94,7 @@ def _chunk(
             recording_id=announcement.recording_id,
             call_id=announcement.call_id or announcement.server_call_id,
             started_at=announcement.recording_start_time,
+            fallback=min(sibling.key for sibling in announced),
         ),
         document_id=entry.document_id,
         index=entry.sibling.index,

@@ -8,6 +8,7 @@ https://learn.microsoft.com/azure/event-grid/delivery-and-retry
 import asyncio
 import re
 from collections import Counter
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Protocol, assert_never
 
@@ -41,6 +42,8 @@ EVENT_GRID_ORIGINS = frozenset(
 )
 EVENT_HEADER = "aeg-event-type"
 COUNT_HEADER = "aeg-delivery-count"
+ORIGIN_HEADER = "WebHook-Request-Origin"
+_EVENT_GRID_PREFIX = "aeg-"
 _COUNT = re.compile(r"[0-9]{1,6}")
 TURNED_AWAY: web.AppKey[Counter[str]] = web.AppKey("turned_away", Counter)
 """How many deliveries were turned away before they were understood, by reason."""
@@ -165,9 +168,10 @@ class _Webhook:
 
     def _admit(self, request: web.Request) -> None:
         if not self._auth.allows(request.headers, request.query):
-            is_event_grid = EVENT_HEADER in request.headers
             raise _RefusedError(
-                Refusal.BAD_CREDENTIAL if is_event_grid else Refusal.STRANGER
+                Refusal.BAD_CREDENTIAL
+                if _is_event_grid(request.headers)
+                else Refusal.STRANGER
             )
         if self._health.draining:
             raise _RefusedError(Refusal.DRAINING)
@@ -248,7 +252,7 @@ def _consent(request: web.Request, origins: frozenset[str]) -> web.Response:
     It asks for no key: Event Grid may send none with it, and it lets nobody deliver.
     https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/http-webhook.md
     """
-    origin = request.headers.get("WebHook-Request-Origin", "").strip()
+    origin = request.headers.get(ORIGIN_HEADER, "").strip()
     if not origin:
         return web.Response(status=400)
     if origin.casefold() not in origins:
@@ -260,6 +264,12 @@ def _consent(request: web.Request, origins: frozenset[str]) -> web.Response:
             "WebHook-Allowed-Rate": "*",
         }
     )
+
+
+def _is_event_grid(headers: Mapping[str, str]) -> bool:
+    """Whether it is shaped like a delivery of Event Grid, in either schema."""
+    named = (name.lower().startswith(_EVENT_GRID_PREFIX) for name in headers)
+    return ORIGIN_HEADER in headers or any(named)
 
 
 def _delivery_count(request: web.Request) -> int | None:

@@ -14,6 +14,7 @@ AV_BITS_PER_SECOND = 1_000_000
 """Upper bound of a mixed audio and video recording, as documented."""
 MAX_CHUNK_MS = 4 * 60 * 60 * 1000
 _STAMP = struct.Struct(">Q")
+_MDAT_HEADER = struct.Struct(">I4sQ")
 
 
 class Content(Protocol):
@@ -99,13 +100,23 @@ def _duration_ms(size: int) -> int:
 def _mp4_head(size: int) -> bytes:
     """`ftyp`, `moov` and the header of an `mdat` that fills the rest."""
     ftyp = _box(b"ftyp", b"mp42" + bytes(4) + b"isommp42")
+    # The track says where its media begin, and its place there changes no size.
+    before = len(ftyp) + len(_moov(size, media_at=0))
+    moov = _moov(size, media_at=before + _MDAT_HEADER.size)
+    # Size 1 says that a 64-bit size follows: one form for all sizes.
+    mdat_size = max(size - before, _MDAT_HEADER.size)
+    return ftyp + moov + _MDAT_HEADER.pack(1, b"mdat", mdat_size)
+
+
+def _moov(size: int, *, media_at: int) -> bytes:
+    """The movie's header, and one track of one run of media."""
     # Version 0: creation, modification, timescale, duration; then rate, volume, matrix.
     times = struct.pack(">IIIII", 0, 0, 0, 1000, _duration_ms(size))
     scale = struct.pack(">IH10x9I24xI", 0x10000, 0x100, *_UNITY_MATRIX, 2)
-    moov = _box(b"moov", _box(b"mvhd", times + scale))
-    # Size 1 says that a 64-bit size follows: one form for all sizes.
-    mdat_size = size - len(ftyp) - len(moov)
-    return ftyp + moov + struct.pack(">I4sQ", 1, b"mdat", max(mdat_size, 16))
+    track = _box(b"co64", struct.pack(">IIQ", 0, 1, media_at))
+    for folder in (b"stbl", b"minf", b"mdia", b"trak"):
+        track = _box(folder, track)
+    return _box(b"moov", _box(b"mvhd", times + scale) + track)
 
 
 _UNITY_MATRIX = (0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)

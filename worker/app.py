@@ -38,8 +38,9 @@ from worker.sources.signing import Credential, Credentials
 from worker.transfer import TransferLimits
 
 MIB = 1024 * 1024
-FIRST_CONNECTIONS = 16
-"""Where the adaptive ceiling on connections to the source starts."""
+FIRST_CONNECTIONS = 32
+"""Where the adaptive ceiling on connections to the source starts: with all that the defaults
+allow, so that what a worker needs shows in its first minute and not in its second hour."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

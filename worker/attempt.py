@@ -58,6 +58,8 @@ class AttemptLog:
     """A receipt exists: the bytes are safe."""
     transferred: bool = False
     """This attempt wrote the receipt."""
+    told: bool = False
+    """What is lost with the chunk stands in the manifest, or can't be written there."""
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:

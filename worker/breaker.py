@@ -61,11 +61,9 @@ class Breaker:
         target.failed.add(key)
         if target.probing_since is not None:
             target.probing_since = None
-            if is_known:
-                # It failed before the pause too: it says nothing about the others.
-                return None
             target.pause = min(target.pause * 2, LONGEST_PAUSE)
-            return self._open(name, target)
+            # One that failed before the pause too says nothing about the others.
+            return None if is_known else self._open(name, target)
         if target.paused_until is None and len(target.failed) >= error.streak:
             return self._open(name, target)
         return None
@@ -129,12 +127,17 @@ class Breaker:
             if target is not None and name != but:
                 target.probing_since = None
 
-    def paused_until(
+    def comes_back(
         self, error: RetryableError, *, resource: str | None
     ) -> datetime | None:
-        """Until when a failure of this kind is the target's, not the chunk's."""
+        """When a chunk that failed so is due again, if its target is paused or half-open.
+
+        A whole pause after the next half-open, so that its probe is another chunk.
+        """
         target = self._targets.get(_target_of(error, resource) or "")
-        return None if target is None else target.paused_until
+        if target is None or target.paused_until is None:
+            return None
+        return max(target.paused_until, self._now()) + target.pause
 
     def paused_resources(self) -> frozenset[str]:
         """Resources whose chunks should not be leased now."""
@@ -149,11 +152,6 @@ class Breaker:
         """Whether nothing should be leased at all now."""
         target = self._targets.get(ARCHIVE)
         return target is not None and self._holds(target)
-
-    def is_probe(self, error: RetryableError, *, resource: str | None) -> bool:
-        """Whether a failure of this kind would be that of a probe."""
-        target = self._targets.get(_target_of(error, resource) or "")
-        return target is not None and target.probing_since is not None
 
     def is_half_open(self) -> bool:
         """Whether the next chunk of some target would be its probe."""

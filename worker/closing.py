@@ -30,6 +30,7 @@ from worker.stored import (
 
 DeletePolicy = Literal["after-recording", "after-chunk", "never"]
 WAITING = "waiting-for-siblings"
+COMPLETE = "recording complete"
 LOOK_AGAIN = timedelta(minutes=10)
 """How soon a chunk looks again for siblings that are still at work after the deadline."""
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
@@ -53,23 +54,44 @@ class Closer:
     instance: str
 
     async def close(
-        self, chunk: Chunk, receipt: Receipt, attempt: AttemptLog
+        self, chunk: Chunk, receipt: Receipt, attempt: AttemptLog, *, row: str
     ) -> Settlement:
-        """Do what is due for the recording now that the chunk has its receipt."""
+        """Do what is due for the recording now that the chunk has its receipt.
+
+        `row` is the chunk's queue entry, which doesn't wait for itself.
+        """
+        if await self._is_closed(receipt):
+            return await self._settled(receipt, note=COMPLETE)
+        view = await siblings.view(
+            self.queue, self.archive, chunk, row=row, receipt=receipt
+        )
         if self.policy == "after-chunk":
-            await self._delete_all(chunk, [receipt], attempt)
-        view = await siblings.view(self.queue, self.archive, chunk, receipt=receipt)
-        if recording.missing_of(view):
-            return await self._close_incomplete(chunk, receipt, view)
+            await self._delete_all([receipt], chunk, view, attempt)
+        if view.alive or recording.missing_of(view):
+            return await self._close_incomplete(chunk, receipt, view, row=row)
         await self._write_manifest(view)
         if self.policy == "after-recording":
-            await self._delete_all(chunk, view.receipts.values(), attempt)
+            await self._delete_all(view.receipts.values(), chunk, view, attempt)
         if len(view.announced) > 1:
             await self.queue.wake(chunk.recording)
-        return await self._settled(receipt, note="recording complete")
+        return await self._settled(receipt, note=COMPLETE)
+
+    async def _is_closed(self, receipt: Receipt) -> bool:
+        """Whether a sibling has done all of it, so that nothing need be looked at again."""
+        folder = receipt.recording_folder
+        number, manifest = await siblings.current_manifest(self.archive, folder)
+        if manifest is None or not manifest.complete:
+            return False
+        if receipt.key not in {chunk.key for chunk in manifest.chunks}:
+            return False
+        needed = (
+            names.checksums_name(folder, number),
+            names.source_deleted_name(receipt.key),
+        )
+        return all([await self.archive.stat(name) is not None for name in needed])
 
     async def _close_incomplete(
-        self, chunk: Chunk, receipt: Receipt, view: RecordingView
+        self, chunk: Chunk, receipt: Receipt, view: RecordingView, *, row: str
     ) -> Settlement:
         """Wait for the siblings until the recording's deadline, then say what is missing."""
         now = self.clock.now()
@@ -82,18 +104,22 @@ class Closer:
                 archived=True,
             )
         view = await siblings.view(
-            self.queue, self.archive, chunk, receipt=receipt, whole=True
+            self.queue, self.archive, chunk, row=row, receipt=receipt, whole=True
         )
         await self._write_manifest(view)
         return await self._settled(receipt, note="recording incomplete, source kept")
 
-    async def lose(self, chunk: Chunk, reason: str) -> None:
-        """Before a chunk is dead-lettered: if nothing else is awaited, say what is lost."""
+    async def lose(self, chunk: Chunk, reason: str, *, row: str) -> bool:
+        """Say what is lost with a chunk that is given up, unless others are awaited.
+
+        Returns whether the manifest says it; if not, somebody else will.
+        """
         view = await siblings.view(
-            self.queue, self.archive, chunk, dead=reason, whole=True
+            self.queue, self.archive, chunk, row=row, dead=reason, whole=True
         )
         if not view.alive:
             await self._write_manifest(view)
+        return not view.alive
 
     async def _write_manifest(self, view: RecordingView) -> None:
         """Make the recording's manifest, unless the current one says as much already."""
@@ -120,26 +146,38 @@ class Closer:
             await self._create(name, recording.checksums_of(manifest))
 
     async def _delete_all(
-        self, chunk: Chunk, receipts: Iterable[Receipt], attempt: AttemptLog
+        self,
+        receipts: Iterable[Receipt],
+        chunk: Chunk,
+        view: RecordingView,
+        attempt: AttemptLog,
     ) -> None:
         """Delete at the source what these receipts prove. DeleteOwedError: come back."""
         owed: RetryableError | None = None
         with attempt.timed("delete"):
             for receipt in receipts:
+                # What is of another recording is for that recording to delete.
+                if receipt.recording != view.recording:
+                    continue
                 try:
-                    await self._delete(chunk, receipt)
+                    await self._delete(chunk, receipt, view)
                 except DeleteOwedError as error:
                     owed = owed or error
         # After its deadline the source has dropped the chunk by itself.
         if owed is not None and self.clock.now() < attempt.expires_at:
             raise owed
 
-    async def _delete(self, chunk: Chunk, receipt: Receipt) -> None:
+    async def _delete(
+        self, chunk: Chunk, receipt: Receipt, view: RecordingView
+    ) -> None:
         record = names.source_deleted_name(receipt.key)
         location = _delete_location(chunk, receipt)
         if location is None or await self.archive.stat(record) is not None:
             return
-        if not await self._still_holds(receipt):
+        if receipt.document_id in view.uncovered:
+            log.error("delete.withheld", reason="document-not-covered")
+            return
+        if not await self.still_holds(receipt):
             log.error(
                 "delete.withheld", reason="archive-lost", blob=receipt.content.name
             )
@@ -167,12 +205,10 @@ class Closer:
         answer: DeleteAnswer = await retrying(delete)
         return answer
 
-    async def _still_holds(self, receipt: Receipt) -> bool:
+    async def still_holds(self, receipt: Receipt) -> bool:
         """Whether the archive still has what the receipt proves, sized as it says."""
-        for proven in (receipt.content, receipt.metadata):
-            if proven is None or not await self._has(proven):
-                return False
-        return True
+        proven = (receipt.content, receipt.metadata)
+        return all([await self._has(each) for each in proven if each is not None])
 
     async def _has(self, proven: ProvenObject) -> bool:
         stored = await self.archive.stat(proven.name)

@@ -5,16 +5,15 @@ A chunk is leased only when a slot is free, so that no lease runs out waiting in
 
 import asyncio
 from dataclasses import dataclass
-from datetime import timedelta
 
 import structlog
 
 from worker.breaker import Breaker
 from worker.errors import QueueUnavailableError
-from worker.model import ChunkState, Lease
+from worker.model import Lease
 from worker.ports import ChunkQueue, Clock
 from worker.runner import Runner
-from worker.settlement import Release
+from worker.settlement import LONGEST_DELAY, Release
 
 POLL_SECONDS = 1.0
 """How long an idle consumer sleeps: another process may have put something."""
@@ -93,13 +92,12 @@ class Consumer:
                 wait.cancel()
 
     async def _is_empty(self) -> bool:
-        """Nothing pending or leased. Archived chunks that wait for siblings don't count."""
+        """Nothing is due within the longest backoff: what waits longer waits for siblings."""
         try:
-            counts = await self.queue.counts(at_risk_within=timedelta())
+            next_due = await self.queue.next_due()
         except QueueUnavailableError:
             return False
-        alive = (ChunkState.PENDING, ChunkState.LEASED)
-        return not any(counts.by_state.get(state, 0) for state in alive)
+        return next_due is None or next_due > self.clock.now() + LONGEST_DELAY
 
     async def _drain(self, working: set[asyncio.Task[None]]) -> None:
         """Let attempts finish for a while, then cancel them; each releases its lease."""

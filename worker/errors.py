@@ -18,6 +18,7 @@
   x PermanentError              dead letter now: the same input fails the same way
     - HostNotAllowedError       a location off the allow-list; nothing was sent there
     - NoCredentialError         a chunk of an ACS resource we hold no key for
+    - ArchiveLostError          the archive no longer holds what a receipt proves
     - SourceExpiredError        404/410 after `expires_at`
 * NewerFormatError              stored by a newer version; released with a delay, never dead
 * AlreadyExistsError            create-only write found the name taken
@@ -129,6 +130,11 @@ class HostNotAllowedError(PermanentError):
 class NoCredentialError(PermanentError):
     reason = "no-credential"
     hint = "recording-worker config"
+
+
+class ArchiveLostError(PermanentError):
+    reason = "archive-lost"
+    hint = "recording-worker recordings list"
 
 
 class SourceExpiredError(PermanentError):

@@ -12,20 +12,22 @@ config.loaded | info | use, archive, queue, source_hosts, delete_source
 config.warning | warning | problem
 worker.started | info | listen
 worker.draining | info | chunks
-worker.stopped | info | exit_code
+worker.stopped | info |
 delivery.accepted | info | origin, outcome, events, chunks, duplicates, ignored, quarantined
 delivery.rejected | warning | reason, error, delivery_count
 delivery.refused | error | reason, delivery_count
-event.quarantined | error | name, why, event_id, events
-subscription.validated | info | origin
-subscription.refused | warning | reason
-subscription.deleted | warning | origin
-chunk.finished | info | outcome, reason, attempt, bytes, total_s, until_expiry_s, blob
+event.quarantined | error, warning | name, reason, event_id, events
+subscription.validated | info | topic
+subscription.refused | warning | reason, topic
+subscription.deleted | warning | topic
+chunk.finished | info, warning, error | outcome, reason, attempt, retries, bytes, blob, flags
+chunk.finished | its times | total_s and other steps, queued_s, until_expiry_s
 chunk.postponed | warning | rows, reason
 chunk.dead_lettered | error | rows, reason
 chunks.at_risk | error | chunks, oldest_deadline
 attempt.crashed | error | exception
-manifest.failed | error | reason, error
+delete.withheld | error | reason, error, blob
+manifest.failed | error | reason, error, exception
 retry.scheduled | warning | policy, attempt, wait_s, reason, error
 lease.lost | warning | chunk
 lease.reclaimed | warning | rows
@@ -35,6 +37,7 @@ consumer.paused | error | scope, reason
 consumer.resumed | info | scope, after_s
 """
 
+import contextlib
 import json
 import logging
 import re
@@ -109,7 +112,10 @@ class StderrLogger:
         self._write = stream.write
 
     def msg(self, line: str) -> None:
-        self._write(line + "\n")
+        # A full disk or a closed pipe costs the line, as with the standard library's
+        # handlers: it must not end the worker, nor turn a durable delivery into an error.
+        with contextlib.suppress(OSError):
+            self._write(line + "\n")
 
     debug = info = warning = error = critical = msg
 

@@ -61,12 +61,38 @@ def belongs(location: str, document_id: str) -> bool:
     return owners == [document_id]
 
 
+def other_key(chunk: Chunk) -> ChunkKey:
+    """The key of a chunk whose documentId already has a receipt for other locations."""
+    metadata = location_path(chunk.metadata_location or "")
+    content = location_path(chunk.content_location)
+    return ChunkKey("~" + digest(chunk.document_id, content, metadata)[:40])
+
+
+def location_path(location: str) -> str:
+    """Path and query of a location: what it names, whatever regional host serves it."""
+    try:
+        parts = urlsplit(location)
+    except ValueError:
+        return location
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path
+
+
 def recording_key(
-    *, recording_id: str | None, call_id: str | None, started_at: datetime | None
+    *,
+    recording_id: str | None,
+    call_id: str | None,
+    started_at: datetime | None,
+    fallback: str = "",
 ) -> RecordingKey:
-    """Short hash of recordingId, or of call id and start where the subject has none."""
+    """Short hash of recordingId, or of call id and start where the subject has none.
+
+    `fallback` stands in where the event says none of the three, so that unrelated
+    recordings don't become one.
+    """
     if recording_id:
         return RecordingKey(digest("recording", recording_id)[:16])
+    if fallback and not call_id and started_at is None:
+        return RecordingKey(digest("fallback", fallback)[:16])
     start = started_at.isoformat() if started_at else ""
     return RecordingKey(digest("call", call_id or "", start)[:16])
 
@@ -120,9 +146,10 @@ def source_deleted_name(key: ChunkKey) -> str:
     return f"{_receipt_stem(key)}.source-deleted.json"
 
 
-def content_proof_name(key: ChunkKey) -> str:
+def content_proof_name(chunk: Chunk) -> str:
     """Where the content's proof waits while the metadata is still tried for."""
-    return f"{_receipt_stem(key)}.content.json"
+    path = digest(location_path(chunk.content_location))[:8]
+    return f"{_receipt_stem(chunk.key)}.{path}.content.json"
 
 
 def _receipt_stem(key: ChunkKey) -> str:

@@ -5,7 +5,7 @@ source, settle. Every step may run twice; an existing receipt skips the transfer
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
@@ -14,6 +14,8 @@ from worker.attempt import AttemptLog, Observer
 from worker.closing import Closer
 from worker.errors import (
     AlreadyExistsError,
+    ArchiveConflictError,
+    ArchiveLostError,
     PermanentError,
     RetryableError,
     SourceNotFoundError,
@@ -66,21 +68,24 @@ class Pipeline:
 
         Raises WorkerError; the consumer decides what becomes of the chunk.
         """
-        chunk = lease.chunk
-        receipt = await siblings.read_receipt(self.archive, chunk.key)
+        chunk, receipt = await siblings.identified(self.archive, lease.chunk)
+        lease = replace(lease, chunk=chunk)
         if receipt is None:
             receipt = await self._bring_home_or_find(lease, attempt)
             self.observer.stage(chunk, "archived")
         else:
+            if not await self.closer.still_holds(receipt):
+                raise ArchiveLostError(f"{receipt.content.name!r} is not as it was")
             self.observer.stage(chunk, "already archived")
         attempt.archived = True
         attempt.blob = receipt.content.name
         attempt.flags = receipt.flags
-        return await self.closer.close(chunk, receipt, attempt)
+        return await self.closer.close(chunk, receipt, attempt, row=lease.row)
 
-    async def lose(self, chunk: Chunk, reason: str) -> None:
+    async def lose(self, lease: Lease, reason: str) -> bool:
         """Say in the recording's manifest what is lost with this chunk, if it is time."""
-        await self.closer.lose(chunk, reason)
+        chunk, _ = await siblings.identified(self.archive, lease.chunk)
+        return await self.closer.lose(chunk, reason, row=lease.row)
 
     async def _bring_home_or_find(self, lease: Lease, attempt: AttemptLog) -> Receipt:
         """Bring the chunk home, unless another worker has just done so and deleted it."""
@@ -88,7 +93,7 @@ class Pipeline:
             receipt = await self._bring_home(lease, attempt)
         except SourceNotFoundError:
             found = await siblings.read_receipt(self.archive, lease.chunk.key)
-            if found is None:
+            if found is None or not siblings.covers(found, lease.chunk):
                 raise
             return found
         attempt.transferred = True
@@ -101,10 +106,10 @@ class Pipeline:
                 self.source.check(location)
         metadata, facts, trouble = await self._bring_metadata(chunk, attempt)
         content, flags = await self._bring_content(chunk, attempt)
-        if trouble is not None and self.clock.now() < attempt.expires_at:
+        if trouble is not None and self._may_still_come(trouble, attempt):
             if not flags:
                 # The content is safe; only the metadata is to be tried for again.
-                note = names.content_proof_name(chunk.key)
+                note = names.content_proof_name(chunk)
                 await self._create(note, encode(content))
             raise _owed(trouble) from trouble
         self.observer.stage(chunk, "verifying")
@@ -115,7 +120,13 @@ class Pipeline:
         flags += evidence.identity_flags(chunk, facts)
         flags += evidence.delete_flags(chunk, self.source) + more
         found = _Found(content, metadata, facts, structure, tuple(sorted(set(flags))))
-        return await self._keep(self._receipt(lease, attempt, found))
+        return await self._keep(chunk, self._receipt(lease, attempt, found))
+
+    def _may_still_come(self, trouble: WorkerError, attempt: AttemptLog) -> bool:
+        """Whether the metadata is worth another try: after the deadline a 404 is final."""
+        is_gone = isinstance(trouble, SourceNotFoundError)
+        grace = timedelta() if is_gone else deadline.LATE_GRACE
+        return self.clock.now() < attempt.expires_at + grace
 
     def _receipt(self, lease: Lease, attempt: AttemptLog, found: _Found) -> Receipt:
         chunk = lease.chunk
@@ -130,6 +141,10 @@ class Pipeline:
             index=chunk.index,
             end_reason=chunk.end_reason,
             resource=announcement.resource,
+            content_path=names.location_path(chunk.content_location),
+            metadata_path=names.location_path(chunk.metadata_location)
+            if chunk.metadata_location is not None
+            else None,
             delete_location=chunk.delete_location,
             event=json.loads(announcement.raw),
             announced=chunk.announced,
@@ -145,10 +160,16 @@ class Pipeline:
             attempts=lease.attempts,
         )
 
-    async def _keep(self, receipt: Receipt) -> Receipt:
-        """Write the receipt, last; if another worker was first, theirs counts."""
+    async def _keep(self, chunk: Chunk, receipt: Receipt) -> Receipt:
+        """Write the receipt, last; if another worker was first, theirs counts.
+
+        Unless theirs is for other locations: then this chunk comes again, under another key.
+        """
         await self._create(names.receipt_name(receipt.key), encode(receipt))
-        return await siblings.read_receipt(self.archive, receipt.key) or receipt
+        kept = await siblings.read_receipt(self.archive, receipt.key) or receipt
+        if not siblings.covers(kept, chunk):
+            raise ArchiveConflictError("the receipt is for other locations")
+        return kept
 
     async def _create(self, name: str, data: bytes) -> None:
         try:
@@ -190,7 +211,7 @@ class Pipeline:
         self, chunk: Chunk, attempt: AttemptLog
     ) -> tuple[ProvenObject, list[str]]:
         """Archive the content, unless an earlier attempt proved it and lacked the metadata."""
-        noted = await self.archive.read(names.content_proof_name(chunk.key))
+        noted = await self.archive.read(names.content_proof_name(chunk))
         if noted is not None:
             return decode(ProvenObject, noted), []
         self.observer.stage(chunk, "downloading")
@@ -210,7 +231,10 @@ class Pipeline:
 
 
 def _owed(trouble: WorkerError) -> WorkerError:
-    """What a metadata's trouble is to the chunk, whose content is safe."""
+    """What a metadata's trouble is to the chunk, whose content is safe.
+
+    What no retry helps stays what it is: dead, where an operator can mend and replay it.
+    """
     if not isinstance(trouble, RetryableError):
         return trouble
     return MetadataOwedError(str(trouble), retry_after=trouble.retry_after)

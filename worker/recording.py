@@ -38,6 +38,8 @@ class RecordingView:
     """Announced chunks that the queue still works on, archived ones left out."""
     deadline: datetime
     """The latest `expires_at` of all announced chunks."""
+    uncovered: frozenset[str] = frozenset()
+    """Documents with a queue entry, at work or dead, whose locations no receipt covers."""
 
 
 def union(announcements: Iterable[Iterable[Sibling]]) -> dict[ChunkKey, Sibling]:

@@ -1,7 +1,7 @@
 """Replay: saved events through the same handlers, and on to the archive, while one watches."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -11,12 +11,13 @@ from typing import Protocol
 import aiohttp
 
 from samples.acs import StandIn
-from worker import app
+from worker import app, siblings
 from worker.attempt import Observer
-from worker.errors import WorkerError
+from worker.errors import ConfigError, WorkerError
 from worker.model import ChunkState
-from worker.ports import QueueListing
+from worker.ports import Archive, QueueListing
 from worker.settings import Settings
+from worker.settings_fields import CONNECTION_STRING
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
 SHOW_BYTES_PER_S = 48 * 1024
@@ -28,6 +29,19 @@ SIMULATED = {
     "WORKER_WEBHOOK_AUTH": "",
     "WORKER_EVENT_TOPICS": "",
 }
+
+
+STORES = ("WORKER_QUEUE", "WORKER_ARCHIVE")
+
+
+class SimulateError(ConfigError):
+    """The environment is that of a real source: no place for a simulation."""
+
+    reason = "simulate-beside-real"
+    hint = (
+        "env -u WORKER_QUEUE -u WORKER_ARCHIVE -u AZURE_COMMUNICATION_CONNECTION_STRING"
+        " recording-worker replay FILE --simulate"
+    )
 
 
 class ReplayFileError(WorkerError):
@@ -44,6 +58,11 @@ class Posted:
     file: str
     status: int
 
+    @property
+    def is_quarantined(self) -> bool:
+        """Whether its body is kept: 400 is answered only once it is."""
+        return self.status == HTTPStatus.BAD_REQUEST
+
 
 @dataclass(slots=True, kw_only=True)
 class Replayed:
@@ -51,13 +70,18 @@ class Replayed:
 
     archive: Path
     posted: list[Posted] = field(default_factory=list)
-    left: dict[ChunkState, int] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
+    """Documents of this replay that are dead and not in the archive."""
+
+    @property
+    def refused(self) -> list[Posted]:
+        """The files that the webhook did not take."""
+        return [posted for posted in self.posted if posted.status != HTTPStatus.OK]
 
     @property
     def needs_attention(self) -> bool:
-        """A file was refused, or a chunk is dead."""
-        refused = any(posted.status != HTTPStatus.OK for posted in self.posted)
-        return refused or bool(self.left.get(ChunkState.DEAD))
+        """A file was refused, or a chunk is lost."""
+        return bool(self.refused or self.lost)
 
 
 class Watcher(Observer, Protocol):
@@ -78,6 +102,19 @@ def event_files(paths: Sequence[Path]) -> Iterator[Path]:
             yield path
         else:
             raise ReplayFileError(f"there is no file {str(path)!r}")
+
+
+def refuse_real_stores(variables: Mapping[str, str]) -> None:
+    """Raise SimulateError where queue or archive may be those of a real source.
+
+    The stand-in knows none of the chunks that wait there: each would end dead.
+    """
+    stores = [name for name in STORES if name in variables]
+    if stores and CONNECTION_STRING in variables:
+        named = " and ".join([*stores, CONNECTION_STRING])
+        raise SimulateError(
+            [f"--simulate would work on real chunks, as {named} are set"]
+        )
 
 
 @asynccontextmanager
@@ -131,16 +168,27 @@ async def replay(
                     posted = Posted(file=name, status=answer.status)
                 replayed.posted.append(posted)
                 watcher.posted(posted)
-        await _show_queued(queue, watcher)
+        started = await queue.list(state=ChunkState.PENDING)
+        for entry in started:
+            watcher.stage(entry.chunk, "queued")
         await consumer.run(asyncio.Event(), until_empty=True)
-        counts = await queue.counts(at_risk_within=settings.at_risk_within)
-        replayed.left = counts.by_state
+        replayed.lost = await _lost(queue, archive, {entry.row for entry in started})
     return replayed
 
 
-async def _show_queued(queue: QueueListing, watcher: Observer) -> None:
-    for entry in await queue.list(state=ChunkState.PENDING):
-        watcher.stage(entry.chunk, "queued")
+async def _lost(
+    queue: QueueListing, archive: Archive, rows: Collection[str]
+) -> list[str]:
+    """What is dead without being home: a replay that was cut short leaves entries behind
+    that point to a stand-in which is gone, while the chunks come home by newer ones.
+    """
+    lost = []
+    for entry in await queue.list(state=ChunkState.DEAD):
+        if entry.row in rows:
+            chunk, receipt = await siblings.identified(archive, entry.chunk)
+            if receipt is None:
+                lost.append(chunk.document_id)
+    return lost
 
 
 def read_bodies(paths: Sequence[Path]) -> list[tuple[str, bytes]]:

@@ -22,8 +22,6 @@ MAX_BACKOFF_SECONDS = 600.0
 FIRST_BACKOFF_SECONDS = 2.0
 FLOOR_SHARE = 0.5
 """A reschedule waits at least this share of its backoff: a chunk must not spin."""
-MAX_RETRY_AFTER_SECONDS = 3600.0
-"""A source that asks for longer is not believed: the chunk would expire while we wait."""
 
 OnRetry = Callable[[BaseException], None]
 
@@ -63,9 +61,7 @@ class RetryPolicy:
 
 
 DOWNLOAD = RetryPolicy("download", attempts=5, give_up_after=120)
-METADATA = RetryPolicy("metadata", attempts=4, give_up_after=30)
 DELETE_SOURCE = RetryPolicy("delete_source", attempts=3, give_up_after=30)
-ARCHIVE = RetryPolicy("archive", attempts=5, give_up_after=120)
 
 
 class _Use:
@@ -123,19 +119,11 @@ def _error_of(state: RetryCallState) -> BaseException | None:
     return state.outcome.exception() if state.outcome else None
 
 
-def backoff(
-    attempts: int,
-    *,
-    random: Random = SYSTEM_RANDOM,
-    longest: float = MAX_BACKOFF_SECONDS,
-    retry_after: float | None = None,
-) -> float:
+def backoff(attempts: int, *, random: Random = SYSTEM_RANDOM) -> float:
     """Seconds that a rescheduled chunk waits after its `attempts`-th attempt.
 
-    Doubles up to `longest`, jittered above a floor; `retry_after` seconds come on top.
+    Doubles up to MAX_BACKOFF_SECONDS, jittered above a floor.
     """
-    doublings = min(max(attempts, 1) - 1, 32)  # 2**32 is past any `longest`
-    ceiling = min(FIRST_BACKOFF_SECONDS * 2**doublings, longest)
-    jittered = random.uniform(ceiling * FLOOR_SHARE, ceiling)
-    asked = min(retry_after or 0, MAX_RETRY_AFTER_SECONDS)
-    return asked + jittered
+    doublings = min(max(attempts, 1) - 1, 32)  # 2**32 is past any ceiling
+    ceiling = min(FIRST_BACKOFF_SECONDS * 2**doublings, MAX_BACKOFF_SECONDS)
+    return random.uniform(ceiling * FLOOR_SHARE, ceiling)

@@ -6,8 +6,7 @@ Every exception of an attempt ends here as a settlement: the firewall between ch
 import asyncio
 import random
 from collections.abc import Coroutine
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -83,19 +82,21 @@ class Runner:
         """Settle, and say how the attempt ended."""
         settlement = await self._settle(held, settlement)
         if isinstance(settlement, DeadLetter):
-            # Siblings that wait for this chunk wait in vain.
-            with suppress(QueueUnavailableError):
-                await self.queue.wake(held.lease.chunk.recording)
+            await self._mourn(held.lease, record, settlement)
         self._report(held.lease, record, settlement)
 
     async def _settlement(self, held: HeldLease, record: AttemptLog) -> Settlement:
-        """Process the chunk, or decide what its failure comes to."""
-        lease = held.lease
+        """Process the chunk, or decide what its failure comes to; the lease is renewed."""
         try:
-            async with (
-                held.extended(self.lease_seconds),
-                asyncio.timeout(ATTEMPT_LONGEST_SECONDS),
-            ):
+            async with held.extended(self.lease_seconds):
+                return await self._decided(held.lease, record)
+        except LeaseLostError:
+            self.breaker.gave_up_probe(resource=held.lease.chunk.announcement.resource)
+            return Nothing()
+
+    async def _decided(self, lease: Lease, record: AttemptLog) -> Settlement:
+        try:
+            async with asyncio.timeout(ATTEMPT_LONGEST_SECONDS):
                 settlement = await self.pipeline.process(lease, record)
         except WorkerError as error:
             return await self._failed(lease, record, error)
@@ -118,8 +119,6 @@ class Runner:
     async def _failed(
         self, lease: Lease, record: AttemptLog, error: WorkerError
     ) -> Settlement:
-        chunk = lease.chunk
-        resource = chunk.announcement.resource
         settlement = decide(
             error,
             now=self.clock.now(),
@@ -128,30 +127,62 @@ class Runner:
             archived=record.archived,
         )
         if isinstance(settlement, DeadLetter):
-            self.breaker.gave_up_probe(resource=resource)
-            return await self._lose(lease, settlement)
+            self.breaker.gave_up_probe(resource=lease.chunk.announcement.resource)
+            return await self._lose(lease, record, settlement)
+        if isinstance(settlement, Reschedule):
+            settlement = replace(settlement, expires_at=record.expires_at)
+            return self._paused(lease, error, settlement)
+        self.breaker.gave_up_probe(resource=lease.chunk.announcement.resource)
+        return settlement
+
+    def _paused(
+        self, lease: Lease, error: WorkerError, settlement: Reschedule
+    ) -> Settlement:
+        """What a failure comes to if it is that of all chunks alike: no attempt is spent."""
+        resource = lease.chunk.announcement.resource
         if not isinstance(error, RetryableError):
             self.breaker.gave_up_probe(resource=resource)
             return settlement
-        paused = self.breaker.failed(error, key=chunk.key, resource=resource)
-        if paused is not None:
-            _log_paused(paused)
-        until = self.breaker.paused_until(error, resource=resource)
-        return settlement if until is None else Release(not_before=until)
+        opened = self.breaker.failed(error, key=lease.chunk.key, resource=resource)
+        if opened is not None:
+            _log_paused(opened)
+        again = self.breaker.comes_back(error, resource=resource)
+        return settlement if again is None else Release(not_before=again)
 
-    async def _lose(self, lease: Lease, settlement: DeadLetter) -> Settlement:
+    async def _lose(
+        self, lease: Lease, record: AttemptLog, settlement: DeadLetter
+    ) -> Settlement:
         """Before a chunk dies, its recording's manifest is given the chance to say so."""
         try:
-            await self.pipeline.lose(lease.chunk, settlement.reason)
+            record.told = await self.pipeline.lose(lease, settlement.reason)
         except (RetryableError, QueueUnavailableError) as error:
             delay = retry.backoff(lease.attempts, random=self.random)
             return Reschedule.after(delay, error, now=self.clock.now())
         except WorkerError as error:
+            record.told = True
             log.error("manifest.failed", reason=error.reason, error=str(error))
         except Exception:
             # The firewall, again: a chunk that can't be mourned must not stop the others.
+            record.told = True
             log.exception("manifest.failed")
         return settlement
+
+    async def _mourn(
+        self, lease: Lease, record: AttemptLog, settlement: DeadLetter
+    ) -> None:
+        """After a chunk's death: siblings that waited for it wait in vain.
+
+        Siblings that died at the same time each took the others for being at work; now one
+        of them sees that nothing is.
+        """
+        try:
+            await self.queue.wake(lease.chunk.recording)
+            if not record.told:
+                await self.pipeline.lose(lease, settlement.reason)
+        except WorkerError as error:
+            log.error("manifest.failed", reason=error.reason, error=str(error))
+        except Exception:
+            log.exception("manifest.failed")
 
     async def _settle(self, held: HeldLease, settlement: Settlement) -> Settlement:
         """Settle; what can't be settled now is left to the lease's lapse."""

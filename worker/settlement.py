@@ -38,6 +38,8 @@ class Reschedule:
     reason: str
     error: str
     archived: bool = False
+    expires_at: datetime | None = None
+    """A deadline that the attempt found to be earlier."""
 
     @classmethod
     def after(cls, seconds: float, error: WorkerError, *, now: datetime) -> Self:

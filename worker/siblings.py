@@ -1,7 +1,7 @@
 """Looking at a recording: who was announced, who has a receipt, who was given up."""
 
-from collections.abc import Collection, Sequence
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from worker import deadline, names, recording
 from worker.model import Chunk, ChunkKey, ChunkState, QueuedChunk, Sibling
@@ -19,50 +19,143 @@ MOST_DESCRIBED = 5
 _ALIVE = {ChunkState.PENDING, ChunkState.LEASED}
 
 
-async def view(
+async def identified(archive: Archive, chunk: Chunk) -> tuple[Chunk, Receipt | None]:
+    """The chunk under the key that its receipt has, or will have; and the receipt.
+
+    A documentId whose receipt is for other locations (an announcement that lacked the
+    metadata, or was false) doesn't stand for this chunk: it gets a key of its own.
+    """
+    receipt = await read_receipt(archive, chunk.key)
+    if receipt is None or covers(receipt, chunk):
+        return chunk, receipt
+    other = replace(chunk, key=names.other_key(chunk))
+    return other, await read_receipt(archive, other.key)
+
+
+def covers(receipt: Receipt, chunk: Chunk) -> bool:
+    """Whether the receipt is for the locations that the chunk was announced with."""
+    if receipt.content_path != names.location_path(chunk.content_location):
+        return False
+    metadata = chunk.metadata_location
+    return metadata is None or receipt.metadata_path == names.location_path(metadata)
+
+
+async def view(  # noqa: PLR0913 - what is looked at, and how far
     queue: ChunkQueue,
     archive: Archive,
     chunk: Chunk,
     *,
+    row: str,
     receipt: Receipt | None = None,
     dead: str | None = None,
     whole: bool = False,
 ) -> RecordingView:
-    """What is known of the chunk's recording now.
+    """What is known of the chunk's recording now; `row` is the chunk's own queue entry.
 
     `dead` is the reason for which the chunk itself is about to be given up. Unless `whole`,
-    the look ends at the first sibling without a receipt that is still at work: enough to
-    know that it is awaited.
+    the look ends at the first chunk without a receipt that is still at work: enough to know
+    that it is awaited.
     """
     queued = await queue.announced(chunk.recording)
     folder = names.recording_folder(chunk.announcement, chunk.recording)
     _, manifest = await current_manifest(archive, folder)
-    announced = recording.union(
-        [chunk.announced]
-        + [entry.chunk.announced for entry in queued]
-        + [_announced_by(manifest)]
-    )
-    receipts = {chunk.key: receipt} if receipt else {}
-    alive = {q.chunk.key for q in queued if q.state in _ALIVE} - {chunk.key}
-    announced = await _look_up(
-        archive, announced, receipts, awaited=set() if whole else alive
-    )
-    given_up = _given_up(queued) | ({chunk.key: dead} if dead else {})
-    not_lost = alive | receipts.keys()
+    look = _Look(archive=archive, whole=whole)
+    look.announce(_announced_by(manifest))
+    look.announce([*chunk.announced, _sibling(chunk)])
+    if receipt is not None:
+        look.found(receipt)
+    if dead is not None:
+        look.dead[chunk.key] = dead
+    await look.at_queue([entry for entry in queued if entry.row != row])
+    await look.at_announced()
     return RecordingView(
         recording=chunk.recording,
         announcement=chunk.announcement,
         folder=folder,
-        announced=announced,
-        receipts=receipts,
-        dead={k: why for k, why in given_up.items() if k not in not_lost},
-        alive=frozenset(alive - receipts.keys()),
-        deadline=_deadline([chunk, *(entry.chunk for entry in queued)]),
+        announced=look.announced,
+        receipts=look.receipts,
+        dead=look.dead_for_good(),
+        alive=frozenset(look.awaited),
+        uncovered=frozenset(look.uncovered),
+        deadline=deadline.recording_deadline(
+            (known.expires_at, known.received_at)
+            for known in [chunk, *(entry.chunk for entry in queued)]
+        ),
     )
 
 
-def _deadline(chunks: Sequence[Chunk]) -> datetime:
-    return deadline.recording_deadline((c.expires_at, c.received_at) for c in chunks)
+@dataclass(slots=True, kw_only=True)
+class _Look:
+    """One look around, as it fills in."""
+
+    archive: Archive
+    whole: bool
+    announced: dict[ChunkKey, Sibling] = field(default_factory=dict)
+    receipts: dict[ChunkKey, Receipt] = field(default_factory=dict)
+    dead: dict[ChunkKey, str] = field(default_factory=dict)
+    awaited: set[ChunkKey] = field(default_factory=set)
+    uncovered: set[str] = field(default_factory=set)
+
+    @property
+    def is_enough(self) -> bool:
+        return bool(self.awaited) and not self.whole
+
+    def announce(self, siblings: Sequence[Sibling]) -> None:
+        self.announced = recording.union([self.announced.values(), siblings])
+
+    def found(self, receipt: Receipt) -> None:
+        self.receipts[receipt.key] = receipt
+        self.announce(receipt.announced)
+
+    async def at_queue(self, entries: Sequence[QueuedChunk]) -> None:
+        """Entry by entry, for two of one document may be of different locations.
+
+        Highest index first: chunks finish about in order, so the first look mostly decides.
+        """
+        for entry in entries:
+            self.announce(entry.chunk.announced)
+        for entry in sorted(entries, key=lambda e: e.chunk.index, reverse=True):
+            if self.is_enough:
+                return
+            chunk, receipt = await identified(self.archive, entry.chunk)
+            if receipt is not None:
+                self.announce([_sibling(chunk)])
+                self.found(receipt)
+            else:
+                self._lacks(chunk, entry)
+
+    def _lacks(self, chunk: Chunk, entry: QueuedChunk) -> None:
+        self.uncovered.add(chunk.document_id)
+        if entry.state in _ALIVE:
+            self.announce([_sibling(chunk)])
+            self.awaited.add(chunk.key)
+        elif entry.state is ChunkState.DEAD:
+            self.dead[chunk.key] = entry.reason or "dead"
+
+    async def at_announced(self) -> None:
+        """Then at those whom no queue entry stands for: only receipts can tell."""
+        looked_up = self.receipts.keys() | self.awaited | self.dead.keys()
+        while not self.is_enough:
+            unseen = [key for key in self.announced if key not in looked_up]
+            if not unseen:
+                return
+            key = max(unseen, key=lambda key: self.announced[key].index)
+            looked_up = looked_up | {key}
+            receipt = await read_receipt(self.archive, key)
+            if receipt is not None:
+                self.found(receipt)
+
+    def dead_for_good(self) -> dict[ChunkKey, str]:
+        """Those given up that nobody else brought home, or still tries to."""
+        return {
+            key: reason
+            for key, reason in self.dead.items()
+            if key not in self.receipts and key not in self.awaited
+        }
+
+
+def _sibling(chunk: Chunk) -> Sibling:
+    return Sibling(key=chunk.key, index=chunk.index, end_reason=chunk.end_reason)
 
 
 def _announced_by(manifest: Manifest | None) -> list[Sibling]:
@@ -74,44 +167,8 @@ def _announced_by(manifest: Manifest | None) -> list[Sibling]:
     ]
 
 
-def _given_up(queued: Sequence[QueuedChunk]) -> dict[ChunkKey, str]:
-    return {
-        entry.chunk.key: entry.reason or "dead"
-        for entry in queued
-        if entry.state is ChunkState.DEAD
-    }
-
-
-async def _look_up(
-    archive: Archive,
-    announced: dict[ChunkKey, Sibling],
-    receipts: dict[ChunkKey, Receipt],
-    *,
-    awaited: Collection[ChunkKey],
-) -> dict[ChunkKey, Sibling]:
-    """Add the siblings' receipts to `receipts`; returns the union with what those announce.
-
-    Ends at the first of the `awaited` without one. Highest index first: chunks finish about
-    in order, so the first look mostly decides. A lack that nobody works on doesn't end it:
-    a leased sibling may be archived and only look around, as this one does, and if each took
-    the other for being at work, none would ever close the recording.
-    """
-    looked_up = set(receipts)
-    while unseen := [key for key in announced if key not in looked_up]:
-        key = max(unseen, key=lambda key: announced[key].index)
-        looked_up.add(key)
-        receipt = await read_receipt(archive, key)
-        if receipt is None:
-            if key in awaited:
-                return announced
-            continue
-        receipts[key] = receipt
-        announced = recording.union([announced.values(), receipt.announced])
-    return announced
-
-
 async def read_receipt(archive: Archive, key: ChunkKey) -> Receipt | None:
-    """The chunk's receipt, if it has one. Its name depends on the key alone."""
+    """The receipt under a key, if there is one."""
     data = await archive.read(names.receipt_name(key))
     if data is None:
         return None

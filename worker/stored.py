@@ -69,6 +69,9 @@ class Receipt:
     index: int
     end_reason: str | None
     resource: str | None
+    content_path: str
+    """Path and query of what was asked for; the host varies by region."""
+    metadata_path: str | None
     delete_location: str | None
     event: dict[str, Any]
     announced: tuple[Sibling, ...]

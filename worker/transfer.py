@@ -262,8 +262,11 @@ class _Transfer:
                 while rest:
                     if block.is_full:
                         await self._flush(block)
-                    rest = rest[block.add(rest) :]
-                self._moved(len(piece))
+                    # Counted as it is taken: a flush that fails may come next, and what
+                    # the block holds then is not asked for again.
+                    taken = block.add(rest)
+                    self._moved(taken)
+                    rest = rest[taken:]
 
     async def _flush(self, block: "_Block") -> None:
         """Hand over what the buffer holds; if that fails, it still holds it."""

@@ -10,6 +10,7 @@ from tests.e2e import events, worker_process
 from tests.e2e.worker_process import Ended
 from tests.e2e.world import World, check_home, files_in
 
+CONNECTION_STRING = "AZURE_COMMUNICATION_CONNECTION_STRING"
 NOTHING_SET: dict[str, str] = {}
 
 
@@ -100,6 +101,81 @@ async def test_replay_of_a_dead_or_refused_delivery_needs_attention(
 
     assert [each.code for each in ended] == [3, 3]
     assert world.acs.requests == []
+    said = [line for line in ended[0].out.splitlines() if "refused" in line]
+    assert said == ["refused  not-an-event.json (400), kept under quarantine/"]
+    assert "refused" not in ended[1].out
+
+
+async def test_replay_is_interrupted_at_once(tmp_path: Path) -> None:
+    """Ctrl-C amid downloads ends with the code of the signal, without a word."""
+    demo = str(events_dir() / "demo")
+    async with worker_process.running(
+        "replay", demo, "--simulate", environment=NOTHING_SET, folder=tmp_path
+    ) as worker:
+        await worker.wait_until(lambda: "downloading" in worker.err)
+        worker.interrupt()
+        code = await worker.ended()
+
+    assert code == 130
+    assert "Traceback" not in worker.err
+    assert "error" not in worker.err
+    assert worker.out == ""
+
+
+@pytest.mark.parametrize("store", ["WORKER_QUEUE", "WORKER_ARCHIVE"])
+@pytest.mark.parametrize("in_file", [True, False])
+async def test_simulation_stays_off_real_chunks(
+    tmp_path: Path, store: str, *, in_file: bool
+) -> None:
+    """Where a real source is set up, its queue and archive are refused: exit 78."""
+    kind = "sqlite" if store == "WORKER_QUEUE" else "file"
+    variables = {
+        CONNECTION_STRING: "endpoint=https://calls.communication.azure.com/;accesskey=a2V5",
+        store: f"{kind}:{tmp_path / 'real' / 'store'}",
+    }
+    file = tmp_path / "worker.env"
+    file.write_text("".join(f"{name}={text}\n" for name, text in variables.items()))
+    flags = ("--env-file", str(file)) if in_file else ()
+
+    ended = await worker_process.run(
+        *flags,
+        "replay",
+        str(events.sample("one-chunk.event-grid.json")),
+        "--simulate",
+        environment=NOTHING_SET if in_file else variables,
+        folder=tmp_path,
+    )
+
+    assert ended.code == 78
+    error, hint = ended.err.splitlines()
+    assert error.startswith("error: ")
+    assert store in error
+    assert CONNECTION_STRING in error
+    assert hint == (
+        "hint: env -u WORKER_QUEUE -u WORKER_ARCHIVE"
+        f" -u {CONNECTION_STRING} recording-worker replay FILE --simulate"
+    )
+    assert set(files_in(tmp_path)) == {"worker.env"}
+
+
+async def test_simulation_honours_a_queue_and_an_archive_of_its_own(
+    tmp_path: Path,
+) -> None:
+    """Without a real source, WORKER_QUEUE and WORKER_ARCHIVE say where a replay works."""
+    ended = await worker_process.run(
+        "replay",
+        str(events.sample("one-chunk.event-grid.json")),
+        "--simulate",
+        environment={
+            "WORKER_QUEUE": "sqlite:own/queue.db",
+            "WORKER_ARCHIVE": "file:own/archive",
+        },
+        folder=tmp_path,
+    )
+
+    assert ended.code == 0
+    assert (tmp_path / "own/queue.db").is_file()
+    assert files_in(tmp_path / "own/archive")
 
 
 @pytest.mark.parametrize("simulated", [True, False])

@@ -13,6 +13,7 @@ import pytest
 from tests.fakes.clock import ManualClock
 from worker.archives import directory_writer
 from worker.archives.directory import DirectoryArchive
+from worker.errors import AlreadyExistsError
 
 BLOCK_BYTES = 4096
 NAME = "recordings/2026/object.bin"
@@ -81,6 +82,26 @@ async def test_durable_before_visible_and_visible_before_done(
         "unlink staged",
     ]
     assert steps == ["sync staged", "link a/b/other", "sync a/b", "unlink staged"]
+
+
+async def test_name_that_is_taken_is_durable_before_it_is_said_to_be(
+    archive: DirectoryArchive, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another writer's link may not be synced yet, and whoever is told trusts it."""
+    await archive.create("a/object", b"data")
+    fsync = os.fsync
+    synced: list[str] = []
+
+    def noted(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))  # noqa: PTH115 - one look
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+
+    with pytest.raises(AlreadyExistsError):
+        await archive.create("a/object", b"data")
+
+    assert synced[-1] == str(root / "a")
 
 
 async def test_killed_at_any_system_call_it_leaves_nothing_or_all(

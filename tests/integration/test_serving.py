@@ -317,7 +317,7 @@ async def test_replay_works_until_nothing_is_left(
     assert watching.statuses == [200]
     assert watching.stages[0] == "queued"
     assert watching.stages[-1] == "deleted"
-    assert replayed.left[ChunkState.DELETED] == 1
+    assert replayed.lost == []
     assert not replayed.needs_attention
 
 
@@ -334,7 +334,7 @@ async def test_replay_needs_attention_when_refused_or_dead(
     ]
 
     assert [each.posted[0].status for each in replayed] == [400, 200]
-    assert [each.left[ChunkState.DEAD] for each in replayed] == [0, 1]
+    assert [len(each.lost) for each in replayed] == [0, 1]
     assert all(each.needs_attention for each in replayed)
 
 

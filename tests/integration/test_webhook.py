@@ -320,9 +320,36 @@ async def test_event_grid_with_a_bad_key_must_come_again(
     assert endpoint.queue.deliveries == []
 
 
-async def test_stranger_is_unauthorized(endpoint: Endpoint) -> None:
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("aeg-event-type", "AEG-Subscription-Name", "aeg-delivery-count"),
+        *("WebHook-Request-Origin", "webhook-request-origin"),
+    ],
+)
+async def test_event_grid_is_known_by_any_header_of_its_own(
+    endpoint: Endpoint, header: str
+) -> None:
+    """Either schema's deliveries come again after a bad key, whichever headers they have."""
+    async with endpoint.client.post(
+        EVENTS,
+        data=a_body(a_cloud_event()),
+        params={"code": "wrong"},
+        headers={header: "eventgrid.azure.net"},
+    ) as answer:
+        assert answer.status == 503
+
+    assert endpoint.turned_away() == {"bad-credential": 1}
+    assert endpoint.queue.deliveries == []
+
+
+@pytest.mark.parametrize("headers", [{}, {"x-aeg-event-type": "Notification"}])
+async def test_stranger_is_unauthorized(
+    endpoint: Endpoint, headers: dict[str, str]
+) -> None:
     """Whoever is not shaped like Event Grid and has no key gets 401."""
-    async with endpoint.client.post(EVENTS, data=a_body(a_grid_event())) as answer:
+    body = a_body(a_grid_event())
+    async with endpoint.client.post(EVENTS, data=body, headers=headers) as answer:
         assert answer.status == 401
 
     assert endpoint.queue.deliveries == []

@@ -88,6 +88,9 @@ class StagingFile:
             try:
                 os.link(self._name, leaf, src_dir_fd=staging, dst_dir_fd=folder)
             except FileExistsError as error:
+                # The caller will trust what is there, and the other writer's link may not
+                # be durable yet.
+                os.fsync(folder)
                 raise AlreadyExistsError(f"{leaf!r} exists") from error
 
 

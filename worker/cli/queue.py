@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     # Start-up cost: see worker/cli/session.py.
+    from worker.model import Attempt
     from worker.ops.queue import QueueDetail, QueueEntry
 
 app = typer.Typer(help="The chunks at work.", rich_markup_mode=None)
@@ -118,6 +119,14 @@ def _print_detail(detail: "QueueDetail") -> None:
         ("reason", entry.reason),
         ("error", entry.error),
     )
+    if detail.attempts:
+        _print_attempts(detail.attempts, now)
+    printing.print_line()
+
+
+def _print_attempts(attempts: "Sequence[Attempt]", now: datetime) -> None:
+    from worker.cli import printing
+
     columns = (">TRY", "STARTED", "TOOK", "OUTCOME", "REASON", "~ERROR")
     rows = (
         (
@@ -130,8 +139,6 @@ def _print_detail(detail: "QueueDetail") -> None:
             attempt.reason,
             attempt.error,
         )
-        for attempt in detail.attempts
+        for attempt in attempts
     )
-    if detail.attempts:
-        printing.print_table(columns, rows)
-    printing.print_line()
+    printing.print_table(columns, rows)

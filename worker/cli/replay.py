@@ -31,6 +31,10 @@ def replay(
     replayed = asyncio.run(_replay(context, files, simulate=simulate))
     printing.print_line()
     printing.print_line(f"archive  {replayed.archive}")
+    for posted in replayed.refused:
+        kept = "kept under quarantine/" if posted.is_quarantined else "not kept"
+        file = printing.cell(posted.file)
+        printing.print_line(f"refused  {file} ({posted.status}), {kept}")
     printing.print_line("next     recording-worker recordings list")
     raise typer.Exit(NEEDS_ATTENTION if replayed.needs_attention else 0)
 
@@ -39,12 +43,19 @@ async def _replay(
     context: typer.Context, files: list[Path], *, simulate: bool
 ) -> "Replayed":
     from worker import replaying
+    from worker.settings import inspect_process
     from worker.settings_rules import Use
 
     bodies = replaying.read_bodies(files)
     if not simulate:
-        settings = session.settings_for(context, Use.CONSUME, level="warning")
+        loopback = {"WORKER_LISTEN": "127.0.0.1:0"}
+        settings = session.settings_for(
+            context, Use.CONSUME, level="warning", overrides=loopback
+        )
         return await _watched(settings, bodies)
+    env_file = session.invocation_of(context).env_file
+    inspection = inspect_process(env_file, use=Use.READ)
+    replaying.refuse_real_stores(inspection.texts.all())
     async with replaying.simulated() as (stand_in, overrides):
         settings = session.settings_for(
             context, Use.SERVE, level="warning", overrides=overrides

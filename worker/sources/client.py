@@ -4,6 +4,7 @@ By hand, because every hop is checked against the allow-list and signed anew, an
 DELETE has to stay one.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -78,6 +79,7 @@ class SignedClient:
         self._clock = clock
         self._ceiling = ceiling
         self._regional = RegionalHosts()
+        self._turn = asyncio.Lock()
 
     def target(
         self, location: str, *, resource: str | None, check: Callable[[str], URL]
@@ -122,6 +124,8 @@ class SignedClient:
                 if expected is not None and came > expected:
                     raise SourceAnswerError(f"{answer.host} sent more than announced")
                 yield piece
+                async with self._turn:
+                    await asyncio.sleep(0)
         except answers.TRANSPORT_ERRORS as error:
             raise answers.error_from_cut(error, host=answer.host, came=came) from error
         _check_complete(answer, came=came, expected=expected)

@@ -14,7 +14,7 @@ CONNECT_SECONDS = 10.0
 READ_SECONDS = 30.0
 """Longest silence within an answer; the whole transfer has no limit here."""
 KEEP_ALIVE_SECONDS = 30.0
-READ_BUFFER_BYTES = 256 * 1024
+READ_BUFFER_BYTES = 64 * 1024
 """Per connection; reading pauses at twice this while the archive is busy. More of it only
 costs memory: 64 KiB to 2 MiB were measured alike."""
 

@@ -74,11 +74,6 @@ class Credentials:
         """Read connection strings separated by white space."""
         return cls(Credential.parse(each) for each in connection_strings.split())
 
-    @property
-    def resources(self) -> tuple[str, ...]:
-        """The ACS resources that we hold keys for."""
-        return tuple(self._by_resource)
-
     def for_resource(self, resource: str | None) -> Credential:
         """Return the key for a resource. NoCredentialError if several are held, none its."""
         if len(self._by_resource) == 1:

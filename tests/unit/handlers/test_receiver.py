@@ -27,7 +27,8 @@ from tests.unit.handlers.bodies import (
     recording_data,
 )
 from worker import names
-from worker.errors import QueueUnavailableError
+from worker.errors import MalformedEventError, QueueUnavailableError, WorkerError
+from worker.stored import StoredFormatError
 
 BAD = a_grid_event({"recordingStorageInfo": "none"})
 UNKNOWN = a_grid_event(eventType="Microsoft.Communication.CallStarted")
@@ -136,6 +137,45 @@ async def test_receive_quarantines_a_body_without_any_sense_whole(
     assert received.reason
     assert quarantine.bodies == [body]
     assert queue.deliveries == []
+
+
+@pytest.mark.parametrize("others", [(), (UNKNOWN,), (BAD,)], ids=["", "ignored", "bad"])
+@pytest.mark.parametrize("kind", [MalformedEventError, StoredFormatError])
+async def test_receive_quarantines_what_the_queue_can_never_hold(
+    receiver: Receiver,
+    queue: SmallQueue,
+    quarantine: SmallQuarantine,
+    kind: type[WorkerError],
+    others: tuple[object, ...],
+) -> None:
+    """A body that the queue refuses for good is kept and malformed, not asked for again."""
+    queue.fails_with = kind("the chunk can't be stored")
+    body = a_body(recording(1), *others)
+
+    with capture_logs() as logs:
+        received = await receiver.receive(body, origin="webhook")
+
+    assert received.kind is ReceivedKind.MALFORMED
+    assert received.reason == "the chunk can't be stored"
+    assert (received.chunks, received.quarantined > 0) == (0, True)
+    assert quarantine.bodies == [body]
+    assert quarantine.reasons[0].startswith("the chunk can't be stored")
+    assert [line["event"] for line in logs] == [
+        "event.quarantined",
+        "delivery.rejected",
+    ]
+
+
+async def test_receive_asks_again_while_a_refused_body_can_not_be_kept(
+    receiver: Receiver, queue: SmallQueue, quarantine: SmallQuarantine
+) -> None:
+    """What is kept nowhere is not acknowledged, whatever is wrong with it."""
+    queue.fails_with = MalformedEventError("the chunk can't be stored")
+    quarantine.fails_with = QuarantineFullError("full")
+
+    received = await receiver.receive(a_body(recording(1)), origin="webhook")
+
+    assert received.kind is ReceivedKind.UNAVAILABLE
 
 
 async def test_receive_quarantines_many_bad_events_as_one_body(

@@ -128,6 +128,20 @@ def test_parse_names_a_recording_by_what_is_known_of_it() -> None:
     )
 
 
+def test_parse_tells_nameless_recordings_apart_by_their_chunks() -> None:
+    """Events that name neither recording nor call nor start are of unrelated recordings."""
+
+    def nameless(*documents: str) -> set[str]:
+        entries = [an_entry(document) for document in documents]
+        data = recording_data(*entries, recordingStartTime=None)
+        announced = parse(a_grid_event(data, subject="/recording"))
+        return {chunk.recording for chunk in announced.chunks}
+
+    assert len(nameless("d1", "d2")) == 1
+    assert nameless("d2", "d1") == nameless("d1", "d2")
+    assert nameless("d1") != nameless("d3")
+
+
 def test_parse_gives_chunks_by_index_and_siblings_to_each() -> None:
     """Chunks come by index, whatever their order; each knows all, and its own entry only."""
     entries = [an_entry(f"d{index}", index=index) for index in (2, 0, 1)]

@@ -9,6 +9,7 @@ import pytest
 
 from samples.acsmetadata import metadata_of
 from samples.content import MIB, MemoryContent, SyntheticContent
+from worker.structure.mp4 import check_mp4
 
 
 @pytest.mark.parametrize("mp4", [False, True])
@@ -41,7 +42,7 @@ def test_synthetic_content_differs_by_place_and_seed() -> None:
     assert content.read(0, 100) == SyntheticContent(4 * MIB, 1).read(0, 100)
 
 
-@pytest.mark.parametrize("size", [200, 5 * 2**30])
+@pytest.mark.parametrize("size", [300, 5 * 2**30])
 def test_synthetic_mp4_is_whole_at_any_size(size: int) -> None:
     """The boxes of a made-up MP4 add up, past 4 GiB too, without its bytes existing."""
     content = SyntheticContent(size, mp4=True)
@@ -56,6 +57,16 @@ def test_synthetic_mp4_is_whole_at_any_size(size: int) -> None:
     assert names == [b"ftyp", b"moov", b"mdat"]
     assert at == size
     assert 0 < content.duration_ms <= 4 * 3600 * 1000
+
+
+async def test_synthetic_mp4_passes_the_structural_check() -> None:
+    """A made-up MP4 is as whole to the worker as a real one: it may be deleted."""
+    content = SyntheticContent(MIB, mp4=True)
+
+    async def read(offset: int, length: int) -> bytes:
+        return bytes(content.read(offset, length))
+
+    assert (await check_mp4(read, content.size)).ok
 
 
 def test_synthetic_mp4_refuses_a_size_without_room_for_its_head() -> None:

@@ -101,7 +101,7 @@ def test_same_chunk_counts_once(bench: Bench) -> None:
     """One chunk that fails again and again says nothing about the others."""
     assert [bench.fail(FORBIDDEN, "same") for _ in range(20)] == [None] * 20
     assert bench.admit() is None
-    assert bench.breaker.paused_until(FORBIDDEN, resource="calls") is None
+    assert bench.breaker.comes_back(FORBIDDEN, resource="calls") is None
 
 
 def test_success_between_starts_the_count_anew(bench: Bench) -> None:
@@ -136,7 +136,7 @@ def test_success_without_the_source_says_nothing_about_the_credential(
 def test_unshared_trouble_never_pauses(bench: Bench) -> None:
     """A cut body is its chunk's own."""
     assert bench.fail_distinct(TruncatedError(), 50) == [None] * 50
-    assert bench.breaker.paused_until(TruncatedError(), resource="calls") is None
+    assert bench.breaker.comes_back(TruncatedError(), resource="calls") is None
     assert bench.admit() is None
 
 
@@ -146,7 +146,8 @@ def test_paused_target_admits_nothing_until_its_time(bench: Bench) -> None:
     until = bench.clock.now() + FIRST_PAUSE
 
     assert bench.admit() == until
-    assert bench.breaker.paused_until(FORBIDDEN, resource="calls") == until
+    again = bench.breaker.comes_back(FORBIDDEN, resource="calls")
+    assert again == until + FIRST_PAUSE
     assert bench.breaker.paused_resources() == {"calls"}
     assert not bench.breaker.is_archive_paused()
     bench.clock.advance(FIRST_PAUSE.total_seconds() - 1)
@@ -163,7 +164,7 @@ def test_other_resources_go_on(bench: Bench) -> None:
     bench.fail_distinct(FORBIDDEN, 3, resource=None)
     assert bench.breaker.paused_resources() == {"calls", ""}
     assert bench.admit("other") is None
-    assert bench.breaker.paused_until(FORBIDDEN, resource="other") is None
+    assert bench.breaker.comes_back(FORBIDDEN, resource="other") is None
 
 
 def test_failures_of_two_resources_do_not_add_up(bench: Bench) -> None:
@@ -181,8 +182,8 @@ def test_full_archive_stops_every_resource(bench: Bench) -> None:
     assert bench.breaker.paused_resources() == frozenset()
     for resource in ("calls", "other", None):
         assert bench.admit(resource) == bench.clock.now() + FIRST_PAUSE
-        until = bench.breaker.paused_until(FULL, resource=resource)
-        assert until == bench.clock.now() + FIRST_PAUSE
+        again = bench.breaker.comes_back(FULL, resource=resource)
+        assert again == bench.clock.now() + 2 * FIRST_PAUSE
 
 
 def test_failures_of_any_resource_add_up_for_the_archive(bench: Bench) -> None:
@@ -310,7 +311,6 @@ def test_probe_that_fails_for_another_reason_ends_the_pause(half_open: Bench) ->
 def test_probe_that_failed_before_the_pause_says_nothing_new(half_open: Bench) -> None:
     """Three bad chunks can't keep their credential paused: the next chunk is tried."""
     assert half_open.admit() is None
-    assert half_open.breaker.is_probe(FORBIDDEN, resource="calls")
 
     assert half_open.fail(FORBIDDEN, "k0") is None
 

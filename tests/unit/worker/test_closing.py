@@ -13,9 +13,9 @@ from tests.fakes.clock import START
 from tests.unit.worker.rig import Rig, flat
 from worker import names
 from worker.errors import ArchiveUnavailableError, HostNotAllowedError
-from worker.model import Chunk, ChunkState
+from worker.model import Chunk, ChunkState, Stored
 from worker.recording import END_NOT_ANNOUNCED, NEVER_ANNOUNCED
-from worker.stored import SourceDeleted, decode
+from worker.stored import Manifest, SourceDeleted, decode, encode
 
 DAY = timedelta(days=1)
 
@@ -90,6 +90,35 @@ async def test_last_two_siblings_make_one_manifest(behind: int) -> None:
     await rig.work_off(until=START + timedelta(seconds=1))
 
     await rig.assert_home(*chunks, state=ChunkState.DELETED)
+
+
+@pytest.mark.parametrize("is_complete", [True, False])
+async def test_manifest_that_another_made_first_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch, *, is_complete: bool
+) -> None:
+    """Beaten to the name: the same manifest will do, one that says less is superseded."""
+    rig = Rig()
+    chunk = await rig.one()
+    create = rig.archive.create
+    is_first = True
+
+    async def beaten(name: str, data: bytes) -> Stored:
+        nonlocal is_first
+        if is_first and "manifest" in name:
+            is_first = False
+            theirs = decode(Manifest, data)
+            if not is_complete:
+                theirs = replace(theirs, complete=False, chunks=())
+            await create(name, encode(theirs))
+        return await create(name, data)
+
+    monkeypatch.setattr(rig.archive, "create", beaten)
+
+    entry = await rig.attempt()
+
+    assert entry.state is ChunkState.DELETED
+    said = [manifest.complete for manifest in rig.manifests(chunk)]
+    assert said == ([True] if is_complete else [False, True])
 
 
 async def test_chunks_announced_one_by_one_find_each_other() -> None:
@@ -258,7 +287,7 @@ async def test_expired_chunk_is_dead_and_said_to_be_lost() -> None:
     await rig.put(home, lost)
     rig.source.plan(lost.content_location, Fault.status(404).always())
 
-    await rig.work_off(until=START + DAY - timedelta(seconds=1))
+    await rig.work_off(until=START + DAY - timedelta(minutes=1))
     assert await states(rig, home, lost) == [ChunkState.ARCHIVED, ChunkState.PENDING]
     await rig.work_off()
 
@@ -398,7 +427,10 @@ async def test_refused_delete_is_reported() -> None:
 async def test_delete_is_withheld_from_an_archive_that_lost_something(
     part: str, *, is_lost: bool
 ) -> None:
-    """Just before a delete the archive is asked once more whether it holds the proof."""
+    """Just before a delete the archive is asked once more whether it holds the proof.
+
+    The chunk that is no longer there is dead, where an operator sees it.
+    """
     rig = Rig()
     first, second = await rig.several(2)
     await rig.attempt()
@@ -414,7 +446,8 @@ async def test_delete_is_withheld_from_an_archive_that_lost_something(
         await rig.work_off()
 
     assert rig.source.deleted == [second.delete_location]
-    assert (await rig.queued(first)).state is ChunkState.ARCHIVED
+    entry = await rig.queued(first)
+    assert (entry.state, entry.reason) == (ChunkState.DEAD, "archive-lost")
     assert {"archive-lost"} == {
         each["reason"] for each in logs if each["event"] == "delete.withheld"
     }

@@ -1,9 +1,11 @@
 """Logs: one pipeline, in JSON off a terminal, without secrets."""
 
 import ast
+import errno
 import io
 import json
 import logging
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -20,9 +22,21 @@ from tests.isolation import isolated_logs
 from worker.log import REDACTED, Redaction, configure_logging
 
 ROOT = Path(worker.log.__file__).parents[1]
-EVENT_CALL = re.compile(
-    r"\blog\.(debug|info|warning|error|critical|exception)\(\s*f?\"([^\"]+)\""
-)
+EVENT = re.compile(r"'[a-z_]+\.[a-z_]+'")
+
+
+class Broken(io.StringIO):
+    """A disk that is full, or a pipe that nobody reads."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+        self.is_broken = True
+
+    def write(self, text: str) -> int:
+        if self.is_broken:
+            raise OSError(self.number, os.strerror(self.number))
+        return super().write(text)
 
 
 class Terminal(io.StringIO):
@@ -239,16 +253,55 @@ def test_redacted_line_is_still_json(fields: dict[str, Any]) -> None:
     json.loads(Redaction(["secret"]).redacted(line))
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EPIPE])
+def test_log_that_can_not_be_written_costs_only_the_line(number: int) -> None:
+    """A full disk or a closed pipe ends no worker and fails no delivery."""
+    broken = Broken(number)
+    configure_logging(stream=broken)
+
+    structlog.get_logger("x").info("lease.lost", chunk="c1")
+    broken.is_broken = False
+    structlog.get_logger("x").info("lease.lost", chunk="c2")
+
+    assert [line["chunk"] for line in lines(broken)] == ["c2"]
+
+
 def test_every_event_in_the_code_is_in_the_table() -> None:
-    """Event names are an interface: the docstring of worker/log.py lists them all."""
+    """Event names and fields are an interface: worker/log.py's docstring lists them all."""
     table = ast.get_docstring(ast.parse((ROOT / "worker/log.py").read_text())) or ""
-    listed = set(re.findall(r"^([a-z_]+\.[a-z_]+) \|", table, re.MULTILINE))
+    rows = re.findall(r"^([a-z_]+\.[a-z_]+) \| [a-z, ]+ \|(.*)$", table, re.MULTILINE)
+    listed: dict[str, set[str]] = {}
+    for event, fields in rows:
+        listed.setdefault(event, set()).update(fields.replace(",", " ").split())
 
-    used = {
-        match[2]
-        for folder in ("worker", "handlers")
-        for file in (ROOT / folder).rglob("*.py")
-        for match in EVENT_CALL.finditer(file.read_text())
-    }
+    used: dict[str, set[str]] = {}
+    for event, spelled_out in logged_events():
+        used.setdefault(event, set()).update(spelled_out)
 
-    assert used <= listed
+    assert set(used) == set(listed)
+    unlisted = {event: used[event] - listed[event] for event in used}
+    assert {event: fields for event, fields in unlisted.items() if fields} == {}
+
+
+def logged_events() -> Iterator[tuple[str, set[str]]]:
+    """Every event that is logged, with the fields that the call spells out.
+
+    A log method may go by another name: `write = log.error if … else log.warning`.
+    """
+    for folder in ("worker", "handlers"):
+        for file in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.Call) and is_logging(node.func):
+                    for argument in node.args:
+                        if EVENT.fullmatch(ast.unparse(argument)):
+                            yield ast.literal_eval(argument), fields_of(node)
+
+
+def is_logging(called: ast.expr) -> bool:
+    if isinstance(called, ast.Attribute):
+        return isinstance(called.value, ast.Name) and called.value.id == "log"
+    return isinstance(called, ast.Name) and called.id == "write"
+
+
+def fields_of(call: ast.Call) -> set[str]:
+    return {each.arg for each in call.keywords if each.arg} - {"exc_info"}

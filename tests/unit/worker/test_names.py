@@ -63,7 +63,9 @@ def test_golden_names_beside_the_recording() -> None:
         names.source_deleted_name(key)
         == "receipts/ee/0-eus-d1-doc1.source-deleted.json"
     )
-    assert names.content_proof_name(key) == "receipts/ee/0-eus-d1-doc1.content.json"
+    assert names.content_proof_name(a_chunk()) == (
+        "receipts/ee/0-eus-d1-doc1.5f3e94c2.content.json"
+    )
     assert names.manifest_name("f/", 1) == "f/manifest.0001.json"
     assert names.checksums_name("f/", 12345) == "f/manifest.12345.sha256"
     assert names.quarantine_name(b"{", START) == (
@@ -77,6 +79,9 @@ def test_golden_hashes() -> None:
     content = a_chunk().content_location
     of_call = names.recording_key(recording_id=None, call_id="call-1", started_at=START)
     of_nothing = names.recording_key(recording_id=None, call_id=None, started_at=None)
+    of_chunk = names.recording_key(
+        recording_id=None, call_id=None, started_at=None, fallback="doc1"
+    )
 
     assert names.safe_id("../../etc/passwd") == (
         "~f083bb4f810e921783ad8ac5cef139cf7e2f976c"
@@ -87,6 +92,7 @@ def test_golden_hashes() -> None:
     )
     assert of_call == "07e46f486f1d2727"
     assert of_nothing == "919e1bd04dc8b106"
+    assert of_chunk == "044ef86f1916de7f"
 
 
 @pytest.mark.parametrize(
@@ -143,6 +149,27 @@ def test_recording_id_outranks_call_and_start() -> None:
         names.recording_key(recording_id="r", call_id=call, started_at=start)
         for call in ("c1", None)
         for start in (START, None)
+    }
+
+    assert len(keys) == 1
+
+
+@pytest.mark.parametrize(
+    ("recording_id", "call_id", "started_at"),
+    [("r", None, None), (None, "c", None), (None, None, START)],
+)
+def test_fallback_counts_only_where_nothing_is_said(
+    recording_id: str | None, call_id: str | None, started_at: datetime | None
+) -> None:
+    """Whatever the event says of its recording names it, and its chunks don't."""
+    keys = {
+        names.recording_key(
+            recording_id=recording_id,
+            call_id=call_id,
+            started_at=started_at,
+            fallback=fallback,
+        )
+        for fallback in ("", "doc1", "doc2")
     }
 
     assert len(keys) == 1
@@ -216,9 +243,10 @@ def test_no_chunk_takes_the_name_of_anothers_record(
     assume(first != second)
 
     def files(key: ChunkKey) -> set[str]:
-        of = (names.receipt_name, names.source_deleted_name, names.content_proof_name)
+        proof = names.content_proof_name(a_chunk(key=key))
+        of = (names.receipt_name(key), names.source_deleted_name(key), proof)
         # The folder is a hash that would part most pairs by chance alone.
-        return {name(key).rpartition("/")[2] for name in of}
+        return {name.rpartition("/")[2] for name in of}
 
     assert len(files(first)) == 3
     assert not files(first) & files(second)

@@ -259,7 +259,7 @@ async def test_unannounced_size_is_not_forgotten_while_metadata_are_missing() ->
     await rig.work_off()
 
     await assert_kept(rig, chunk, "size-not-announced")
-    assert names.content_proof_name(chunk.key) not in rig.archive.objects
+    assert names.content_proof_name(chunk) not in rig.archive.objects
 
 
 async def test_pipeline_does_not_read_endless_metadata() -> None:
@@ -347,7 +347,7 @@ async def test_content_is_safe_while_the_metadata_are_missing() -> None:
 
     entry = await rig.attempt()
     assert (entry.state, entry.reason) == (ChunkState.PENDING, "metadata-owed")
-    note = rig.archive.objects[names.content_proof_name(chunk.key)]
+    note = rig.archive.objects[names.content_proof_name(chunk)]
     assert decode(ProvenObject, note).name == names.content_name(chunk)
 
     await rig.work_off(until=START + timedelta(hours=5))
@@ -453,7 +453,7 @@ async def test_first_receipt_counts() -> None:
 
     late = replace(first, attempts=7)
 
-    assert await rig.drive(rig.pipeline._keep(late)) == first
+    assert await rig.drive(rig.pipeline._keep(chunk, late)) == first
 
 
 async def test_pipeline_survives_an_archive_that_is_away() -> None:

@@ -197,20 +197,10 @@ def test_policies_fit_under_the_lease() -> None:
     """Every policy is bounded in attempts and in time."""
     policies = {
         policy.name: (policy.attempts, policy.give_up_after)
-        for policy in (
-            retry.DOWNLOAD,
-            retry.METADATA,
-            retry.DELETE_SOURCE,
-            retry.ARCHIVE,
-        )
+        for policy in (retry.DOWNLOAD, retry.DELETE_SOURCE)
     }
 
-    assert policies == {
-        "download": (5, 120),
-        "metadata": (4, 30),
-        "delete_source": (3, 30),
-        "archive": (5, 120),
-    }
+    assert policies == {"download": (5, 120), "delete_source": (3, 30)}
 
 
 def test_backoff_doubles_up_to_ten_minutes() -> None:
@@ -226,10 +216,3 @@ def test_backoff_has_a_floor(attempts: int, seed: int) -> None:
     wait = retry.backoff(attempts, random=Random(seed))  # noqa: S311 - no secret
 
     assert retry.backoff(attempts, random=MostRandom()) / 2 <= wait <= 600
-
-
-def test_backoff_honours_retry_after() -> None:
-    """What the source asked for is waited at least, but no more than an hour of it."""
-    assert retry.backoff(1, random=LeastRandom(), retry_after=30) == 31
-    assert retry.backoff(1, random=LeastRandom(), retry_after=10**9) == 3601
-    assert retry.backoff(1, random=LeastRandom(), longest=0.5) == 0.25

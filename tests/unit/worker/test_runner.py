@@ -15,6 +15,7 @@ from tests.fakes.clock import START
 from tests.unit.worker.rig import Rig
 from worker import names, runner
 from worker.attempt import NoObserver
+from worker.breaker import FIRST_PAUSE
 from worker.errors import (
     AlreadyExistsError,
     ArchiveFullError,
@@ -267,9 +268,8 @@ async def test_expired_key_pauses_its_chunks_and_resumes_by_itself() -> None:
     entries = [await rig.queued(chunk) for chunk in chunks]
     assert [entry.attempts for entry in entries] == [1, 1, 0, 0]
     assert rig.breaker.paused_resources() == {"calls"}
-    assert entries[3].not_before == rig.breaker.paused_until(
-        SourceForbiddenError(), resource="calls"
-    )
+    again = rig.breaker.comes_back(SourceForbiddenError(), resource="calls")
+    assert entries[3].not_before == again
     (line,) = [each for each in logs if each["event"] == "consumer.paused"]
     assert (line["scope"], line["reason"]) == ("credential:calls", "source-forbidden")
     assert [each["outcome"] for each in finished(logs)][2:] == ["released"] * 2
@@ -298,7 +298,7 @@ async def test_full_archive_pauses_everything_at_once() -> None:
 
     assert rig.breaker.is_archive_paused()
     assert (entry.state, entry.attempts) == (ChunkState.PENDING, 0)
-    assert entry.not_before == rig.clock.now() + timedelta(seconds=30)
+    assert entry.not_before == rig.clock.now() + 2 * FIRST_PAUSE
     await rig.work_off()
     assert not rig.breaker.is_archive_paused()
     await rig.assert_home(chunk, state=ChunkState.DELETED)

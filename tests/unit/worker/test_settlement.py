@@ -68,6 +68,7 @@ OUTCOMES: dict[type[WorkerError], tuple[str, str, str]] = {
     errors.HostNotAllowedError: REFUSED,
     errors.NoCredentialError: REFUSED,
     errors.SourceExpiredError: REFUSED,
+    errors.ArchiveLostError: REFUSED,
     ArchiveNameError: REFUSED,
     UnprovenDeleteError: REFUSED,
     errors.NewerFormatError: (RELEASED, RELEASED, RELEASED),

@@ -61,6 +61,8 @@ RECEIPT = Receipt(
     index=0,
     end_reason="SessionEnded",
     resource="calls",
+    content_path="/v1/objects/0-eus-d1-doc1/content/video",
+    metadata_path="/v1/objects/0-eus-d1-doc1/content/acsmetadata",
     delete_location="https://us-storage.asm.skype.com/v1/objects/0-eus-d1-doc1",
     event={"id": "event-1", "data": {"é": [1, 2.5, None, True]}},
     announced=(Sibling(key=ID, index=0, end_reason="SessionEnded"),),

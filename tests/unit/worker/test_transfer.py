@@ -347,6 +347,22 @@ async def test_transfer_retries_a_block_that_the_archive_refused() -> None:
     assert bench.stats.bytes == len(FIVE_RANGES)
 
 
+async def test_transfer_counts_what_it_took_when_the_archive_refuses() -> None:
+    """A piece that was taken in part counts in part: the retry asks for the rest alone."""
+    bench = Bench()
+    # Cut there, the pieces that follow lie across the ends of the blocks.
+    cut = Fault.cut_after(1000)
+    bench.source.plan(LOCATION, cut)
+    bench.archive.fail_next(ArchiveUnavailableError("busy"), on="write")
+
+    fetched = await bench.fetch(range_bytes=5 * BLOCK, ranges=1)
+
+    assert bench.archive.objects[NAME] == FIVE_RANGES
+    assert fetched.blocks == digests(FIVE_RANGES)
+    assert fetched.size_bytes == bench.stats.bytes == len(FIVE_RANGES)
+    assert [offset for offset, _ in bench.asked()] == [0, 1000, BLOCK]
+
+
 async def test_transfer_retries_the_last_block_too() -> None:
     """When only the write at the end of a range failed, nothing is asked for again."""
     bench = Bench()

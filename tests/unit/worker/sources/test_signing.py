@@ -180,7 +180,7 @@ def test_credentials_choose_by_resource() -> None:
     credentials = Credentials.parse(f"{CONTOSO}\n  {FABRIKAM}")
 
     assert credentials.for_resource("FABRIKAM").host.startswith("Fabrikam")
-    assert credentials.resources == ("contoso", "fabrikam")
+    assert credentials.for_resource("contoso").resource == "contoso"
 
 
 @pytest.mark.parametrize("resource", [None, "", "adatum"])
