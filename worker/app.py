@@ -93,16 +93,8 @@ async def open_consumer(
 ) -> AsyncIterator[Consumer]:
     """A consumer with everything below it; `nudge` wakes it, `cut` cuts its drain."""
     clock = SystemClock()
-    most = settings.max_chunks * settings.max_ranges
-    ceiling = ConnectionCeiling(most, clock=clock, start=min(most, FIRST_CONNECTIONS))
     watcher = observer or NoObserver()
-    async with AcsSource(
-        credentials=_credentials(settings),
-        hosts=HostRules(settings.source_hosts),
-        clock=clock,
-        ceiling=ceiling,
-        version=__version__,
-    ) as source:
+    async with _source(settings, clock) as source:
         breaker = Breaker(clock.now)
         pipeline = _pipeline(settings, source, archive, queue, clock, watcher)
         yield Consumer(
@@ -123,6 +115,22 @@ async def open_consumer(
             nudge=nudge,
             cut=cut,
         )
+
+
+def _source(settings: Settings, clock: Clock) -> AcsSource:
+    most = settings.max_chunks * settings.max_ranges
+    return AcsSource(
+        credentials=Credentials(
+            Credential.parse(text.get_secret_value())
+            for text in settings.connection_strings
+        ),
+        hosts=HostRules(settings.source_hosts),
+        clock=clock,
+        ceiling=ConnectionCeiling(
+            most, clock=clock, start=min(most, FIRST_CONNECTIONS)
+        ),
+        version=__version__,
+    )
 
 
 def _pipeline(
@@ -159,13 +167,6 @@ def _pipeline(
         observer=observer,
         retention=settings.source_retention,
         instance=settings.instance,
-    )
-
-
-def _credentials(settings: Settings) -> Credentials:
-    return Credentials(
-        Credential.parse(text.get_secret_value())
-        for text in settings.connection_strings
     )
 
 
