@@ -61,6 +61,8 @@ class Closer:
         `row` is the chunk's queue entry, which doesn't wait for itself.
         """
         if await self._is_closed(receipt):
+            # Whoever closed it may have been killed before the others were woken.
+            await self.queue.wake(chunk.recording)
             return await self._settled(receipt, note=COMPLETE)
         view = await siblings.view(
             self.queue, self.archive, chunk, row=row, receipt=receipt

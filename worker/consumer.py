@@ -4,13 +4,15 @@ A chunk is leased only when a slot is free, so that no lease runs out waiting in
 """
 
 import asyncio
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import structlog
 
 from worker.breaker import Breaker
 from worker.errors import QueueUnavailableError
-from worker.model import Lease
+from worker.model import Lane, Lease
 from worker.ports import ChunkQueue, Clock
 from worker.runner import Runner
 from worker.settlement import LONGEST_DELAY, Release
@@ -35,6 +37,7 @@ class Consumer:
     """Set by whoever put something into the queue in this process."""
     cut: asyncio.Event
     """Set to cut the drain short (a second signal)."""
+    turns: Iterator[int] = field(default_factory=itertools.count)
 
     async def run(self, stopping: asyncio.Event, *, until_empty: bool = False) -> None:
         """Work until `stopping` is set (or nothing is left to do), then drain."""
@@ -59,14 +62,28 @@ class Consumer:
         if count <= 0 or self.breaker.is_archive_paused():
             return [], POLL_SECONDS
         try:
-            leased = await self.queue.lease(
-                count, paused=self.breaker.paused_resources()
-            )
+            leased = await self._lease_by_turns(count)
         except QueueUnavailableError as error:
             log.error("queue.unavailable", error=str(error))
             return [], TROUBLE_SECONDS
         admitted = [lease for lease in leased if await self._is_admitted(lease)]
         return admitted, POLL_SECONDS
+
+    async def _lease_by_turns(self, count: int) -> Sequence[Lease]:
+        """By deadline, and at every other turn what failing chunks can't hold up.
+
+        What was never tried is due by deadline too, so a healthy backlog knows one order.
+        """
+        lane = Lane.DEADLINE
+        if next(self.turns) % 2:
+            half_open = self.breaker.is_half_open()
+            lane = Lane.NEWEST if half_open else Lane.UNTRIED
+            count = 1 if half_open else count
+        paused = self.breaker.paused_resources()
+        leased = await self.queue.lease(count, paused=paused, lane=lane)
+        if leased or lane is Lane.DEADLINE:
+            return leased
+        return await self.queue.lease(count, paused=paused)
 
     async def _is_admitted(self, lease: Lease) -> bool:
         """Half-open lets one probe through; the others go back unspent."""

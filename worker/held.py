@@ -82,6 +82,7 @@ async def _settle(queue: ChunkQueue, lease: Lease, settlement: Settlement) -> No
                 reason=settlement.reason,
                 error=settlement.error,
                 archived=settlement.archived,
+                expires_at=settlement.expires_at,
             )
         case DeadLetter(reason=reason, error=error):
             await queue.dead_letter(lease, reason=reason, error=error)

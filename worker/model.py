@@ -26,6 +26,17 @@ class ChunkState(StrEnum):
     DEAD = "dead"
 
 
+class Lane(StrEnum):
+    """In which order a queue leases what is due."""
+
+    DEADLINE = "deadline"
+    """Earliest `expires_at` first."""
+    UNTRIED = "untried"
+    """Only what was never attempted, earliest `expires_at` first."""
+    NEWEST = "newest"
+    """Latest `expires_at` first."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sibling:
     """One chunk of a recording as announced: enough to find its receipt by name."""

@@ -13,6 +13,7 @@ from worker.model import (
     ChunkState,
     DeleteAnswer,
     Delivery,
+    Lane,
     Lease,
     PutResult,
     QueueCounts,
@@ -51,15 +52,28 @@ class ChunkQueue(Protocol):
     async def put(self, delivery: Delivery) -> PutResult:
         """Store the delivery's body and all its chunks, durably: all or none.
 
-        A chunk whose entry is pending, leased or waiting as archived is a duplicate and left
-        alone; one whose entry is dead or done becomes pending again with attempts at 0.
+        A chunk whose entry is pending, leased or waiting as archived is a duplicate; one whose
+        entry is dead or done becomes pending again with attempts at 0.
+
+        A duplicate makes its entry more urgent, never less. If it says more of the same
+        recording (an end, siblings, a duration) the entry learns that and forgets nothing, and
+        the recording's waiting chunks wake: with what they know now it may be complete.
         """
         ...
 
     async def lease(
-        self, count: int, *, paused: Collection[str] = ()
+        self,
+        count: int,
+        *,
+        paused: Collection[str] = (),
+        lane: Lane = Lane.DEADLINE,
     ) -> Sequence[Lease]:
-        """Lease up to `count` due chunks, earliest `expires_at` first.
+        """Lease up to `count` due chunks, in the order of `lane`.
+
+        DEADLINE is the rule. UNTRIED keeps a backlog of failing chunks, whose deadlines are
+        the earliest, from holding every slot: whoever keeps some slots for it still brings
+        home what was just announced. NEWEST lets a half-open probe be another chunk than the
+        one that failed before, so that one bad chunk can't keep a credential paused.
 
         Chunks of the ACS resources in `paused` ('' means: no resource named) stay. Lapsed
         leases are reclaimed on the way: back to pending, behind a delay that grows with the
@@ -87,10 +101,12 @@ class ChunkQueue(Protocol):
         reason: str,
         error: str,
         archived: bool = False,
+        expires_at: datetime | None = None,
     ) -> None:
         """End the lease; the chunk is due again at `not_before`.
 
         `archived`: its bytes are safe and it waits for its siblings or its delete.
+        `expires_at`: a deadline learnt meanwhile; kept if it is earlier than the known one.
         """
         ...
 
@@ -105,7 +121,10 @@ class ChunkQueue(Protocol):
         ...
 
     async def announced(self, recording: RecordingKey) -> Sequence[QueuedChunk]:
-        """Every chunk that any delivery announced for this recording."""
+        """Every chunk that any delivery announced for this recording.
+
+        Chunks that were announced alike may share one tuple of siblings.
+        """
         ...
 
     async def wake(self, recording: RecordingKey) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from worker import deadline, names, recording
 from worker.model import Chunk, ChunkKey, ChunkState, QueuedChunk, Sibling
@@ -60,14 +61,14 @@ async def view(  # noqa: PLR0913 - what is looked at, and how far
     folder = names.recording_folder(chunk.announcement, chunk.recording)
     _, manifest = await current_manifest(archive, folder)
     look = _Look(archive=archive, whole=whole)
-    look.announce(_announced_by(manifest))
-    look.announce([*chunk.announced, _sibling(chunk)])
+    look.announce([*_announced_by(manifest), *chunk.announced, _sibling(chunk)])
     if receipt is not None:
         look.found(receipt)
     if dead is not None:
         look.dead[chunk.key] = dead
     await look.at_queue([entry for entry in queued if entry.row != row])
     await look.at_announced()
+    chunks = [chunk, *(entry.chunk for entry in queued)]
     return RecordingView(
         recording=chunk.recording,
         announcement=chunk.announcement,
@@ -77,11 +78,12 @@ async def view(  # noqa: PLR0913 - what is looked at, and how far
         dead=look.dead_for_good(),
         alive=frozenset(look.awaited),
         uncovered=frozenset(look.uncovered),
-        deadline=deadline.recording_deadline(
-            (known.expires_at, known.received_at)
-            for known in [chunk, *(entry.chunk for entry in queued)]
-        ),
+        deadline=_deadline(chunks),
     )
+
+
+def _deadline(chunks: Sequence[Chunk]) -> datetime:
+    return deadline.recording_deadline((c.expires_at, c.received_at) for c in chunks)
 
 
 @dataclass(slots=True, kw_only=True)

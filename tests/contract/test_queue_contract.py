@@ -14,7 +14,7 @@ from tests.factories import a_chunk, a_delivery, an_announcement, some_chunks
 from tests.fakes.clock import START, ManualClock
 from tests.fakes.queue import MemoryQueue
 from worker.errors import LeaseLostError, QueueUnavailableError
-from worker.model import ChunkState, Lease, PutResult, QueuedChunk, RecordingKey
+from worker.model import ChunkState, Lane, Lease, PutResult, QueuedChunk, RecordingKey
 from worker.ports import ChunkQueue, QueueListing
 from worker.queues.sqlite import SqliteQueue
 
@@ -185,6 +185,106 @@ async def test_put_keeps_the_earlier_expiry(queue: WholeQueue) -> None:
     assert (await lease_one(queue)).chunk.expires_at == START + 2 * HOUR
 
 
+Hold = Callable[[WholeQueue], Awaitable[object]]
+HOLDS: dict[str, Hold] = {
+    "pending": lambda queue: queue.lease(0),
+    "leased": lambda queue: queue.lease(1),
+    "archived": lambda queue: wait_archived(queue, until=LATER),
+}
+
+
+@pytest.mark.parametrize("hold", HOLDS.values(), ids=HOLDS)
+async def test_put_of_a_duplicate_that_says_more_is_merged(
+    queue: WholeQueue, hold: Hold
+) -> None:
+    """An end, siblings and a duration are learnt; what is known is never forgotten."""
+    first, last = some_chunks(2)
+    unsaid = an_announcement(recording_duration_ms=None)
+    partial = replace(first, announcement=unsaid, announced=first.announced[:1])
+    await queue.put(a_delivery(replace(partial, end_reason=None)))
+    await hold(queue)
+    state = (await only(queue)).state
+
+    again = replace(first, received_at=LATER, expires_at=first.expires_at + HOUR)
+    news = await queue.put(a_delivery(again, body=b"b"))
+    less = await queue.put(a_delivery(partial, body=b"c"))
+
+    assert news == less == PutResult(enqueued=0, duplicates=1)
+    entry = await only(queue)
+    assert entry.chunk == first
+    assert last.key in {sibling.key for sibling in entry.chunk.announced}
+    assert entry.state is state
+
+
+async def test_put_merges_what_one_delivery_says_twice(queue: WholeQueue) -> None:
+    """Two events of one delivery are two announcements."""
+    first, _ = some_chunks(2)
+    less = replace(first, end_reason=None, announced=first.announced[:1])
+
+    result = await queue.put(a_delivery(less, first))
+
+    assert result == PutResult(enqueued=1, duplicates=0)
+    assert (await only(queue)).chunk == first
+
+
+async def test_put_that_says_more_wakes_the_recording(queue: WholeQueue) -> None:
+    """Whoever waits for an end or a sibling looks again; other recordings sleep on."""
+    waiting = a_chunk(document_id="d1", end_reason=None)
+    other = a_chunk(
+        document_id="x", announcement=an_announcement(recording_id="recording-2")
+    )
+    for chunk in (waiting, other):
+        await queue.put(a_delivery(chunk))
+        await wait_archived(queue, until=LATER)
+    await queue.put(a_delivery(waiting, body=b"the same"))
+    assert await queue.lease(2) == []
+
+    await queue.put(a_delivery(a_chunk(document_id="d1"), body=b"more"))
+
+    (lease,) = await queue.lease(2)
+    assert lease.chunk == a_chunk(document_id="d1")
+
+
+async def test_put_that_says_more_of_a_leased_chunk_is_seen_again(
+    queue: WholeQueue,
+) -> None:
+    """Whoever works on it has not heard the news: it is due as soon as it waits."""
+    await queue.put(a_delivery(a_chunk(end_reason=None)))
+    lease = await lease_one(queue)
+
+    await queue.put(a_delivery(a_chunk(), body=b"more"))
+
+    assert lease.chunk.end_reason is None
+    await queue.reschedule(
+        lease, not_before=LATER, reason="w", error="w", archived=True
+    )
+    assert (await lease_one(queue)).chunk == a_chunk()
+
+
+async def test_put_that_is_more_urgent_alone_wakes_nobody(queue: WholeQueue) -> None:
+    """A deadline says nothing of the recording's end."""
+    await queue.put(a_delivery(a_chunk()))
+    await wait_archived(queue, until=LATER)
+
+    await queue.put(a_delivery(a_chunk(expires_at=START), body=b"b"))
+
+    assert await queue.lease(1) == []
+
+
+async def test_concurrent_puts_merge_what_they_say(queue: WholeQueue) -> None:
+    """Whatever batch they share."""
+    chunk, *others = some_chunks(4)
+    says = [
+        replace(chunk, announced=(chunk.announced[0], sibling))
+        for sibling in chunk.announced[1:]
+    ]
+
+    await asyncio.gather(*(queue.put(a_delivery(each, *others)) for each in says))
+
+    (entry,) = await queue.find(chunk.document_id)
+    assert entry.chunk == chunk
+
+
 async def test_put_keeps_a_document_with_other_locations_apart(
     queue: WholeQueue,
 ) -> None:
@@ -232,6 +332,57 @@ async def test_lease_takes_the_earliest_expiry_first(queue: WholeQueue) -> None:
 
     assert [lease.chunk.document_id for lease in leases] == ["d1", "d2"]
     assert await queue.lease(0) == []
+
+
+async def test_untried_lane_passes_by_what_was_tried(queue: WholeQueue) -> None:
+    """A backlog of failing chunks can't hold the slots that are kept for new ones."""
+    chunks = [
+        a_chunk(document_id=f"d{hours}", expires_at=START + hours * HOUR)
+        for hours in (1, 2, 3, 4)
+    ]
+    await queue.put(a_delivery(*chunks))
+    failed, released = await queue.lease(2)
+    await queue.reschedule(failed, not_before=START, reason="r", error="e")
+    await queue.release(released)
+
+    leases = await queue.lease(9, lane=Lane.UNTRIED)
+
+    documents = [lease.chunk.document_id for lease in leases]
+    assert documents == ["d2", "d3", "d4"]
+    assert [lease.row for lease in await queue.lease(9)] == [failed.row]
+
+
+async def test_newest_lane_takes_the_latest_expiry_first(queue: WholeQueue) -> None:
+    """A probe is another chunk than the one that keeps failing at the head."""
+    chunks = [
+        a_chunk(document_id=f"d{hours}", expires_at=START + hours * HOUR)
+        for hours in (3, 1, 2)
+    ]
+    await queue.put(a_delivery(*chunks))
+
+    leases = await queue.lease(2, lane=Lane.NEWEST)
+
+    assert [lease.chunk.document_id for lease in leases] == ["d3", "d2"]
+
+
+@pytest.mark.parametrize("lane", Lane)
+async def test_every_lane_leases_only_what_is_due(
+    queue: WholeQueue, clock: ManualClock, lane: Lane
+) -> None:
+    """Paused resources stay, what waits waits, and lapsed leases are reclaimed."""
+    paused = a_chunk(document_id="d1", announcement=an_announcement(resource="two"))
+    await queue.put(a_delivery(paused, a_chunk(document_id="d2")))
+    (lapsing,) = await queue.lease(1, paused=["two"], lane=lane)
+    clock.advance(LEASE_SECONDS - 1)
+    assert await queue.lease(1, paused=["two"], lane=lane) == []
+
+    clock.advance(1)
+    again = await queue.lease(9, paused=["two"], lane=lane)
+
+    expected = [] if lane is Lane.UNTRIED else [lapsing.row]
+    assert [lease.row for lease in again] == expected
+    history = await queue.attempts(lapsing.row)
+    assert history[0].outcome == "lapsed"
 
 
 async def test_lease_says_all_that_the_worker_needs(
@@ -299,6 +450,32 @@ async def test_rescheduled_chunk_waits_for_its_time(
     assert await queue.lease(1) == []
     clock.advance(1)
     assert (await lease_one(queue)).attempts == 2
+
+
+async def test_rescheduled_chunk_keeps_a_tightened_deadline(
+    queue: WholeQueue,
+) -> None:
+    """An earlier deadline orders, counts and is told from now on; a later one is ignored."""
+    tight, other = START + HOUR, START + 2 * HOUR
+    await queue.put(a_delivery(a_chunk(document_id="d1", expires_at=START + 3 * HOUR)))
+    lease = await lease_one(queue)
+    await queue.put(a_delivery(a_chunk(document_id="d2", expires_at=other)))
+
+    await queue.reschedule(
+        lease, not_before=START, reason="r", error="e", expires_at=tight
+    )
+
+    counts = await queue.counts(at_risk_within=1.5 * HOUR)
+    assert (counts.at_risk, counts.oldest_deadline) == (1, tight)
+    assert [entry.chunk.expires_at for entry in await queue.list()] == [tight, other]
+    first = await lease_one(queue)
+    assert (first.row, first.chunk.expires_at) == (lease.row, tight)
+    await queue.reschedule(
+        first, not_before=START, reason="r", error="e", expires_at=START + 9 * HOUR
+    )
+    assert (await lease_one(queue)).chunk.expires_at == tight
+    (entry,) = await queue.find("d1")
+    assert entry.chunk.expires_at == tight
 
 
 async def test_waiting_archived_chunk_is_leased_again(
@@ -413,7 +590,7 @@ USES: dict[str, Use] = {
         lease, ChunkState.DELETED, note="late"
     ),
     "reschedule": lambda queue, lease: queue.reschedule(
-        lease, not_before=START, reason="late", error="late"
+        lease, not_before=START, reason="late", error="late", expires_at=START
     ),
     "dead_letter": lambda queue, lease: queue.dead_letter(
         lease, reason="late", error="late"

@@ -2,10 +2,10 @@
 
 import asyncio
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -25,7 +25,15 @@ from tests.factories import a_chunk, a_delivery, an_announcement
 from tests.fakes.clock import START, ManualClock
 from tests.fakes.queue import MemoryQueue
 from worker.errors import LeaseLostError
-from worker.model import Chunk, ChunkState, Lease, QueuedChunk
+from worker.model import (
+    Chunk,
+    ChunkKey,
+    ChunkState,
+    Lane,
+    Lease,
+    QueuedChunk,
+    Sibling,
+)
 from worker.queues.sqlite import SqliteQueue
 
 T = TypeVar("T")
@@ -41,6 +49,35 @@ CHUNKS = [
     )
     for n in range(6)
 ]
+Said = Callable[[Chunk], Chunk]
+
+
+def all_of_it(chunk: Chunk) -> Chunk:
+    return chunk
+
+
+def less(chunk: Chunk) -> Chunk:
+    unsaid = replace(chunk.announcement, recording_duration_ms=None)
+    return replace(chunk, end_reason="Other", announcement=unsaid)
+
+
+def nothing(chunk: Chunk) -> Chunk:
+    (sibling,) = chunk.announced
+    unsaid = (replace(sibling, end_reason=None),)
+    return replace(less(chunk), end_reason=None, announced=unsaid)
+
+
+def with_a_sibling(chunk: Chunk) -> Chunk:
+    other = Sibling(key=ChunkKey("other"), index=9, end_reason=None)
+    return replace(nothing(chunk), announced=(*chunk.announced, other))
+
+
+def tightened(chunk: Chunk) -> datetime:
+    """Before all first deadlines, no two the same."""
+    return START + timedelta(seconds=1 + int(chunk.document_id[1:]))
+
+
+SAID: list[Said] = [all_of_it, less, nothing, with_a_sibling]
 RECORDINGS = sorted({chunk.recording for chunk in CHUNKS})
 
 
@@ -85,10 +122,14 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(
         chunks=st.lists(st.sampled_from(CHUNKS), max_size=4),
         sooner=st.integers(min_value=0, max_value=2),
+        said=st.sampled_from(SAID),
     )
-    def put(self, chunks: list[Chunk], sooner: int) -> None:
+    def put(self, chunks: list[Chunk], sooner: int, said: Said) -> None:
+        """The same chunks in another delivery may be more urgent, and say more or less."""
         tightened = [
-            replace(chunk, expires_at=chunk.expires_at - timedelta(minutes=sooner))
+            replace(
+                said(chunk), expires_at=chunk.expires_at - timedelta(minutes=sooner)
+            )
             for chunk in chunks
         ]
         delivery = a_delivery(*tightened)
@@ -101,10 +142,11 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(
         count=st.integers(min_value=1, max_value=3),
         paused=st.sets(st.sampled_from(["resource-0", "resource-1"]), max_size=1),
+        lane=st.sampled_from(Lane),
     )
-    def lease(self, count: int, paused: set[str]) -> None:
-        mine = self.run(self.memory.lease(count, paused=paused))
-        theirs = self.run(self.sqlite.lease(count, paused=paused))
+    def lease(self, count: int, paused: set[str], lane: Lane) -> None:
+        mine = self.run(self.memory.lease(count, paused=paused, lane=lane))
+        theirs = self.run(self.sqlite.lease(count, paused=paused, lane=lane))
 
         assert [without_token(lease) for lease in mine] == [
             without_token(lease) for lease in theirs
@@ -136,16 +178,21 @@ class QueueMachine(RuleBasedStateMachine):
         data=st.data(),
         seconds=st.integers(min_value=0, max_value=90),
         safe=st.booleans(),
+        tight=st.booleans(),
     )
-    def reschedule(self, data: st.DataObject, seconds: int, *, safe: bool) -> None:
+    def reschedule(
+        self, data: st.DataObject, seconds: int, *, safe: bool, tight: bool
+    ) -> None:
         not_before = self.clock.now() + timedelta(seconds=seconds)
-        self.settle(
-            data,
+        held = data.draw(st.sampled_from(self.held))
+        self.settle_one(
+            held,
             "reschedule",
             not_before=not_before,
             reason="r",
             error="e",
             archived=safe,
+            expires_at=tightened(held[0].chunk) if tight else None,
         )
 
     @precondition(lambda self: self.held)
@@ -162,7 +209,13 @@ class QueueMachine(RuleBasedStateMachine):
         self, data: st.DataObject, verb: str, *args: object, **kwargs: object
     ) -> None:
         """Any lease that was ever given out, stale ones too."""
-        mine, theirs = data.draw(st.sampled_from(self.held))
+        held = data.draw(st.sampled_from(self.held))
+        self.settle_one(held, verb, *args, **kwargs)
+
+    def settle_one(
+        self, held: tuple[Lease, Lease], verb: str, *args: object, **kwargs: object
+    ) -> None:
+        mine, theirs = held
         before = self.run(self.sqlite.list())
         first = self.outcome(getattr(self.memory, verb)(mine, *args, **kwargs))
         second = self.outcome(getattr(self.sqlite, verb)(theirs, *args, **kwargs))

@@ -14,6 +14,7 @@ from worker.model import (
     Chunk,
     ChunkState,
     Delivery,
+    Lane,
     Lease,
     LeaseToken,
     PutResult,
@@ -23,6 +24,7 @@ from worker.model import (
 )
 from worker.ports import Clock
 from worker.queues.entries import bounded, entry_id, lapse_delay, resource_of
+from worker.queues.merging import merged
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,14 +86,16 @@ class MemoryQueue:
         chunks: dict[str, Chunk] = {}
         for chunk in delivery.chunks:
             row = entry_id(chunk)
-            chunks[row] = _tightened(chunks.get(row, chunk), chunk)
+            chunks[row] = merged(chunks.get(row, chunk), chunk)
         enqueued = sum(self._enqueue(row, chunk) for row, chunk in chunks.items())
         return PutResult(enqueued=enqueued, duplicates=len(chunks) - enqueued)
 
     def _enqueue(self, row: str, chunk: Chunk) -> bool:
         known = self._entries.get(row)
         if known is not None and known.settled_at is None:
-            known.chunk = _tightened(known.chunk, chunk)
+            before, known.chunk = known.chunk, merged(known.chunk, chunk)
+            if replace(known.chunk, expires_at=before.expires_at) != before:
+                self._wake(known.chunk.recording)
             return False
         now = self.clock.now()
         order = known.order if known else next(self._order)
@@ -101,17 +105,23 @@ class MemoryQueue:
         return True
 
     async def lease(
-        self, count: int, *, paused: Collection[str] = ()
+        self,
+        count: int,
+        *,
+        paused: Collection[str] = (),
+        lane: Lane = Lane.DEADLINE,
     ) -> Sequence[Lease]:
         self._check()
         self._reclaim()
         due = [
             entry
-            for entry in sorted(self._entries.values(), key=lambda e: e.order_key)
+            for entry in self._entries.values()
             if _waits(entry)
             and entry.not_before <= self.clock.now()
             and resource_of(entry.chunk) not in paused
+            and (lane is not Lane.UNTRIED or entry.attempts == 0)
         ]
+        due.sort(key=lambda entry: entry.order_key, reverse=lane is Lane.NEWEST)
         return [self._lease(entry) for entry in due[:count]]
 
     def _lease(self, entry: _Entry) -> Lease:
@@ -171,8 +181,11 @@ class MemoryQueue:
         reason: str,
         error: str,
         archived: bool = False,
+        expires_at: datetime | None = None,
     ) -> None:
         entry = self._held(lease)
+        earliest = min(entry.chunk.expires_at, expires_at or entry.chunk.expires_at)
+        entry.chunk = replace(entry.chunk, expires_at=earliest)
         entry.end_lease(ChunkState.ARCHIVED if archived else ChunkState.PENDING)
         woken = archived and entry.woken
         entry.not_before = self.clock.now() if woken else not_before
@@ -203,6 +216,9 @@ class MemoryQueue:
 
     async def wake(self, recording: RecordingKey) -> None:
         self._check()
+        self._wake(recording)
+
+    def _wake(self, recording: RecordingKey) -> None:
         now = self.clock.now()
         for entry in self._entries.values():
             if entry.chunk.recording != recording:
@@ -287,10 +303,6 @@ class MemoryQueue:
 
 def _waits(entry: _Entry) -> bool:
     return entry.lease is None and entry.settled_at is None
-
-
-def _tightened(chunk: Chunk, other: Chunk) -> Chunk:
-    return replace(chunk, expires_at=min(chunk.expires_at, other.expires_at))
 
 
 def _is_called(entry: _Entry, text: str) -> bool:

@@ -59,6 +59,10 @@ def move_away(path: Path) -> None:
     path.rename(path.with_suffix(".old"))
 
 
+def put_back(path: Path) -> None:
+    path.with_suffix(".old").rename(path)
+
+
 def make_another(path: Path) -> None:
     path.touch()
 
@@ -235,7 +239,7 @@ async def test_locked_file_is_unavailable(path: Path, clock: ManualClock) -> Non
         db.execute("PRAGMA busy_timeout = 0")
         return db
 
-    commits = GroupCommit(path, impatient)
+    commits = GroupCommit(path, impatient, check_file=lambda: None)
     await commits.open()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -267,6 +271,23 @@ async def test_replaced_file_is_not_ready(path: Path, clock: ManualClock) -> Non
         make_another(path)
         with pytest.raises(QueueUnavailableError, match="replaced"):
             await queue.ready()
+
+
+async def test_put_into_a_lost_file_is_never_acknowledged(
+    path: Path, clock: ManualClock
+) -> None:
+    """Neither when it was moved nor when it was replaced, until it is back."""
+    async with a_queue(path, clock) as queue:
+        await queue.put(a_delivery(a_chunk()))
+        move_away(path)
+
+        with pytest.raises(QueueUnavailableError, match="can't be reached"):
+            await queue.put(a_delivery(a_chunk(document_id="d2")))
+        make_another(path)
+        with pytest.raises(QueueUnavailableError, match="replaced"):
+            await queue.put(a_delivery(a_chunk(document_id="d3")))
+        put_back(path)
+        await queue.put(a_delivery(a_chunk(document_id="d5")))
 
 
 async def test_ready_writes(path: Path, clock: ManualClock) -> None:

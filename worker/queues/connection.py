@@ -120,6 +120,35 @@ def _make_folder(folder: Path) -> None:
         os.close(parent)
 
 
+class OpenedFile:
+    """The file behind a connection: is it still the one that its path leads to?"""
+
+    def __init__(self, path: Path, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._path = path
+        self._connect = connect
+        self._identity: tuple[int, int] | None = None
+
+    def open(self) -> sqlite3.Connection:
+        with contextlib.ExitStack() as undo:
+            db = self._connect()
+            undo.callback(db.close)
+            self._identity = self._identity_now()
+            undo.pop_all()
+        return db
+
+    def check(self) -> None:
+        """Raise unless what was written is where the next process will look for it."""
+        if self._identity_now() != self._identity:
+            raise QueueUnavailableError(
+                f"the file was replaced while open ({str(self._path)!r})"
+            )
+
+    def _identity_now(self) -> tuple[int, int]:
+        # While it is open its inode can't be given to another file.
+        status = self._path.stat()
+        return status.st_dev, status.st_ino
+
+
 class DatabaseThread:
     """One connection and the one thread that touches it."""
 

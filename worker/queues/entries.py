@@ -2,10 +2,13 @@
 
 import contextlib
 import sqlite3
+from collections.abc import Mapping, MutableMapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from pydantic import TypeAdapter
 
 from worker import names, stored
 from worker.errors import MalformedEventError, NewerFormatError
@@ -26,6 +29,9 @@ MAX_TEXT_CHARACTERS = 2000
 """Errors quote what others sent; a row must not grow with it."""
 MAX_POSITION = 2**31
 """An index from an untrusted event may be larger than SQLite's integers."""
+_SIBLINGS = TypeAdapter(tuple[Sibling, ...])
+Siblings = MutableMapping[str, tuple[Sibling, ...]]
+"""Decoded once for all rows of the same text: N chunks have N siblings each."""
 
 
 class StoredChunk(NamedTuple):
@@ -44,6 +50,8 @@ class StoredChunk(NamedTuple):
     expires_at: int
     enqueued_at: int
     chunk: str
+    announced: str
+    said: str
 
 
 def entry_id(chunk: Chunk) -> str:
@@ -84,13 +92,24 @@ def micros(at: datetime) -> int:
     return (at - EPOCH) // MICROSECOND
 
 
+def maybe_micros(at: datetime | None) -> int | None:
+    return None if at is None else micros(at)
+
+
 def instant(value: int) -> datetime:
     return EPOCH + value * MICROSECOND
 
 
-def stored_chunk(chunk: Chunk, *, now: datetime) -> StoredChunk:
-    """Raise MalformedEventError for text that no file can hold (a lone surrogate)."""
+def stored_chunk(
+    chunk: Chunk, *, now: datetime, announced: str | None = None
+) -> StoredChunk:
+    """Raise MalformedEventError for text that no file can hold (a lone surrogate).
+
+    `announced` is `siblings_to_json` of the chunk, from whoever has it already.
+    """
     try:
+        if announced is None:
+            announced = siblings_to_json(chunk.announced)
         return StoredChunk(
             row=entry_id(chunk),
             key=chunk.key,
@@ -104,23 +123,50 @@ def stored_chunk(chunk: Chunk, *, now: datetime) -> StoredChunk:
             not_before=micros(now),
             expires_at=micros(chunk.expires_at),
             enqueued_at=micros(now),
-            chunk=stored.chunk_to_json(chunk),
+            chunk=stored.chunk_to_json(replace(chunk, announced=())),
+            announced=announced,
+            said=_said(chunk, announced),
         )
     except ValueError as error:
         raise MalformedEventError(f"the chunk can't be stored: {error}") from error
 
 
-def chunk_of(row: sqlite3.Row) -> Chunk:
+def siblings_to_json(siblings: tuple[Sibling, ...]) -> str:
+    """Raise ValueError for text that no file can hold."""
+    return _SIBLINGS.dump_json(siblings).decode()
+
+
+def _said(chunk: Chunk, announced: str) -> str:
+    """A digest of all that a later announcement of the chunk could add to."""
+    duration_ms = chunk.announcement.recording_duration_ms
+    return names.digest(announced, f"{chunk.end_reason} {duration_ms}")[:32]
+
+
+def chunk_of(
+    row: sqlite3.Row | Mapping[str, Any], decoded: Siblings | None = None
+) -> Chunk:
     """Raise NewerFormatError or StoredFormatError; the earliest `expires_at` seen counts."""
     chunk = stored.chunk_from_json(row["chunk"])
-    return replace(chunk, expires_at=instant(row["expires_at"]))
+    siblings = _siblings_of(row["announced"], {} if decoded is None else decoded)
+    return replace(chunk, announced=siblings, expires_at=instant(row["expires_at"]))
 
 
-def queued_chunk(row: sqlite3.Row) -> QueuedChunk:
+def _siblings_of(text: str, decoded: Siblings) -> tuple[Sibling, ...]:
+    known = decoded.get(text)
+    if known is not None:
+        return known
+    try:
+        decoded[text] = siblings = _SIBLINGS.validate_json(text)
+    except ValueError as error:
+        raise stored.StoredFormatError(f"not the siblings: {error}") from error
+    return siblings
+
+
+def queued_chunk(row: sqlite3.Row, decoded: Siblings) -> QueuedChunk:
     """One row as an operator sees it, even if only a newer worker can read its chunk."""
     chunk = _outline(row)
     with contextlib.suppress(NewerFormatError, stored.StoredFormatError):
-        chunk = chunk_of(row)
+        chunk = chunk_of(row, decoded)
     return QueuedChunk(
         row=row["row"],
         chunk=chunk,

@@ -3,6 +3,10 @@
 A durable commit costs one sync of the disk however much it holds. While one batch is being
 committed the next one gathers; whoever waits is told after COMMIT has returned. A write that
 fails fails alone: the batch is rolled back and run again, each write behind a savepoint.
+
+After COMMIT, before anyone is told, comes a look whether the path still leads to the file
+that was opened: what was written into one that was moved or removed is lost, so that all of
+the batch has failed.
 """
 
 import asyncio
@@ -29,8 +33,15 @@ _FOREIGN = (sqlite3.Error, ValueError, OverflowError)
 class GroupCommit:
     """Runs writes durably; one that was cancelled while it waited may still be done."""
 
-    def __init__(self, path: Path, connect: Callable[[], sqlite3.Connection]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        connect: Callable[[], sqlite3.Connection],
+        *,
+        check_file: Callable[[], None],
+    ) -> None:
         self._path = path
+        self._check_file = check_file
         self._thread = DatabaseThread(path, connect)
         self._waiting: deque[Waiting] = deque()
         self._is_open = False
@@ -76,8 +87,15 @@ class GroupCommit:
             self._idle.set()
             return
         writes = [write for write, _ in batch]
-        commit = self._thread.run(lambda db: _commit(db, writes, self._path))
+        commit = self._thread.run(lambda db: self._commit(db, writes))
         commit.add_done_callback(lambda commit: self._resolve(batch, commit))
+
+    def _commit(
+        self, db: sqlite3.Connection, writes: Sequence[Write[Any]]
+    ) -> list[Any]:
+        outcomes = _commit(db, writes, self._path)
+        self._check_file()
+        return outcomes
 
     def _next_batch(self) -> list[Waiting]:
         batch: list[Waiting] = []

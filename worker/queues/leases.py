@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from random import Random
 
 from worker.errors import LeaseLostError, NewerFormatError
-from worker.model import Chunk, ChunkState, Lease, LeaseToken
+from worker.model import Chunk, ChunkState, Lane, Lease, LeaseToken
 from worker.queues import entries
-from worker.queues.entries import bounded, instant, micros
+from worker.queues.entries import bounded, instant, maybe_micros, micros
 from worker.stored import StoredFormatError
 
 POSTPONED = timedelta(seconds=60)
@@ -27,6 +27,7 @@ class LeaseRequest:
 
     count: int
     paused: Collection[str]
+    lane: Lane
     worker: str
     now: datetime
     until: datetime
@@ -53,6 +54,8 @@ class Settlement:
     reason: str | None = None
     error: str | None = None
     note: str | None = None
+    expires_at: datetime | None = None
+    """A deadline that counts if it is earlier than the known one."""
 
 
 def lease_due(db: sqlite3.Connection, request: LeaseRequest) -> Leased:
@@ -65,19 +68,27 @@ def lease_due(db: sqlite3.Connection, request: LeaseRequest) -> Leased:
 
 
 _DUE = """
-SELECT row, chunk, state, attempts, expires_at, enqueued_at
-FROM chunks
+SELECT row, chunk, announced, state, attempts, expires_at, enqueued_at
+FROM chunks INDEXED BY chunks_due
 WHERE lease_token IS NULL AND settled_at IS NULL AND not_before <= ?
     AND resource NOT IN (SELECT value FROM json_each(?))
 ORDER BY expires_at LIMIT ?
 """
+_DUE_IN = {
+    Lane.DEADLINE: _DUE,
+    Lane.UNTRIED: _DUE.replace("chunks_due", "chunks_untried").replace(
+        "WHERE", "WHERE attempts = 0 AND"
+    ),
+    Lane.NEWEST: _DUE.replace("ORDER BY expires_at", "ORDER BY expires_at DESC"),
+}
 
 
 def _due(
     db: sqlite3.Connection, request: LeaseRequest, count: int
 ) -> list[sqlite3.Row]:
     paused = json.dumps(list(request.paused))
-    return db.execute(_DUE, (micros(request.now), paused, count)).fetchall()
+    values = (micros(request.now), paused, count)
+    return db.execute(_DUE_IN[request.lane], values).fetchall()
 
 
 def _lease_readable(
@@ -171,8 +182,9 @@ def extend(db: sqlite3.Connection, lease: Lease, until: datetime) -> Lease:
 
 _SETTLE = """
 UPDATE chunks
-SET state = ?, not_before = iif(woken AND ?, ?, coalesce(?, not_before)), reason = ?,
-    error = ?, note = ?, settled_at = ?, lease_token = NULL, leased_until = NULL, leased_by = NULL,
+SET state = ?, not_before = iif(woken AND ?, ?, coalesce(?, not_before)),
+    expires_at = min(expires_at, coalesce(?, expires_at)), reason = ?, error = ?, note = ?,
+    settled_at = ?, lease_token = NULL, leased_until = NULL, leased_by = NULL,
     leased_from = NULL
 WHERE row = ? AND lease_token = ?
 """
@@ -182,17 +194,17 @@ def settle(
     db: sqlite3.Connection, lease: Lease, settlement: Settlement, now: datetime
 ) -> None:
     """End the lease as the settlement says."""
-    at, not_before = micros(now), settlement.not_before
-    waits = not_before is not None
+    at, not_before = micros(now), maybe_micros(settlement.not_before)
     changes = (
         settlement.state,
         settlement.state is ChunkState.ARCHIVED,
         at,
-        micros(not_before) if not_before else None,
+        not_before,
+        maybe_micros(settlement.expires_at),
         settlement.reason,
         settlement.error,
         settlement.note,
-        None if waits else at,
+        at if not_before is None else None,
         lease.row,
         lease.token,
     )

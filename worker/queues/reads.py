@@ -6,22 +6,24 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from worker.model import Attempt, ChunkState, QueueCounts, QueuedChunk
+from worker.model import Attempt, ChunkState, QueueCounts, QueuedChunk, Sibling
 from worker.queues import entries
 from worker.queues.entries import instant, micros
 
 _QUEUED = """
 SELECT row, key, document_id, call_id, recording_id, recording, resource, position,
     end_reason, state, attempts, not_before, expires_at, leased_until, leased_by, reason,
-    error, enqueued_at, settled_at, chunk
+    error, enqueued_at, settled_at, chunk, announced
 FROM chunks
 """
 
 
 def _queued(
-    db: sqlite3.Connection, rest: str, values: Sequence[object]
+    db: sqlite3.Connection, rest: str, values: Sequence[object] | dict[str, object]
 ) -> list[QueuedChunk]:
-    return [entries.queued_chunk(row) for row in db.execute(_QUEUED + rest, values)]
+    decoded: dict[str, tuple[Sibling, ...]] = {}
+    rows = db.execute(_QUEUED + rest, values)
+    return [entries.queued_chunk(row, decoded) for row in rows]
 
 
 def announced(db: sqlite3.Connection, recording: str) -> list[QueuedChunk]:
@@ -49,8 +51,7 @@ ORDER BY expires_at, id
 
 def find(db: sqlite3.Connection, text: str) -> list[QueuedChunk]:
     """Entries one of whose ids starts with the text."""
-    values = {"text": text, "length": len(text)}
-    return [entries.queued_chunk(row) for row in db.execute(_QUEUED + _FOUND, values)]
+    return _queued(db, _FOUND, {"text": text, "length": len(text)})
 
 
 _NEXT_DUE = """

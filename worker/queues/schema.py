@@ -3,6 +3,11 @@
 Times are integer microseconds since 1970, UTC. A row of `chunks` waits to be leased exactly
 while it has neither a lease token nor a `settled_at`; it is known (and so blocks a duplicate)
 while `settled_at` is null. State `archived` without `settled_at` waits for its siblings.
+
+The column `expires_at` is the truth, whatever the JSON in `chunk` says: it only ever gets
+earlier. The siblings are in `announced` and not in `chunk`: all chunks of an event have the
+same, and who reads many rows decodes them once. `said` is a digest of what a duplicate may
+add to, so that one that says nothing new is known without reading either.
 """
 
 import contextlib
@@ -52,7 +57,9 @@ _TABLES = (
         note TEXT,
         enqueued_at INTEGER NOT NULL,
         settled_at INTEGER,
-        chunk TEXT NOT NULL
+        chunk TEXT NOT NULL,
+        announced TEXT NOT NULL,
+        said TEXT NOT NULL
     )
     """,
     """
@@ -73,6 +80,11 @@ _TABLES = (
     """
     CREATE INDEX chunks_due ON chunks (expires_at, not_before, resource)
     WHERE lease_token IS NULL AND settled_at IS NULL
+    """,
+    # The same of what was never tried: a backlog that was tried costs nothing to pass by.
+    """
+    CREATE INDEX chunks_untried ON chunks (expires_at, not_before, resource)
+    WHERE lease_token IS NULL AND settled_at IS NULL AND attempts = 0
     """,
     """
     CREATE INDEX chunks_leased ON chunks (leased_until, resource)

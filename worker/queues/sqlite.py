@@ -16,11 +16,12 @@ from typing import Self, TypeVar
 
 import structlog
 
-from worker.errors import QueueUnavailableError, WorkerError
+from worker.errors import WorkerError
 from worker.model import (
     Attempt,
     ChunkState,
     Delivery,
+    Lane,
     Lease,
     PutResult,
     QueueCounts,
@@ -29,7 +30,7 @@ from worker.model import (
 )
 from worker.ports import Clock
 from worker.queues import connection, leases, puts, reads
-from worker.queues.connection import DatabaseThread
+from worker.queues.connection import DatabaseThread, OpenedFile
 from worker.queues.entries import bounded
 from worker.queues.group_commit import GroupCommit
 from worker.queues.leases import Leased, LeaseRequest, Settlement
@@ -59,11 +60,9 @@ class SqliteQueue:
         self._worker = worker
         self._random = random
         self._lease_time = timedelta(seconds=lease_seconds)
-        self._file: tuple[int, int] | None = None
         self._stack = contextlib.AsyncExitStack()
-        self._commits = GroupCommit(
-            path, lambda: connection.open_writer(path, create=create)
-        )
+        file = OpenedFile(path, lambda: connection.open_writer(path, create=create))
+        self._commits = GroupCommit(path, file.open, check_file=file.check)
         self._reads = DatabaseThread(path, lambda: connection.open_reader(path))
 
     async def __aenter__(self) -> Self:
@@ -72,7 +71,6 @@ class SqliteQueue:
             undo.push_async_callback(self._commits.close)
             await self._reads.open()
             undo.push_async_callback(self._reads.close)
-            self._file = await self._reads.run(self._identity)
             self._stack = undo.pop_all()
         return self
 
@@ -90,9 +88,13 @@ class SqliteQueue:
         return await self._write(put)
 
     async def lease(
-        self, count: int, *, paused: Collection[str] = ()
+        self,
+        count: int,
+        *,
+        paused: Collection[str] = (),
+        lane: Lane = Lane.DEADLINE,
     ) -> Sequence[Lease]:
-        work = self._commits.submit(lambda db: self._lease_now(db, count, paused))
+        work = self._commits.submit(lambda db: self._lease_now(db, count, paused, lane))
         try:
             leased = await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -104,12 +106,13 @@ class SqliteQueue:
         return leased.leases
 
     def _lease_now(
-        self, db: sqlite3.Connection, count: int, paused: Collection[str]
+        self, db: sqlite3.Connection, count: int, paused: Collection[str], lane: Lane
     ) -> Leased:
         now = self._clock.now()
         request = LeaseRequest(
             count=count,
             paused=paused,
+            lane=lane,
             worker=self._worker,
             now=now,
             until=now + self._lease_time,
@@ -136,11 +139,13 @@ class SqliteQueue:
         reason: str,
         error: str,
         archived: bool = False,
+        expires_at: datetime | None = None,
     ) -> None:
         settlement = Settlement(
             state=ChunkState.ARCHIVED if archived else ChunkState.PENDING,
             outcome="rescheduled",
             not_before=not_before,
+            expires_at=expires_at,
             reason=bounded(reason),
             error=bounded(error),
         )
@@ -180,15 +185,7 @@ class SqliteQueue:
 
     async def ready(self) -> None:
         """Write durably, into the file that was opened and not one that replaced it."""
-        if await self._read(self._identity) != self._file:
-            raise QueueUnavailableError(
-                f"the file was replaced while open ({str(self._path)!r})"
-            )
         await self._write(lambda db: leases.beat(db, self._clock.now()))
-
-    def _identity(self, _: sqlite3.Connection) -> tuple[int, int]:
-        status = self._path.stat()
-        return status.st_dev, status.st_ino
 
     async def announced(self, recording: RecordingKey) -> Sequence[QueuedChunk]:
         return await self._read(lambda db: reads.announced(db, recording))

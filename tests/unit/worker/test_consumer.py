@@ -14,7 +14,7 @@ from tests.factories import a_chunk, an_announcement
 from tests.fakes.clock import START
 from tests.unit.worker.rig import Rig
 from worker.consumer import POLL_SECONDS, TROUBLE_SECONDS, Consumer
-from worker.errors import ArchiveFullError
+from worker.errors import ArchiveFullError, SourceUnavailableError
 from worker.model import Chunk, ChunkState
 
 FOREVER = 10**6
@@ -438,3 +438,48 @@ async def test_poison_does_not_stop_the_others() -> None:
             assert await states(rig, chunks[1]) == ["deleted"]
 
     assert len(named(logs, "attempt.crashed")) == 3
+
+
+async def test_what_was_never_tried_is_not_held_up_by_what_fails() -> None:
+    """Unreachable chunks have the earlier deadlines and take long to fail."""
+    rig = Rig()
+    slow = recordings(60, resource="slow")
+    await rig.put(*slow)
+    for chunk in slow:
+        for location in (chunk.content_location, chunk.metadata_location or ""):
+            rig.source.plan(location, *[SourceUnavailableError("away")] * 200)
+
+    async with running(rig) as loop:
+        await loop.pass_time(900)
+        late = a_chunk(
+            document_id="late",
+            announcement=an_announcement(recording_id="late"),
+            expires_at=START + timedelta(hours=24),
+        )
+        await rig.put(late)
+        await loop.pass_time(300)
+
+        assert rig.receipt(late) is not None
+
+
+async def test_probe_of_a_paused_credential_is_by_turns_the_newest_chunk() -> None:
+    """However many bad chunks have the earlier deadlines."""
+    rig = Rig()
+    bad = recordings(30, resource="calls")
+    await rig.put(*bad)
+    for chunk in bad:
+        for location in (chunk.content_location, chunk.metadata_location or ""):
+            rig.source.plan(location, Fault.status(403).always())
+
+    async with running(rig) as loop:
+        await loop.pass_time(20)
+        assert rig.breaker.paused_resources() == {"calls"}
+        good = a_chunk(
+            document_id="good",
+            announcement=an_announcement(recording_id="good"),
+            expires_at=START + timedelta(hours=24),
+        )
+        await rig.put(good)
+        await loop.pass_time(600)
+
+        assert rig.receipt(good) is not None

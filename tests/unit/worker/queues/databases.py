@@ -23,8 +23,8 @@ def copy_chunk(db: sqlite3.Connection, chunk: Chunk, copies: int) -> None:
         """
         WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < ? - 1)
         INSERT INTO chunks (row, key, document_id, recording, resource, position, state,
-            attempts, not_before, expires_at, enqueued_at, chunk)
-        SELECT 'row-' || i, ?, ?, ?, ?, 0, 'pending', 0, ?, ? + i * 1000000, 0, ?
+            attempts, not_before, expires_at, enqueued_at, chunk, announced, said)
+        SELECT 'row-' || i, ?, ?, ?, ?, 0, 'pending', 0, ?, ? + i * 1000000, 0, ?, ?, ?
         FROM n
         """,
         (
@@ -36,6 +36,8 @@ def copy_chunk(db: sqlite3.Connection, chunk: Chunk, copies: int) -> None:
             stored.not_before,
             stored.expires_at,
             stored.chunk,
+            stored.announced,
+            stored.said,
         ),
     )
 

@@ -23,11 +23,17 @@ class Database:
 
     def __init__(self) -> None:
         self.statements: list[str] = []
+        self.is_lost = False
 
     def connect(self) -> sqlite3.Connection:
         db = memory_database()
         db.set_trace_callback(self.statements.append)
         return db
+
+    def check_file(self) -> None:
+        self.statements.append("checked")
+        if self.is_lost:
+            raise QueueUnavailableError("the file was replaced")
 
     @property
     def commits(self) -> int:
@@ -41,7 +47,9 @@ def database() -> Database:
 
 @pytest.fixture
 async def commits(database: Database) -> AsyncIterator[GroupCommit]:
-    commits = GroupCommit(Path("queue.db"), database.connect)
+    commits = GroupCommit(
+        Path("queue.db"), database.connect, check_file=database.check_file
+    )
     await commits.open()
     yield commits
     await commits.close()
@@ -84,7 +92,7 @@ async def test_concurrent_writes_share_a_commit(
 
     assert results == [PutResult(enqueued=1, duplicates=0)] * 50
     assert database.commits == 1
-    assert len(database.statements) <= 5
+    assert len(database.statements) <= 5 + 1
 
 
 async def test_writes_gather_while_a_batch_is_committed(
@@ -119,6 +127,20 @@ async def test_nobody_is_told_before_the_commit(
     await done
 
     assert commits_when_told == [1]
+
+
+async def test_nobody_is_told_of_a_commit_into_a_lost_file(
+    commits: GroupCommit, database: Database
+) -> None:
+    """The file is looked at after COMMIT, once for all that wait; then nobody succeeds."""
+    database.is_lost = True
+
+    results = await asyncio.gather(
+        *(commits.submit(a_put(f"d{n}")) for n in range(3)), return_exceptions=True
+    )
+
+    assert [type(result) for result in results] == [QueueUnavailableError] * 3
+    assert database.statements[-2:] == ["COMMIT", "checked"]
 
 
 @pytest.mark.parametrize(
@@ -222,7 +244,9 @@ async def test_caller_cancelled_during_the_commit_disturbs_nobody(
 
 async def test_close_finishes_what_came_before(database: Database) -> None:
     """Closing drains; what comes later is refused."""
-    commits = GroupCommit(Path("queue.db"), database.connect)
+    commits = GroupCommit(
+        Path("queue.db"), database.connect, check_file=database.check_file
+    )
     await commits.open()
     writes = [commits.submit(a_put(f"d{n}")) for n in range(MAX_BATCH + 1)]
 
@@ -245,7 +269,9 @@ async def test_close_that_is_cancelled_leaves_nobody_waiting(
         loop.call_soon_threadsafe(started.set)
         gate.wait(BUSY_SECONDS)
 
-    commits = GroupCommit(Path("queue.db"), database.connect)
+    commits = GroupCommit(
+        Path("queue.db"), database.connect, check_file=database.check_file
+    )
     await commits.open()
     begun = commits.submit(wait)
     await started.wait()

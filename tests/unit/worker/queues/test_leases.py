@@ -6,11 +6,11 @@ from random import Random
 
 import pytest
 
-from tests.factories import a_chunk, a_delivery
+from tests.factories import a_chunk, a_delivery, some_chunks
 from tests.fakes.clock import START
 from tests.unit.worker.queues.databases import copy_chunk, memory_database, query_plan
-from worker.model import ChunkState
-from worker.queues import leases, puts, reads
+from worker.model import ChunkState, Lane
+from worker.queues import entries, leases, puts, reads
 
 MANY = 20_000
 
@@ -22,12 +22,17 @@ def db() -> Iterator[sqlite3.Connection]:
 
 
 def a_request(
-    count: int, *, paused: Collection[str] = (), later: float = 0
+    count: int,
+    *,
+    paused: Collection[str] = (),
+    later: float = 0,
+    lane: Lane = Lane.DEADLINE,
 ) -> leases.LeaseRequest:
     now = START + timedelta(seconds=later)
     return leases.LeaseRequest(
         count=count,
         paused=paused,
+        lane=lane,
         worker="w1",
         now=now,
         until=now + timedelta(seconds=60),
@@ -50,16 +55,31 @@ def instructions(db: sqlite3.Connection, request: leases.LeaseRequest) -> int:
 
 
 @pytest.mark.parametrize("paused", [[], ["other"]])
+@pytest.mark.parametrize("lane", Lane)
 def test_lease_reads_only_what_it_leases(
-    db: sqlite3.Connection, paused: list[str]
+    db: sqlite3.Connection, paused: list[str], lane: Lane
 ) -> None:
-    """Leasing a few of many chunks neither scans nor sorts the others."""
+    """Leasing a few of many chunks neither scans nor sorts the others, in any lane."""
     copy_chunk(db, a_chunk(), MANY)
 
-    plan = query_plan(db, leases._DUE, (0, "[]", 4))
-    assert "USING INDEX chunks_due" in plan
+    plan = query_plan(db, leases._DUE_IN[lane], (0, "[]", 4))
+    index = "chunks_untried" if lane is Lane.UNTRIED else "chunks_due"
+    assert f"USING INDEX {index}" in plan
     assert "TEMP B-TREE FOR ORDER" not in plan
-    assert instructions(db, a_request(4, paused=paused)) <= 2
+    assert instructions(db, a_request(4, paused=paused, lane=lane)) <= 2
+
+
+def test_untried_lane_passes_by_a_backlog(db: sqlite3.Connection) -> None:
+    """However many chunks fail again and again before the first that was never tried."""
+    copy_chunk(db, a_chunk(), MANY)
+    db.execute("UPDATE chunks SET attempts = 1")
+    put(db, "d1")
+    late = entries.micros(START + timedelta(days=999))
+    db.execute("UPDATE chunks SET expires_at = ? WHERE attempts = 0", (late,))
+
+    assert instructions(db, a_request(4, lane=Lane.UNTRIED)) <= 2
+    (lease,) = reads.entries_by_expiry(db, ChunkState.LEASED, 9)
+    assert lease.chunk.document_id == "d1"
 
 
 def test_reclaim_reads_only_leases(db: sqlite3.Connection) -> None:
@@ -123,6 +143,31 @@ def test_chunk_that_nobody_can_read_is_dead(db: sqlite3.Connection) -> None:
     assert leased.unreadable == [damaged.row]
     assert (damaged.state, damaged.reason) == (ChunkState.DEAD, "stored-format")
     assert damaged.settled_at == START
+
+
+def test_siblings_that_nobody_can_read_make_a_chunk_dead(
+    db: sqlite3.Connection,
+) -> None:
+    """They are a part of the chunk."""
+    put(db, "damaged")
+    db.execute("UPDATE chunks SET announced = '[{}]'")
+
+    leased = leases.lease_due(db, a_request(1))
+
+    assert leased.leases == []
+    (damaged,) = reads.find(db, "damaged")
+    assert (damaged.state, damaged.reason) == (ChunkState.DEAD, "stored-format")
+
+
+def test_announced_decodes_the_same_siblings_once(db: sqlite3.Connection) -> None:
+    """N chunks have N siblings each: they share them."""
+    chunks = some_chunks(3)
+    puts.put_all(db, [puts.prepare(a_delivery(*chunks), now=START)])
+
+    found = reads.announced(db, chunks[0].recording)
+
+    assert [entry.chunk for entry in found] == list(chunks)
+    assert len({id(entry.chunk.announced) for entry in found}) == 1
 
 
 def test_lapsed_leases_are_told(db: sqlite3.Connection) -> None:

@@ -1,6 +1,8 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -8,7 +10,9 @@ from tests.factories import a_chunk, a_delivery, some_chunks
 from tests.fakes.clock import START
 from tests.unit.worker.queues.databases import memory_database
 from worker.model import PutResult
-from worker.queues import puts
+from worker.queues import entries, puts, reads
+
+LATER = START + timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -97,3 +101,56 @@ def test_body_is_stored_as_received_and_once(db: sqlite3.Connection) -> None:
     (row,) = db.execute("SELECT body, origin FROM deliveries").fetchall()
     assert tuple(row) == (body, "inbox")
     assert stored(db) == (1, 1)
+
+
+def test_duplicates_that_say_the_same_are_not_read(db: sqlite3.Connection) -> None:
+    """Event Grid delivers again and again: each time only the arrival differs."""
+    batch = single_puts(50)
+    puts.put_all(db, batch)
+    again = [
+        puts.prepare(
+            a_delivery(a_chunk(document_id=f"d{n}", received_at=LATER)), now=LATER
+        )
+        for n in range(50)
+    ]
+    statements: list[str] = []
+    db.set_trace_callback(statements.append)
+
+    puts.put_all(db, again)
+
+    assert len(statements) <= 2
+
+
+def test_batch_merges_as_if_one_after_the_other(db: sqlite3.Connection) -> None:
+    """What several deliveries of one batch add to a chunk is kept, new or known."""
+    chunks = some_chunks(3)
+    alone = [
+        replace(chunks[0], announced=tuple(chunks[n].announced[m] for m in {0, n}))
+        for n in range(3)
+    ]
+    puts.put_all(db, [puts.prepare(a_delivery(alone[0], chunks[1]), now=START)])
+
+    puts.put_all(
+        db,
+        [
+            puts.prepare(a_delivery(alone[1]), now=START),
+            puts.prepare(a_delivery(alone[2], chunks[2]), now=START),
+        ],
+    )
+
+    first, *_ = reads.announced(db, chunks[0].recording)
+    assert first.chunk == chunks[0]
+
+
+def test_chunk_of_a_newer_format_learns_nothing(db: sqlite3.Connection) -> None:
+    """What only a newer worker can read is left as it is, but for its deadline."""
+    chunk = a_chunk(end_reason=None)
+    puts.put_all(db, [puts.prepare(a_delivery(chunk), now=START)])
+    db.execute("""UPDATE chunks SET chunk = '{"v":2}'""")
+    news = a_chunk(expires_at=START)
+
+    (result,) = puts.put_all(db, [puts.prepare(a_delivery(news), now=START)])
+
+    assert result == PutResult(enqueued=0, duplicates=1)
+    row = db.execute("SELECT chunk, end_reason, expires_at FROM chunks").fetchone()
+    assert tuple(row) == ('{"v":2}', None, entries.micros(START))

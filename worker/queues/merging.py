@@ -1,0 +1,51 @@
+"""What a later announcement adds to a chunk that the queue knows already. Pure."""
+
+from dataclasses import replace
+
+from worker.model import Announcement, Chunk, ChunkKey, Sibling
+
+_END = "sessionended"
+
+
+def merged(known: Chunk, news: Chunk) -> Chunk:
+    """The known chunk with what the other announcement adds: nothing known is forgotten.
+
+    What names it in the archive stays as first announced. Of an announcement that puts the
+    chunk into another recording, the deadline alone counts.
+    """
+    expires_at = min(known.expires_at, news.expires_at)
+    if news.recording != known.recording:
+        return replace(known, expires_at=expires_at)
+    return replace(
+        known,
+        end_reason=max(known.end_reason, news.end_reason, key=_weight),
+        announcement=_completed(known.announcement, news.announcement),
+        announced=_union(known.announced, news.announced),
+        expires_at=expires_at,
+    )
+
+
+def _weight(end_reason: str | None) -> tuple[bool, str]:
+    """That the session ended outranks another reason, any reason outranks none."""
+    reason = end_reason or ""
+    return reason.casefold() == _END, reason
+
+
+def _completed(known: Announcement, news: Announcement) -> Announcement:
+    if known.recording_duration_ms is not None:
+        return known
+    return replace(known, recording_duration_ms=news.recording_duration_ms)
+
+
+def _union(
+    known: tuple[Sibling, ...], news: tuple[Sibling, ...]
+) -> tuple[Sibling, ...]:
+    """All siblings of both, by index; the known ones as they are if the others add none."""
+    siblings: dict[ChunkKey, Sibling] = {}
+    for sibling in (*known, *news):
+        first = siblings.setdefault(sibling.key, sibling)
+        reason = max(first.end_reason, sibling.end_reason, key=_weight)
+        siblings[sibling.key] = replace(first, end_reason=reason)
+    if set(siblings.values()) == set(known):
+        return known
+    return tuple(sorted(siblings.values(), key=lambda sibling: sibling.index))
