@@ -1,7 +1,8 @@
 """Systemic trouble: when several distinct chunks fail alike, pause what they share.
 
 One state per target (`credential:NAME` or `archive`): closed -> open (paused) -> half-open
-(one probe) -> closed. Decisions only; the consumer acts on them. A pause spends no attempts.
+(one probe) -> closed. Decisions only; the runner and the consumer act on them. A pause
+spends no attempts.
 """
 
 from collections.abc import Callable
@@ -154,11 +155,16 @@ class Breaker:
         return target is not None and self._holds(target)
 
     def is_half_open(self) -> bool:
-        """Whether the next chunk of some target would be its probe."""
-        return any(
-            target.paused_until is not None and not self._holds(target)
-            for target in self._targets.values()
-        )
+        """Whether the next chunk of some target would be its probe.
+
+        For a while only: a target whose chunks are all gone has nobody left to probe it.
+        """
+        return any(map(self._awaits_probe, self._targets.values()))
+
+    def _awaits_probe(self, target: _Target) -> bool:
+        if target.paused_until is None or self._holds(target):
+            return False
+        return self._now() < target.paused_until + 2 * target.pause + PROBE_PATIENCE
 
     def _holds(self, target: _Target) -> bool:
         if target.paused_until is None:

@@ -60,10 +60,8 @@ class Closer:
 
         `row` is the chunk's queue entry, which doesn't wait for itself.
         """
-        if await self._is_closed(receipt):
-            # Whoever closed it may have been killed before the others were woken.
-            await self.queue.wake(chunk.recording)
-            return await self._settled(receipt, note=COMPLETE)
+        if await self._is_closed(chunk, receipt):
+            return await self._closed(chunk, receipt, alone=False)
         view = await siblings.view(
             self.queue, self.archive, chunk, row=row, receipt=receipt
         )
@@ -74,12 +72,26 @@ class Closer:
         await self._write_manifest(view)
         if self.policy == "after-recording":
             await self._delete_all(view.receipts.values(), chunk, view, attempt)
-        if len(view.announced) > 1:
-            await self.queue.wake(chunk.recording)
-        return await self._settled(receipt, note=COMPLETE)
+        return await self._closed(chunk, receipt, alone=len(view.announced) == 1)
 
-    async def _is_closed(self, receipt: Receipt) -> bool:
+    async def _closed(
+        self, chunk: Chunk, receipt: Receipt, *, alone: bool
+    ) -> Settlement:
+        """The end of a chunk whose recording is complete; the siblings may end too.
+
+        The wake comes last, for it reaches this chunk as well: if anything failed after it,
+        the chunk would come back at once, again and again. It is never left out: whoever
+        closed the recording may have been killed before it.
+        """
+        settlement = await self._settled(receipt, note=COMPLETE)
+        if not alone:
+            await self.queue.wake(chunk.recording)
+        return settlement
+
+    async def _is_closed(self, chunk: Chunk, receipt: Receipt) -> bool:
         """Whether a sibling has done all of it, so that nothing need be looked at again."""
+        if receipt.recording != chunk.recording:
+            return False
         folder = receipt.recording_folder
         number, manifest = await siblings.current_manifest(self.archive, folder)
         if manifest is None or not manifest.complete:
@@ -145,7 +157,9 @@ class Closer:
         """The auditor's file; made after the manifest, so made again if that was cut short."""
         name = names.checksums_name(folder, number)
         if await self.archive.stat(name) is None:
-            await self._create(name, recording.checksums_of(manifest))
+            await siblings.create_once(
+                self.archive, name, recording.checksums_of(manifest)
+            )
 
     async def _delete_all(
         self,
@@ -162,21 +176,19 @@ class Closer:
                 if receipt.recording != view.recording:
                     continue
                 try:
-                    await self._delete(chunk, receipt, view)
+                    await self._delete(chunk, receipt)
                 except DeleteOwedError as error:
                     owed = owed or error
         # After its deadline the source has dropped the chunk by itself.
         if owed is not None and self.clock.now() < attempt.expires_at:
             raise owed
 
-    async def _delete(
-        self, chunk: Chunk, receipt: Receipt, view: RecordingView
-    ) -> None:
+    async def _delete(self, chunk: Chunk, receipt: Receipt) -> None:
         record = names.source_deleted_name(receipt.key)
         location = _delete_location(chunk, receipt)
         if location is None or await self.archive.stat(record) is not None:
             return
-        if receipt.document_id in view.uncovered:
+        if not await self._is_covered(receipt.document_id):
             log.error("delete.withheld", reason="document-not-covered")
             return
         if not await self.still_holds(receipt):
@@ -197,7 +209,7 @@ class Closer:
             worker_instance=self.instance,
             answer=answer,
         )
-        await self._create(record, encode(document))
+        await siblings.create_once(self.archive, record, encode(document))
 
     async def _delete_at_source(self, location: str, receipt: Receipt) -> DeleteAnswer:
         async def delete() -> DeleteAnswer:
@@ -207,6 +219,20 @@ class Closer:
         answer: DeleteAnswer = await retrying(delete)
         return answer
 
+    async def _is_covered(self, document_id: str) -> bool:
+        """Whether every queue entry that names the document has a receipt of its own.
+
+        The delete takes all of the document. DeleteOwedError while such an entry is at work.
+        """
+        for entry in await self.queue.naming(document_id):
+            _, receipt = await siblings.identified(self.archive, entry.chunk)
+            if receipt is not None:
+                continue
+            if entry.state in siblings.AT_WORK:
+                raise DeleteOwedError("another announcement of the document is at work")
+            return False
+        return True
+
     async def still_holds(self, receipt: Receipt) -> bool:
         """Whether the archive still has what the receipt proves, sized as it says."""
         proven = (receipt.content, receipt.metadata)
@@ -215,12 +241,6 @@ class Closer:
     async def _has(self, proven: ProvenObject) -> bool:
         stored = await self.archive.stat(proven.name)
         return stored is not None and stored.size_bytes == proven.size_bytes
-
-    async def _create(self, name: str, data: bytes) -> None:
-        try:
-            await self.archive.create(name, data)
-        except AlreadyExistsError:
-            return
 
     async def _settled(self, receipt: Receipt, *, note: str) -> Settlement:
         """DELETED if the source's answer is on record, else ARCHIVED and why."""

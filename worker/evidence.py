@@ -113,7 +113,9 @@ def identity_flags(chunk: Chunk, metadata: MetadataFacts | None) -> list[str]:
         flags.append("content-not-of-document")
     if chunk.metadata_location is None:
         flags.append("metadata-not-announced")
-    elif not names.belongs(chunk.metadata_location, chunk.document_id):
+    elif chunk.document_id and not names.belongs(
+        chunk.metadata_location, chunk.document_id
+    ):
         flags.append("metadata-not-of-document")
     if metadata is None:
         flags.append("metadata-missing")

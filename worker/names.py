@@ -52,13 +52,18 @@ def chunk_key(document_id: str, content_location: str) -> ChunkKey:
 
 def belongs(location: str, document_id: str) -> bool:
     """Whether a location's path has the segment `document_id` behind `objects`."""
+    return bool(document_id) and document_in(location) == document_id
+
+
+def document_in(location: str) -> str:
+    """The one segment of a location's path behind `objects`; empty: none, or several."""
     try:
         segments = [unquote(part) for part in urlsplit(location).path.split("/")]
     except ValueError:
-        return False
+        return ""
     pairs = itertools.pairwise(segments)
-    owners = [second for first, second in pairs if first.casefold() == "objects"]
-    return owners == [document_id]
+    found = [second for first, second in pairs if first.casefold() == "objects"]
+    return found[0] if len(found) == 1 else ""
 
 
 def other_key(chunk: Chunk) -> ChunkKey:

@@ -13,7 +13,6 @@ from worker import __version__, deadline, evidence, names, siblings
 from worker.attempt import AttemptLog, Observer
 from worker.closing import Closer
 from worker.errors import (
-    AlreadyExistsError,
     ArchiveConflictError,
     ArchiveLostError,
     PermanentError,
@@ -66,7 +65,7 @@ class Pipeline:
     async def process(self, lease: Lease, attempt: AttemptLog) -> Settlement:
         """Bring the chunk home unless that is done, then close what can be closed.
 
-        Raises WorkerError; the consumer decides what becomes of the chunk.
+        Raises WorkerError; the runner decides what becomes of the chunk.
         """
         chunk, receipt = await siblings.identified(self.archive, lease.chunk)
         lease = replace(lease, chunk=chunk)
@@ -110,7 +109,7 @@ class Pipeline:
             if not flags:
                 # The content is safe; only the metadata is to be tried for again.
                 note = names.content_proof_name(chunk)
-                await self._create(note, encode(content))
+                await siblings.create_once(self.archive, note, encode(content))
             raise _owed(trouble) from trouble
         self.observer.stage(chunk, "verifying")
         with attempt.timed("verify"):
@@ -165,17 +164,13 @@ class Pipeline:
 
         Unless theirs is for other locations: then this chunk comes again, under another key.
         """
-        await self._create(names.receipt_name(receipt.key), encode(receipt))
+        await siblings.create_once(
+            self.archive, names.receipt_name(receipt.key), encode(receipt)
+        )
         kept = await siblings.read_receipt(self.archive, receipt.key) or receipt
         if not siblings.covers(kept, chunk):
             raise ArchiveConflictError("the receipt is for other locations")
         return kept
-
-    async def _create(self, name: str, data: bytes) -> None:
-        try:
-            await self.archive.create(name, data)
-        except AlreadyExistsError:
-            return
 
     async def _bring_metadata(
         self, chunk: Chunk, attempt: AttemptLog

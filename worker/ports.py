@@ -76,7 +76,7 @@ class ChunkQueue(Protocol):
         one that failed before, so that one bad chunk can't keep a credential paused.
 
         Chunks of the ACS resources in `paused` ('' means: no resource named) stay. Lapsed
-        leases are reclaimed on the way: back to pending, behind a delay that grows with the
+        leases are reclaimed on the way: as they were, behind a delay that grows with the
         attempts, so that a chunk that crashes its worker can't starve the others.
         The attempt is counted before it runs.
         """
@@ -124,6 +124,12 @@ class ChunkQueue(Protocol):
         """Every chunk that any delivery announced for this recording.
 
         Chunks that were announced alike may share one tuple of siblings.
+        """
+        ...
+
+    async def naming(self, document_id: str) -> Sequence[QueuedChunk]:
+        """Every chunk, of any recording, that names this document: by its id, or by the
+        content location. A delete at the source would take all of them.
         """
         ...
 

@@ -5,12 +5,12 @@ chunk's index, `SessionEnded` as the end reason of the last, and the duration of
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from worker import names
+from worker import announced, names
 from worker.model import Announcement, ChunkKey, RecordingKey, Sibling
 from worker.stored import Manifest, ManifestChunk, MissingChunk, Receipt
 
@@ -37,45 +37,16 @@ class RecordingView:
     alive: frozenset[ChunkKey]
     """Announced chunks that the queue still works on, archived ones left out."""
     deadline: datetime
-    """The latest `expires_at` of all announced chunks."""
-    uncovered: frozenset[str] = frozenset()
-    """Documents with a queue entry, at work or dead, whose locations no receipt covers."""
-
-
-def union(announcements: Iterable[Iterable[Sibling]]) -> dict[ChunkKey, Sibling]:
-    """Merge announcements by key, whatever their order.
-
-    An end reason that any of them gives is kept; that the session ended outranks another.
-    """
-    merged: dict[ChunkKey, Sibling] = {}
-    for siblings in announcements:
-        for sibling in siblings:
-            known = merged.get(sibling.key, sibling)
-            merged[sibling.key] = max(known, sibling, key=_says_more)
-    return merged
-
-
-def _says_more(sibling: Sibling) -> tuple[bool, str, int]:
-    reason = sibling.end_reason or ""
-    return _is_end(reason), reason, -sibling.index
-
-
-def _is_end(reason: str | None) -> bool:
-    return (reason or "").casefold() == "sessionended"
-
-
-def _goes_on(reason: str | None) -> bool:
-    """A chunk that was cut for its size or time says that more follows."""
-    return (reason or "").casefold().startswith("chunkmaximum")
+    """Until when others are awaited: see deadline.recording_deadline."""
 
 
 def end_of(view: RecordingView) -> Ended | None:
     """How the end of the recording is known, if it is."""
     last = max((sibling.index for sibling in view.announced.values()), default=-1)
     reasons = [s.end_reason for s in view.announced.values() if s.index == last]
-    if any(map(_is_end, reasons)):
+    if any(map(announced.is_end, reasons)):
         return "session-ended"
-    if any(map(_goes_on, reasons)):
+    if any(map(announced.goes_on, reasons)):
         return None
     return "durations" if _durations_add_up(view) else None
 
@@ -183,5 +154,6 @@ def supersedes(new: Manifest, current: Manifest) -> bool:
     if now_held != held:
         return now_held > held
     if current.complete:
-        return False
+        # A chunk that was announced later, and is missing, unmakes it.
+        return any(gap.key is not None for gap in new.missing)
     return new.complete or new.missing != current.missing

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from worker import deadline, names, recording
+from worker import announced, deadline, names
+from worker.errors import AlreadyExistsError
 from worker.model import Chunk, ChunkKey, ChunkState, QueuedChunk, Sibling
 from worker.ports import Archive, ChunkQueue
 from worker.recording import RecordingView
 from worker.stored import (
     Manifest,
+    ManifestChunk,
     MissingChunk,
     Receipt,
     StoredFormatError,
@@ -17,7 +19,7 @@ from worker.stored import (
 )
 
 MOST_DESCRIBED = 5
-_ALIVE = {ChunkState.PENDING, ChunkState.LEASED}
+AT_WORK = {ChunkState.PENDING, ChunkState.LEASED}
 
 
 async def identified(archive: Archive, chunk: Chunk) -> tuple[Chunk, Receipt | None]:
@@ -61,7 +63,9 @@ async def view(  # noqa: PLR0913 - what is looked at, and how far
     folder = names.recording_folder(chunk.announcement, chunk.recording)
     _, manifest = await current_manifest(archive, folder)
     look = _Look(archive=archive, whole=whole)
-    look.announce([*_announced_by(manifest), *chunk.announced, _sibling(chunk)])
+    look.remember(manifest)
+    look.announce([*chunk.announced, _sibling(chunk)])
+    look.announce_all(queued)
     if receipt is not None:
         look.found(receipt)
     if dead is not None:
@@ -77,7 +81,6 @@ async def view(  # noqa: PLR0913 - what is looked at, and how far
         receipts=look.receipts,
         dead=look.dead_for_good(),
         alive=frozenset(look.awaited),
-        uncovered=frozenset(look.uncovered),
         deadline=_deadline(chunks),
     )
 
@@ -96,14 +99,31 @@ class _Look:
     receipts: dict[ChunkKey, Receipt] = field(default_factory=dict)
     dead: dict[ChunkKey, str] = field(default_factory=dict)
     awaited: set[ChunkKey] = field(default_factory=set)
-    uncovered: set[str] = field(default_factory=set)
 
     @property
     def is_enough(self) -> bool:
         return bool(self.awaited) and not self.whole
 
     def announce(self, siblings: Sequence[Sibling]) -> None:
-        self.announced = recording.union([self.announced.values(), siblings])
+        self.announced = announced.union([self.announced.values(), siblings])
+
+    def announce_all(self, entries: Sequence[QueuedChunk]) -> None:
+        """What all entries say, the chunk's own too: it may have learnt since it was leased."""
+        # Chunks of one event share one tuple: a look must not cost its square.
+        told = {id(entry.chunk.announced): entry.chunk.announced for entry in entries}
+        for siblings in told.values():
+            self.announce(siblings)
+        self.announce([_sibling(entry.chunk) for entry in entries])
+
+    def remember(self, manifest: Manifest | None) -> None:
+        """What the current manifest knew, which the queue may have forgotten."""
+        if manifest is None:
+            return
+        self.announce([_sibling(chunk) for chunk in manifest.chunks])
+        for gap in manifest.missing:
+            if gap.key is not None:
+                self.announce([Sibling(key=gap.key, index=gap.index, end_reason=None)])
+                self.dead[gap.key] = gap.reason
 
     def found(self, receipt: Receipt) -> None:
         self.receipts[receipt.key] = receipt
@@ -114,8 +134,6 @@ class _Look:
 
         Highest index first: chunks finish about in order, so the first look mostly decides.
         """
-        for entry in entries:
-            self.announce(entry.chunk.announced)
         for entry in sorted(entries, key=lambda e: e.chunk.index, reverse=True):
             if self.is_enough:
                 return
@@ -127,8 +145,7 @@ class _Look:
                 self._lacks(chunk, entry)
 
     def _lacks(self, chunk: Chunk, entry: QueuedChunk) -> None:
-        self.uncovered.add(chunk.document_id)
-        if entry.state in _ALIVE:
+        if entry.state in AT_WORK:
             self.announce([_sibling(chunk)])
             self.awaited.add(chunk.key)
         elif entry.state is ChunkState.DEAD:
@@ -156,17 +173,8 @@ class _Look:
         }
 
 
-def _sibling(chunk: Chunk) -> Sibling:
+def _sibling(chunk: Chunk | ManifestChunk) -> Sibling:
     return Sibling(key=chunk.key, index=chunk.index, end_reason=chunk.end_reason)
-
-
-def _announced_by(manifest: Manifest | None) -> list[Sibling]:
-    if manifest is None:
-        return []
-    return [
-        Sibling(key=chunk.key, index=chunk.index, end_reason=chunk.end_reason)
-        for chunk in manifest.chunks
-    ]
 
 
 async def read_receipt(archive: Archive, key: ChunkKey) -> Receipt | None:
@@ -198,3 +206,11 @@ def described(missing: Sequence[MissingChunk]) -> str:
     more = len(parts) - MOST_DESCRIBED
     shown = parts[:MOST_DESCRIBED] + ([f"{more} more"] if more > 0 else [])
     return "; ".join(shown)
+
+
+async def create_once(archive: Archive, name: str, data: bytes) -> None:
+    """Store an object unless the name is taken: whoever was first said the same."""
+    try:
+        await archive.create(name, data)
+    except AlreadyExistsError:
+        return

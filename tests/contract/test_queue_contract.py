@@ -271,6 +271,32 @@ async def test_put_that_is_more_urgent_alone_wakes_nobody(queue: WholeQueue) -> 
     assert await queue.lease(1) == []
 
 
+async def test_put_that_says_nothing_new_wakes_nobody(queue: WholeQueue) -> None:
+    """Neither the same news again nor an announcement that says less."""
+    chunk, less = a_chunk(), a_chunk(end_reason=None)
+    await queue.put(a_delivery(less))
+    await queue.put(a_delivery(chunk, body=b"more"))
+    await wait_archived(queue, until=LATER)
+
+    await queue.put(a_delivery(chunk, body=b"again"))
+    await queue.put(a_delivery(less, body=b"less"))
+
+    assert await queue.lease(1) == []
+
+
+async def test_put_that_revives_a_chunk_stores_it_as_announced_now(
+    queue: WholeQueue,
+) -> None:
+    """What a replay says replaces what was said of a chunk that was given up."""
+    first, _ = some_chunks(2)
+    await queue.put(a_delivery(replace(first, announced=first.announced[:1])))
+    await queue.dead_letter(await lease_one(queue), reason="r", error="e")
+
+    await queue.put(a_delivery(first))
+
+    assert (await only(queue)).chunk == first
+
+
 async def test_concurrent_puts_merge_what_they_say(queue: WholeQueue) -> None:
     """Whatever batch they share."""
     chunk, *others = some_chunks(4)
@@ -739,6 +765,20 @@ async def test_announced_holds_every_chunk_of_the_recording(queue: WholeQueue) -
     states = [ChunkState.DELETED, ChunkState.PENDING]
     assert [entry.state for entry in entries] == states
     assert await queue.announced(RecordingKey("unknown")) == []
+
+
+async def test_naming_finds_every_entry_of_a_document(queue: WholeQueue) -> None:
+    """By its id or by its content location, in whatever recording."""
+    own = a_chunk(document_id="d1")
+    other = an_announcement(recording_id="another")
+    elsewhere = a_chunk(document_id="d1", announcement=other, metadata_location=None)
+    nameless = a_chunk(document_id="", content_location=own.content_location)
+    await queue.put(a_delivery(own, elsewhere, nameless, a_chunk(document_id="d2")))
+
+    entries = await queue.naming("d1")
+
+    assert [entry.chunk for entry in entries] == [own, elsewhere, nameless]
+    assert await queue.naming("unknown") == []
 
 
 async def test_wake_makes_waiting_archived_chunks_due(queue: WholeQueue) -> None:

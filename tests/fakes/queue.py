@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from random import Random
 
+from worker import names
 from worker.errors import LeaseLostError, QueueUnavailableError
 from worker.model import (
     Attempt,
@@ -213,6 +214,16 @@ class MemoryQueue:
         found = [e for e in self._entries.values() if e.chunk.recording == recording]
         found.sort(key=lambda entry: (entry.chunk.index, entry.order))
         return [_queued(entry) for entry in found]
+
+    async def naming(self, document_id: str) -> Sequence[QueuedChunk]:
+        self._check()
+        found = [
+            entry
+            for entry in self._entries.values()
+            if document_id == entry.chunk.document_id
+            or names.belongs(entry.chunk.content_location, document_id)
+        ]
+        return [_queued(entry) for entry in sorted(found, key=lambda e: e.order)]
 
     async def wake(self, recording: RecordingKey) -> None:
         self._check()

@@ -1,6 +1,7 @@
 """`replay`: saved events through the handlers and on to the archive, with bars."""
 
 import asyncio
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,8 +36,14 @@ def replay(
         kept = "kept under quarantine/" if posted.is_quarantined else "not kept"
         file = printing.cell(posted.file)
         printing.print_line(f"refused  {file} ({posted.status}), {kept}")
-    printing.print_line("next     recording-worker recordings list")
+    printing.print_line(f"next     {_program()} recordings list")
     raise typer.Exit(NEEDS_ATTENTION if replayed.needs_attention else 0)
+
+
+def _program() -> str:
+    """How this command was called, so that the next one can be pasted."""
+    called = sys.argv[0]
+    return called if Path(called).name == "recording-worker" else "recording-worker"
 
 
 async def _replay(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
-from worker import names, recording
+from worker import announced, names, recording
 from worker.errors import NewerFormatError
 from worker.model import ChunkKey
 from worker.ports import Archive
@@ -201,11 +201,11 @@ def _from_manifest(
 
 
 def _from_receipts(folder: _Folder, receipts: list[Receipt]) -> RecordingDetail:
-    announced = recording.union(receipt.announced for receipt in receipts)
+    siblings = announced.union(receipt.announced for receipt in receipts)
     held = {receipt.key for receipt in receipts}
     missing = tuple(
         MissingChunk(index=sibling.index, key=key, reason=recording.NOT_ARCHIVED)
-        for key, sibling in announced.items()
+        for key, sibling in siblings.items()
         if key not in held
     )
     chunks = tuple(_from_receipt(receipt) for receipt in receipts)

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import sqlite3
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,13 +16,6 @@ T = TypeVar("T")
 BUSY_SECONDS = 5.0
 """How long one statement waits for another process; Event Grid waits 30 s for an answer."""
 CACHED_STATEMENTS = 64
-SWITCH_SECONDS = 20e-6
-"""How soon a thread may ask a busy event loop for the interpreter.
-
-A loop that always has work lets go of the interpreter only for the instant of its `select`,
-too short for another thread to wake up in, and each time the thread's wait begins anew. With
-CPython's 5 ms the thread never gets to ask, and a commit of 2 ms was seen to take 20 s.
-"""
 MIB = 1024 * 1024
 
 _DURABLE = (
@@ -158,8 +150,6 @@ class DatabaseThread:
         self._opened: tuple[ThreadPoolExecutor, sqlite3.Connection] | None = None
 
     async def open(self) -> None:
-        # For the whole process: what starves is any thread beside the loop.
-        sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
         with contextlib.ExitStack() as undo:
             thread = ThreadPoolExecutor(1, thread_name_prefix="queue")
             undo.callback(thread.shutdown, wait=False)

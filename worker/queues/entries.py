@@ -40,6 +40,8 @@ class StoredChunk(NamedTuple):
     row: str
     key: str
     document_id: str
+    located: str
+    """The document that the content location names."""
     call_id: str | None
     recording_id: str | None
     recording: str
@@ -114,6 +116,7 @@ def stored_chunk(
             row=entry_id(chunk),
             key=chunk.key,
             document_id=chunk.document_id,
+            located=bounded(names.document_in(chunk.content_location)),
             call_id=chunk.announcement.call_id,
             recording_id=chunk.announcement.recording_id,
             recording=chunk.recording,

@@ -2,9 +2,8 @@
 
 from dataclasses import replace
 
-from worker.model import Announcement, Chunk, ChunkKey, Sibling
-
-_END = "sessionended"
+from worker import announced
+from worker.model import Announcement, Chunk, Sibling
 
 
 def merged(known: Chunk, news: Chunk) -> Chunk:
@@ -18,17 +17,11 @@ def merged(known: Chunk, news: Chunk) -> Chunk:
         return replace(known, expires_at=expires_at)
     return replace(
         known,
-        end_reason=max(known.end_reason, news.end_reason, key=_weight),
+        end_reason=max(known.end_reason, news.end_reason, key=announced.weight),
         announcement=_completed(known.announcement, news.announcement),
         announced=_union(known.announced, news.announced),
         expires_at=expires_at,
     )
-
-
-def _weight(end_reason: str | None) -> tuple[bool, str]:
-    """That the session ended outranks another reason, any reason outranks none."""
-    reason = end_reason or ""
-    return reason.casefold() == _END, reason
 
 
 def _completed(known: Announcement, news: Announcement) -> Announcement:
@@ -41,11 +34,7 @@ def _union(
     known: tuple[Sibling, ...], news: tuple[Sibling, ...]
 ) -> tuple[Sibling, ...]:
     """All siblings of both, by index; the known ones as they are if the others add none."""
-    siblings: dict[ChunkKey, Sibling] = {}
-    for sibling in (*known, *news):
-        first = siblings.setdefault(sibling.key, sibling)
-        reason = max(first.end_reason, sibling.end_reason, key=_weight)
-        siblings[sibling.key] = replace(first, end_reason=reason)
+    siblings = announced.union([known, news])
     if set(siblings.values()) == set(known):
         return known
     return tuple(sorted(siblings.values(), key=lambda sibling: sibling.index))

@@ -108,7 +108,7 @@ def _known(db: sqlite3.Connection, rows: Iterable[str]) -> dict[str, Known]:
 
 
 _STORED = """
-SELECT row, key, document_id, call_id, recording_id, recording, resource, position,
+SELECT row, key, document_id, located, call_id, recording_id, recording, resource, position,
     end_reason, not_before, expires_at, enqueued_at, chunk, announced, said
 FROM chunks
 WHERE row IN (SELECT value FROM json_each(?))
@@ -152,11 +152,11 @@ _CHUNKS = _Insert(
     columns=len(StoredChunk._fields),
     sql="""
 INSERT INTO chunks (
-    row, key, document_id, call_id, recording_id, recording, resource, position,
+    row, key, document_id, located, call_id, recording_id, recording, resource, position,
     end_reason, not_before, expires_at, enqueued_at, chunk, announced, said, state, attempts)
 SELECT *, 'pending', 0 FROM (VALUES ROWS) WHERE column1 IS NOT NULL
 ON CONFLICT (row) DO UPDATE SET
-    key = excluded.key, document_id = excluded.document_id,
+    key = excluded.key, document_id = excluded.document_id, located = excluded.located,
     call_id = excluded.call_id, recording_id = excluded.recording_id,
     recording = excluded.recording, resource = excluded.resource,
     position = excluded.position, end_reason = excluded.end_reason,

@@ -31,6 +31,14 @@ def announced(db: sqlite3.Connection, recording: str) -> list[QueuedChunk]:
     return _queued(db, "WHERE recording = ? ORDER BY position, id", (recording,))
 
 
+_NAMING = "WHERE document_id = :document OR located = :document ORDER BY id"
+
+
+def naming(db: sqlite3.Connection, document_id: str) -> list[QueuedChunk]:
+    """Every entry, of any recording, that names the document."""
+    return _queued(db, _NAMING, {"document": document_id})
+
+
 def entries_by_expiry(
     db: sqlite3.Connection, state: ChunkState | None, limit: int
 ) -> list[QueuedChunk]:

@@ -37,6 +37,7 @@ _TABLES = (
         row TEXT NOT NULL UNIQUE,
         key TEXT NOT NULL,
         document_id TEXT NOT NULL,
+        located TEXT NOT NULL,
         call_id TEXT,
         recording_id TEXT,
         recording TEXT NOT NULL,
@@ -93,6 +94,8 @@ _TABLES = (
     # Everything that `counts` asks, so that it never reads the chunks themselves.
     "CREATE INDEX chunks_state ON chunks (state, expires_at, leased_from, reason)",
     "CREATE INDEX chunks_recording ON chunks (recording)",
+    "CREATE INDEX chunks_document ON chunks (document_id)",
+    "CREATE INDEX chunks_located ON chunks (located)",
     "CREATE INDEX attempts_row ON attempts (row)",
 )
 

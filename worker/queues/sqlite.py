@@ -190,6 +190,9 @@ class SqliteQueue:
     async def announced(self, recording: RecordingKey) -> Sequence[QueuedChunk]:
         return await self._read(lambda db: reads.announced(db, recording))
 
+    async def naming(self, document_id: str) -> Sequence[QueuedChunk]:
+        return await self._read(lambda db: reads.naming(db, document_id))
+
     async def next_due(self, *, paused: Collection[str] = ()) -> datetime | None:
         return await self._read(lambda db: reads.next_due(db, paused))
 

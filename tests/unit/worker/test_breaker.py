@@ -330,6 +330,18 @@ def test_slow_probe_lets_another_through_after_a_while(half_open: Bench) -> None
     assert half_open.admit() is not None
 
 
+def test_target_whose_chunks_are_gone_is_not_half_open_for_ever(
+    half_open: Bench,
+) -> None:
+    """Nobody is left to probe it, and the order of the others must not suffer."""
+    assert half_open.breaker.is_half_open()
+
+    half_open.clock.advance((2 * FIRST_PAUSE + PROBE_PATIENCE).total_seconds())
+
+    assert not half_open.breaker.is_half_open()
+    assert half_open.admit() is None
+
+
 def test_drained_probe_makes_way_for_the_next(half_open: Bench) -> None:
     """A probe without a verdict doesn't hold its resource for ever."""
     half_open.admit()

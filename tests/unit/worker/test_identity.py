@@ -3,9 +3,12 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from tests.factories import SOURCE, a_chunk, an_announcement
 from tests.unit.worker.rig import Rig
 from worker import names, siblings
+from worker.closing import DeletePolicy
 from worker.errors import ArchiveUnavailableError, SourceForbiddenError
 from worker.model import ChunkState
 
@@ -159,3 +162,82 @@ async def test_trouble_of_the_archive_while_dying_waits_for_it() -> None:
     entry = await rig.attempt()
 
     assert entry.state is ChunkState.PENDING
+
+
+@pytest.mark.parametrize("policy", ["after-chunk", "after-recording"])
+async def test_document_waits_for_what_another_recording_says_of_it(
+    policy: DeletePolicy,
+) -> None:
+    """The delete takes the document, whatever recording an event puts its parts into."""
+    rig = Rig(policy=policy)
+    video = a_chunk()
+    audio = a_chunk(
+        content_location=f"{OBJECTS}/content/audio",
+        announcement=an_announcement(recording_id="another"),
+        expires_at=video.expires_at + timedelta(hours=1),
+    )
+    await rig.put(video, audio)
+
+    await rig.attempt()
+    assert rig.source.deleted == []
+    await settle_all(rig)
+
+    for each in (video, audio):
+        _, receipt = await siblings.identified(rig.archive, each)
+        assert receipt is not None
+    assert set(rig.source.deleted) == {video.delete_location}
+
+
+async def test_document_is_kept_beside_a_dead_entry_without_its_id() -> None:
+    """An event that lost the documentId still points to the document."""
+    rig = Rig()
+    nameless = a_chunk(document_id="", content_location=f"{OBJECTS}/content/audio")
+    await rig.announce(nameless)
+    rig.clock.advance(25 * 3600)
+    entry = await rig.attempt()
+    assert entry.state is ChunkState.DEAD
+    whole = a_chunk(received_at=rig.clock.now())
+    whole = replace(whole, expires_at=rig.clock.now() + timedelta(hours=24))
+    await rig.put(whole)
+
+    await settle_all(rig)
+
+    assert rig.receipt(whole) is not None
+    assert rig.source.deleted == []
+
+
+async def test_trouble_while_settling_is_waited_out_and_not_spun_on() -> None:
+    """A chunk that wakes its siblings must not wake itself."""
+    rig = Rig()
+    first, second = await rig.several(2)
+    await rig.attempt()
+    name = names.source_deleted_name(second.key)
+    rig.archive.fail_next(
+        ArchiveUnavailableError("away"), on="read", matching=name, times=1
+    )
+
+    entry = await rig.attempt()
+
+    assert entry.state is ChunkState.ARCHIVED
+    assert entry.not_before > rig.clock.now()
+    await settle_all(rig)
+    assert set(rig.source.deleted) == {first.delete_location, second.delete_location}
+
+
+async def test_chunk_that_is_announced_late_and_lost_unmakes_the_complete_manifest() -> (
+    None
+):
+    """What is current says what is missing, though all was there once."""
+    rig = Rig()
+    chunk = await rig.one()
+    await rig.work_off()
+    assert [manifest.complete for manifest in rig.manifests(chunk)] == [True]
+    late = a_chunk(document_id="late", index=1)
+    await rig.announce(late)
+    rig.clock.advance(25 * 3600)
+
+    await rig.work_off()
+
+    *_, current = rig.manifests(chunk)
+    assert not current.complete
+    assert [gap.reason for gap in current.missing] == ["source-expired"]

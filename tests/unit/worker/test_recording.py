@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.factories import RETENTION, an_announcement, some_chunks
 from tests.fakes.clock import START
 from tests.proofs import a_proof
-from worker import names, recording
+from worker import announced, names, recording
 from worker.model import ChunkKey, Sibling
 from worker.recording import (
     DURATION_TOLERANCE_MS,
@@ -90,7 +90,7 @@ def test_union_holds_every_chunk_of_every_announcement() -> None:
     """Each event may announce only some of the chunks."""
     one, two, three = a_sibling(0), a_sibling(1), a_sibling(2)
 
-    assert recording.union([[one, two], [], [two, three]]) == {
+    assert announced.union([[one, two], [], [two, three]]) == {
         "k0": one,
         "k1": two,
         "k2": three,
@@ -102,16 +102,16 @@ def test_union_keeps_the_end_that_any_announcement_gives(weaker: str | None) -> 
     """A chunk announced while it was being recorded is the last one once an event says so."""
     early, final = a_sibling(0, weaker), a_sibling(0, "sessionEnded")
 
-    assert recording.union([[early], [final]]) == {"k0": final}
-    assert recording.union([[final], [early]]) == {"k0": final}
+    assert announced.union([[early], [final]]) == {"k0": final}
+    assert announced.union([[final], [early]]) == {"k0": final}
 
 
 def test_union_keeps_a_reason_over_none() -> None:
     """An event that gives no end reason takes none away."""
     silent, said = a_sibling(0), a_sibling(0, "ChunkMaximumTimeExceeded")
 
-    assert recording.union([[silent], [said]]) == {"k0": said}
-    assert recording.union([[said], [silent]]) == {"k0": said}
+    assert announced.union([[silent], [said]]) == {"k0": said}
+    assert announced.union([[said], [silent]]) == {"k0": said}
 
 
 @given(st.lists(st.lists(SIBLINGS, max_size=4), max_size=4), st.randoms())
@@ -122,10 +122,10 @@ def test_union_is_the_same_in_any_order(
     shuffled = [random.sample(siblings, len(siblings)) for siblings in announcements]
     random.shuffle(shuffled)
 
-    union = recording.union(announcements)
+    union = announced.union(announcements)
 
-    assert recording.union(shuffled) == union
-    assert recording.union([union.values(), *announcements]) == union
+    assert announced.union(shuffled) == union
+    assert announced.union([union.values(), *announcements]) == union
     assert set(union) == {s.key for siblings in announcements for s in siblings}
 
 
@@ -290,7 +290,7 @@ def test_manifest_is_the_same_whatever_the_order(
     siblings: list[Sibling], archived: set[ChunkKey], random: Random
 ) -> None:
     """Racing workers make one manifest, byte for byte."""
-    union = recording.union([siblings])
+    union = announced.union([siblings])
     held = [
         a_receipt(sibling, duration_ms=150_000.1 * (n + 1))
         for n, sibling in enumerate(union.values())

@@ -22,9 +22,9 @@ def copy_chunk(db: sqlite3.Connection, chunk: Chunk, copies: int) -> None:
     db.execute(
         """
         WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < ? - 1)
-        INSERT INTO chunks (row, key, document_id, recording, resource, position, state,
+        INSERT INTO chunks (row, key, document_id, located, recording, resource, position, state,
             attempts, not_before, expires_at, enqueued_at, chunk, announced, said)
-        SELECT 'row-' || i, ?, ?, ?, ?, 0, 'pending', 0, ?, ? + i * 1000000, 0, ?, ?, ?
+        SELECT 'row-' || i, ?, ?, '', ?, ?, 0, 'pending', 0, ?, ? + i * 1000000, 0, ?, ?, ?
         FROM n
         """,
         (
