@@ -109,7 +109,7 @@ class Consumer:
                 wait.cancel()
 
     async def _is_empty(self) -> bool:
-        """Nothing is due within the longest backoff: what waits longer waits for siblings."""
+        """Nothing is due within the longest backoff: what waits longer waits for others."""
         try:
             next_due = await self.queue.next_due()
         except QueueUnavailableError:

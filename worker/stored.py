@@ -182,7 +182,9 @@ def decode(kind: type[T], data: bytes) -> T:
         _refuse_newer(json.loads(data)["v"])
         value: T = _ADAPTERS[kind].validate_json(data)
     except _DAMAGE as error:
-        raise StoredFormatError(f"not a {kind.__name__.lower()}: {error}") from error
+        raise StoredFormatError(
+            f"not a {kind.__name__.lower()}: {_first_line(error)}"
+        ) from error
     return value
 
 
@@ -203,4 +205,12 @@ def chunk_from_json(text: str | bytes) -> Chunk:
         _refuse_newer(envelope["v"])
         return _CHUNK.validate_python(envelope["chunk"])
     except _DAMAGE as error:
-        raise StoredFormatError(f"not a chunk: {error}") from error
+        raise StoredFormatError(f"not a chunk: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    """What is wrong first, in one line: pydantic lists everything, with links."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error)

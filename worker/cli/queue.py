@@ -66,7 +66,7 @@ def _print_entries(entries: "Sequence[QueueEntry]") -> None:
     from worker.cli import printing
 
     now = SystemClock().now()
-    columns = ("ROW", "STATE", "RECORDING", ">#", "EXPIRES", ">TRIES", "~NOTE")
+    columns = ("ROW", "STATE", "RECORDING", ">#", "EXPIRES", ">ATTEMPTS", "~NOTE")
     rows = (
         (
             printing.short(entry.row),

@@ -45,7 +45,7 @@ class Leased:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
+class Ending:
     """How a lease ends. `not_before` None: settled for good."""
 
     state: ChunkState
@@ -190,27 +190,25 @@ WHERE row = ? AND lease_token = ?
 """
 
 
-def settle(
-    db: sqlite3.Connection, lease: Lease, settlement: Settlement, now: datetime
-) -> None:
-    """End the lease as the settlement says."""
-    at, not_before = micros(now), maybe_micros(settlement.not_before)
+def settle(db: sqlite3.Connection, lease: Lease, ending: Ending, now: datetime) -> None:
+    """End the lease as told."""
+    at, not_before = micros(now), maybe_micros(ending.not_before)
     changes = (
-        settlement.state,
-        settlement.state is ChunkState.ARCHIVED,
+        ending.state,
+        ending.state is ChunkState.ARCHIVED,
         at,
         not_before,
-        maybe_micros(settlement.expires_at),
-        settlement.reason,
-        settlement.error,
-        settlement.note,
+        maybe_micros(ending.expires_at),
+        ending.reason,
+        ending.error,
+        ending.note,
         at if not_before is None else None,
         lease.row,
         lease.token,
     )
     _fenced(db, _SETTLE, changes)
-    why = settlement.reason or settlement.note
-    _end_attempt(db, lease.row, (at, settlement.outcome, why, settlement.error))
+    why = ending.reason or ending.note
+    _end_attempt(db, lease.row, (at, ending.outcome, why, ending.error))
 
 
 _RELEASE = """

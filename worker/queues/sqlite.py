@@ -33,7 +33,7 @@ from worker.queues import connection, leases, puts, reads
 from worker.queues.connection import DatabaseThread, OpenedFile
 from worker.queues.entries import bounded
 from worker.queues.group_commit import GroupCommit
-from worker.queues.leases import Leased, LeaseRequest, Settlement
+from worker.queues.leases import Ending, Leased, LeaseRequest
 
 T = TypeVar("T")
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
@@ -128,8 +128,8 @@ class SqliteQueue:
     async def complete(self, lease: Lease, state: ChunkState, *, note: str) -> None:
         if state not in {ChunkState.ARCHIVED, ChunkState.DELETED}:
             raise ValueError(f"a chunk can't be completed as {state!r}")
-        settlement = Settlement(state=state, outcome=state.value, note=bounded(note))
-        await self._settle(lease, settlement)
+        ending = Ending(state=state, outcome=state.value, note=bounded(note))
+        await self._settle(lease, ending)
 
     async def reschedule(
         self,
@@ -141,7 +141,7 @@ class SqliteQueue:
         archived: bool = False,
         expires_at: datetime | None = None,
     ) -> None:
-        settlement = Settlement(
+        ending = Ending(
             state=ChunkState.ARCHIVED if archived else ChunkState.PENDING,
             outcome="rescheduled",
             not_before=not_before,
@@ -149,20 +149,20 @@ class SqliteQueue:
             reason=bounded(reason),
             error=bounded(error),
         )
-        await self._settle(lease, settlement)
+        await self._settle(lease, ending)
 
     async def dead_letter(self, lease: Lease, *, reason: str, error: str) -> None:
-        settlement = Settlement(
+        ending = Ending(
             state=ChunkState.DEAD,
             outcome="dead",
             reason=bounded(reason),
             error=bounded(error),
         )
-        await self._settle(lease, settlement)
+        await self._settle(lease, ending)
 
-    async def _settle(self, lease: Lease, settlement: Settlement) -> None:
+    async def _settle(self, lease: Lease, ending: Ending) -> None:
         await self._write(
-            lambda db: leases.settle(db, lease, settlement, self._clock.now())
+            lambda db: leases.settle(db, lease, ending, self._clock.now())
         )
 
     async def release(

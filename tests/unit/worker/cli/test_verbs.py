@@ -203,7 +203,7 @@ def test_queue_list_fits_a_terminal(run: Run, composed: Composed) -> None:
         "RECORDING",
         "#",
         "EXPIRES",
-        "TRIES",
+        "ATTEMPTS",
         "NOTE",
     ]
     assert "60 min ago" in dead
