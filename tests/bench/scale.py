@@ -1,0 +1,33 @@
+"""How much each row moves: in full, or just enough to see that it works."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """The defaults are what the bounds are stated for."""
+
+    parallel_mib: int = 512
+    rate_mib: float = 20
+    memory_mib: tuple[int, int] = (256, 2048)
+    """The small chunks and the large ones."""
+    acks_seconds: float = 10
+    connections: int = 50
+    paced_seconds: float = 15
+    paced_per_second: int = 1000
+    archived_chunks: int = 40
+    """What the consumer has to do meanwhile: enough for the whole time."""
+    archived_mib: int = 256
+    starts: int = 10
+
+
+SMOKE = Scale(
+    parallel_mib=16,
+    memory_mib=(4, 8),
+    acks_seconds=0.5,
+    connections=8,
+    paced_seconds=0.5,
+    paced_per_second=100,
+    archived_chunks=8,
+    starts=1,
+)
