@@ -6,6 +6,7 @@ to be entered in the order in which it must be left: queue, archive, source, web
 
 import asyncio
 import random
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -42,6 +43,14 @@ FIRST_CONNECTIONS = 32
 """Where the adaptive ceiling on connections to the source starts: with all that the defaults
 allow, so that what a worker needs shows in its first minute and not in its second hour."""
 
+SWITCH_SECONDS = 20e-6
+"""How soon a thread may ask a busy event loop for the interpreter; for the whole process.
+
+A loop that always has work lets go of the interpreter only for the instant of its `select`,
+too short for another thread to wake up in, and each time the thread's wait begins anew. With
+CPython's 5 ms the thread never gets to ask, and a commit of 2 ms was seen to take 20 s.
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NudgingQueue:
@@ -58,7 +67,11 @@ class NudgingQueue:
 
 @asynccontextmanager
 async def open_queue(settings: Settings, *, create: bool) -> AsyncIterator[SqliteQueue]:
-    """The queue that the settings name. `create=False` only opens what exists."""
+    """The queue that the settings name. `create=False` only opens what exists.
+
+    From here on the process has threads beside its loop that may not be starved by it.
+    """
+    sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
     async with SqliteQueue(
         settings.queue_file,
         clock=SystemClock(),

@@ -7,6 +7,7 @@ A cut range goes on where it stopped. A source that ignores ranges is read as on
 """
 
 import asyncio
+import mmap
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
@@ -285,8 +286,9 @@ class _Block:
     """One worker's buffer: the block that is being filled, and where it belongs."""
 
     def __init__(self, size_bytes: int) -> None:
-        # A view, because a slice of a bytearray copies what is assigned to it twice.
-        self._buffer = memoryview(bytearray(size_bytes))
+        # Pages of its own: they go back to the system with the block, before the object is
+        # read back. A heap would keep them, the more of them the longer a transfer takes.
+        self._buffer = memoryview(mmap.mmap(-1, size_bytes))
         self.offset = 0
         self.filled = 0
 

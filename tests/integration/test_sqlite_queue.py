@@ -2,7 +2,6 @@
 
 import asyncio
 import sqlite3
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -88,19 +87,6 @@ async def test_file_is_durable_and_ours(path: Path, clock: ManualClock) -> None:
         full = 2
         found = await queue._commits.submit(pragma)
         assert found == ["wal", full, schema.APPLICATION_ID, schema.VERSION]
-
-
-async def test_busy_loop_cannot_starve_the_queue(
-    path: Path, clock: ManualClock
-) -> None:
-    """An open queue's threads may ask for the interpreter sooner than a busy loop turns."""
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(0.005)
-
-    async with a_queue(path, clock):
-        assert sys.getswitchinterval() < 0.000_1
-
-    sys.setswitchinterval(usual)
 
 
 async def test_two_queues_share_one_file(path: Path, clock: ManualClock) -> None:

@@ -30,7 +30,9 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 MIB = 1024 * 1024
 RESERVE_BYTES = 512 * MIB
 BLOCK_BYTES = 1 * MIB
-THREADS = 8
+THREADS = 3
+"""As many as reading back one object keeps busy: read, and two hashes. With more of them all
+objects are no sooner home, but a commit of the queue on the same disk and processors waits."""
 
 
 class DirectoryArchive:

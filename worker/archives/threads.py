@@ -1,6 +1,8 @@
 """Blocking disk work, off the event loop; a hop in progress is never abandoned."""
 
 import asyncio
+import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -10,13 +12,18 @@ from worker.archives.disk_errors import error_from_os
 
 P = ParamSpec("P")
 T = TypeVar("T")
+NICENESS = 5
+"""By how much these threads stand back where processors are short: a delivery that waits for
+its answer goes first. By no more, for one that has to wait may be holding the interpreter."""
 
 
 class Threads:
     """A small pool of its own, so that slow disks don't starve other users of threads."""
 
     def __init__(self, count: int) -> None:
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix="archive")
+        self._pool = ThreadPoolExecutor(
+            count, thread_name_prefix="archive", initializer=_stand_back
+        )
 
     async def run(
         self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
@@ -50,6 +57,12 @@ class Threads:
     async def close(self) -> None:
         """Wait for the threads to end."""
         await asyncio.to_thread(self._pool.shutdown)
+
+
+def _stand_back() -> None:
+    # Elsewhere niceness is of the whole process.
+    if sys.platform == "linux":
+        os.nice(NICENESS)
 
 
 async def outlast(future: asyncio.Future[Any]) -> None:

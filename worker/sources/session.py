@@ -15,8 +15,9 @@ READ_SECONDS = 30.0
 """Longest silence within an answer; the whole transfer has no limit here."""
 KEEP_ALIVE_SECONDS = 30.0
 READ_BUFFER_BYTES = 64 * 1024
-"""Per connection; reading pauses at twice this while the archive is busy. More of it only
-costs memory: 64 KiB to 2 MiB were measured alike."""
+"""Per connection; reading pauses at twice this while the archive is busy, or other
+connections have their turn. More of it only costs memory: 64 KiB to 2 MiB were measured alike.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,12 +1,14 @@
 """Hops to the archive's threads, and what a cancellation does to them."""
 
 import asyncio
+import os
+import sys
 import threading
 from collections.abc import AsyncIterator
 
 import pytest
 
-from worker.archives.threads import Threads, outlast
+from worker.archives.threads import NICENESS, Threads, outlast
 from worker.errors import ArchiveFullError
 
 PATIENCE_S = 10
@@ -78,3 +80,12 @@ async def test_outlasting_what_is_done_returns_at_once() -> None:
     future.set_result(None)
 
     await outlast(future)
+
+
+async def test_threads_stand_back_alone(threads: Threads) -> None:
+    """Disk work gives way to the event loop, whose own niceness stays what it was."""
+    before = os.nice(0)
+    further = NICENESS if sys.platform == "linux" else 0
+
+    assert await threads.run(os.nice, 0) == min(before + further, 19)
+    assert os.nice(0) == before

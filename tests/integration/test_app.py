@@ -1,0 +1,36 @@
+"""What the composition root decides for the whole process."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from worker import app
+from worker.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _usual_switch_interval() -> Iterator[None]:
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(0.005)
+    yield
+    sys.setswitchinterval(usual)
+
+
+def settings_of(folder: Path) -> Settings:
+    return Settings.model_validate({"WORKER_QUEUE": f"sqlite:{folder / 'queue.db'}"})
+
+
+async def test_busy_loop_cannot_starve_the_queue(tmp_path: Path) -> None:
+    """Threads may ask for the interpreter sooner than a busy loop turns."""
+    async with app.open_queue(settings_of(tmp_path), create=True):
+        assert sys.getswitchinterval() < 0.000_1
+
+
+async def test_shorter_switch_interval_is_kept(tmp_path: Path) -> None:
+    """Whoever wants threads to change even sooner has it so."""
+    sys.setswitchinterval(1e-6)
+
+    async with app.open_queue(settings_of(tmp_path), create=True):
+        assert sys.getswitchinterval() == pytest.approx(1e-6)
