@@ -14,8 +14,8 @@ from worker.ports import Clock
 SYNC_BYTES = 4 * 1024 * 1024
 """How much may be written before a sync begins behind it; twice as much waits for it.
 
-It bounds what is left to do at commit, and how long the commit of a queue on the same disk
-waits behind it: with 32 MiB a delivery beside a busy consumer waited twice as long.
+It bounds what is left to do at commit, and the page cache that one writer dirties, behind
+which the commit of a queue on the same disk may have to wait.
 """
 
 
