@@ -68,7 +68,7 @@ class Closer:
         if self.policy == "after-chunk":
             await self._delete_all([receipt], chunk, view, attempt)
         if view.alive or recording.missing_of(view):
-            return await self._close_incomplete(chunk, receipt, view, row=row)
+            return await self._close_incomplete(receipt, view)
         await self._write_manifest(view)
         if self.policy == "after-recording":
             await self._delete_all(view.receipts.values(), chunk, view, attempt)
@@ -105,7 +105,7 @@ class Closer:
         return all([await self.archive.stat(name) is not None for name in needed])
 
     async def _close_incomplete(
-        self, chunk: Chunk, receipt: Receipt, view: RecordingView, *, row: str
+        self, receipt: Receipt, view: RecordingView
     ) -> Settlement:
         """Wait for the siblings until the recording's deadline, then say what is missing."""
         now = self.clock.now()
@@ -117,9 +117,7 @@ class Closer:
                 error=siblings.described(recording.missing_of(view)),
                 archived=True,
             )
-        view = await siblings.view(
-            self.queue, self.archive, chunk, row=row, receipt=receipt, whole=True
-        )
+        # Nobody was awaited, so the look was not cut short: the view is whole.
         await self._write_manifest(view)
         return await self._settled(receipt, note="recording incomplete, source kept")
 

@@ -153,7 +153,8 @@ class _Look:
 
     async def at_announced(self) -> None:
         """Then at those whom no queue entry stands for: only receipts can tell."""
-        looked_up = self.receipts.keys() | self.awaited | self.dead.keys()
+        # What a manifest called missing may have come home since.
+        looked_up = self.receipts.keys() | self.awaited
         while not self.is_enough:
             unseen = [key for key in self.announced if key not in looked_up]
             if not unseen:

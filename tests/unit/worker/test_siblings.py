@@ -183,6 +183,21 @@ async def test_current_manifest_is_the_one_with_the_highest_number(
     assert [chunk.key for chunk in manifest.chunks] == [chunks[1].key]
 
 
+async def test_chunk_that_a_manifest_called_missing_may_be_home_by_now(
+    bench: Bench,
+) -> None:
+    """The queue may have forgotten it; its receipt tells."""
+    first, second = some_chunks(2)
+    (held,) = await bench.archived(first)
+    await store_manifests(bench, first, [held])
+    await bench.archived(second)
+
+    view = await bench.view(first)
+
+    assert set(view.receipts) == {first.key, second.key}
+    assert view.dead == {}
+
+
 async def test_newer_manifest_is_left_to_a_newer_worker(bench: Bench) -> None:
     """A recording that a newer worker closed is not judged by an older one."""
     chunk = a_chunk()
