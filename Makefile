@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(VENV)/.runtime
 DEV := $(VENV)/.dev
+AZURITE := $(VENV)/azurite
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
@@ -28,12 +29,18 @@ $(DEV): tests/requirements.txt $(RUN)
 	@$(BIN)/python -m pip install --quiet --require-hashes -r tests/requirements.txt
 	@touch $@
 
-setup: $(DEV) ## install everything into .venv
+$(AZURITE)/.installed: tests/azurite/package-lock.json tests/azurite/.npmrc $(DEV)
+	@echo "setting up Azurite, the emulator of Azure Storage ..."
+	@mkdir -p $(AZURITE) && cp tests/azurite/package*.json tests/azurite/.npmrc $(AZURITE)
+	@cd $(AZURITE) && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --silent --omit=optional --ignore-scripts
+	@touch $@
+
+setup: $(DEV) $(AZURITE)/.installed ## install everything into .venv
 
 demo: $(RUN) ## the main job: sample events in, a proven archive out
 	@$(BIN)/recording-worker replay samples/events/demo --simulate
 
-test: $(DEV) ## all tests, with branch coverage
+test: setup ## all tests, with branch coverage
 	@rm -f .coverage .coverage.*
 	@$(BIN)/python -m pytest --cov --cov-report= -n 2
 	@$(BIN)/python -m coverage report
@@ -41,7 +48,7 @@ test: $(DEV) ## all tests, with branch coverage
 test-unit: $(DEV) ## the unit tests alone
 	@$(BIN)/python -m pytest tests/unit
 
-bench: $(DEV) ## speed, memory and acks, each as a ratio or against its bound
+bench: setup ## speed, memory and acks, each as a ratio or against its bound
 	@$(BIN)/python -m tests.bench
 
 check: lint types layers test ## everything that CI runs
@@ -66,10 +73,12 @@ docs: $(DEV) ## regenerate the settings table of README
 
 lock: ## resolve the locks anew (needs pip-tools in .venv)
 	@$(BIN)/python -m pip install --quiet pip-tools
-	@cd deploy && CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/pip-compile --quiet --strip-extras --generate-hashes \
+	@cd deploy && CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/pip-compile --quiet --no-strip-extras --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe --output-file requirements.txt requirements.in
-	@cd tests && CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/pip-compile --quiet --strip-extras --generate-hashes \
+	@cd tests && CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/pip-compile --quiet --no-strip-extras --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe --output-file requirements.txt requirements.in
+	@cd tests/azurite && PATH="$(CURDIR)/$(BIN):$$PATH" npm install --silent --package-lock-only
+	@$(BIN)/python -m tests.azurite.lock tests/azurite/package-lock.json
 
 clean: ## remove what make made
 	@rm -rf $(VENV) data .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
