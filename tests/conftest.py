@@ -1,0 +1,25 @@
+"""What several kinds of tests share: one Azurite for each process of the test run."""
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests import azurite as emulator
+from tests.azurite import Azurite
+
+_NUMBERS = itertools.count(1)
+UniqueName = Callable[[str], str]
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    """The emulator of Azure Storage, started once; tests keep apart by names."""
+    with emulator.running() as started:
+        yield started
+
+
+@pytest.fixture
+def unique_name() -> UniqueName:
+    """Names for containers and queues that no other test has."""
+    return lambda stem: f"{stem}-{next(_NUMBERS):04d}"
