@@ -8,8 +8,9 @@ import asyncio
 import random
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from aiohttp import web
 
@@ -24,11 +25,11 @@ from worker.attempt import NoObserver, Observer
 from worker.breaker import Breaker
 from worker.clock import SystemClock
 from worker.closing import Closer
-from worker.consumer import Consumer
+from worker.consumer import POLL_SECONDS, Consumer
 from worker.limits import ConnectionCeiling, MemoryBudget
 from worker.model import Delivery, PutResult
 from worker.pipeline import Pipeline
-from worker.ports import Archive, ChunkQueue, Clock, Source
+from worker.ports import Archive, ChunkQueue, Clock, QueueListing, Source
 from worker.proving import Prover
 from worker.queues.sqlite import SqliteQueue
 from worker.runner import Runner
@@ -36,12 +37,15 @@ from worker.settings import Settings
 from worker.sources.acs import AcsSource
 from worker.sources.hosts import HostRules
 from worker.sources.signing import Credential, Credentials
+from worker.storage_places import Place
 from worker.transfer import TransferLimits
 
 MIB = 1024 * 1024
 FIRST_CONNECTIONS = 32
 """Where the adaptive ceiling on connections to the source starts: with all that the defaults
 allow, so that what a worker needs shows in its first minute and not in its second hour."""
+
+LONGEST_STORAGE_POLL_SECONDS = 10.0
 
 SWITCH_SECONDS = 20e-6
 """How soon a thread may ask a busy event loop for the interpreter; for the whole process.
@@ -65,32 +69,114 @@ class NudgingQueue:
         return result
 
 
+class WholeQueue(ChunkQueue, QueueListing, Protocol):
+    """What every queue of ours is, for those who work and for those who look."""
+
+
 @asynccontextmanager
-async def open_queue(settings: Settings, *, create: bool) -> AsyncIterator[SqliteQueue]:
+async def open_queue(
+    settings: Settings, *, create: bool, archive: Archive | None = None
+) -> AsyncIterator[WholeQueue]:
     """The queue that the settings name. `create=False` only opens what exists.
 
-    From here on the process has threads beside its loop that may not be starved by it.
+    A Storage Queue keeps its announcements in `archive`; without one it opens its own.
     """
+    place = settings.queue_place
+    async with AsyncExitStack() as stack:
+        if place is None:
+            yield await stack.enter_async_context(
+                _sqlite_queue(settings, create=create)
+            )
+            return
+        if archive is None:
+            archive = await stack.enter_async_context(open_archive(settings))
+        queue = _storage_queue(settings, place, archive, create=create)
+        yield await stack.enter_async_context(queue)
+
+
+def _sqlite_queue(settings: Settings, *, create: bool) -> SqliteQueue:
+    """From here on the process has threads beside its loop that may not be starved by it."""
     sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
-    async with SqliteQueue(
+    return SqliteQueue(
         settings.queue_file,
         clock=SystemClock(),
         worker=settings.instance,
         random=random.SystemRandom(),
         lease_seconds=settings.lease_seconds,
         create=create,
-    ) as queue:
+    )
+
+
+@asynccontextmanager
+async def _storage_queue(
+    settings: Settings, place: Place, archive: Archive, *, create: bool
+) -> AsyncIterator[WholeQueue]:
+    # Start-up cost: the SDK is for those who use it.
+    from worker.queues.storage.queue import StorageQueue
+    from worker.storage_clients import open_identity
+
+    async with (
+        open_identity(settings.storage_account) as identity,
+        StorageQueue(
+            place,
+            identity,
+            archive=archive,
+            clock=SystemClock(),
+            worker=settings.instance,
+            random=random.SystemRandom(),
+            lease_seconds=settings.lease_seconds,
+            create=create,
+        ) as queue,
+    ):
         yield queue
 
 
 @asynccontextmanager
-async def open_archive(settings: Settings) -> AsyncIterator[DirectoryArchive]:
-    """The archive that the settings name."""
+async def open_archive(
+    settings: Settings, *, create: bool = True
+) -> AsyncIterator[Archive]:
+    """The archive that the settings name; `create`: make the container if there is none."""
+    place = settings.archive_place
+    if place is not None:
+        async with _blob_archive(settings, place, create=create) as blobs:
+            yield blobs
+        return
     async with DirectoryArchive(
         settings.archive_directory,
         clock=SystemClock(),
         reserve_bytes=settings.archive_reserve_mib * MIB,
     ) as archive:
+        yield archive
+
+
+@asynccontextmanager
+async def _blob_archive(
+    settings: Settings, place: Place, *, create: bool
+) -> AsyncIterator[Archive]:
+    # Start-up cost: the SDK is for those who use it.
+    from worker.archives.blob import BlobArchive
+    from worker.archives.blob_options import BlobOptions
+    from worker.storage_clients import open_identity
+
+    options = BlobOptions(
+        tier=settings.blob_tier,
+        immutable_days=settings.blob_immutable_days,
+        immutable_mode=settings.blob_immutable_mode,
+        encryption_scope=settings.blob_encryption_scope,
+        tags=settings.blob_tags,
+    )
+    async with (
+        open_identity(settings.storage_account) as identity,
+        BlobArchive(
+            place,
+            identity,
+            clock=SystemClock(),
+            random=random.SystemRandom(),
+            options=options,
+            block_bytes=settings.block_mib * MIB,
+            create=create,
+        ) as archive,
+    ):
         yield archive
 
 
@@ -124,10 +210,18 @@ async def open_consumer(
             clock=clock,
             breaker=breaker,
             slots=settings.max_chunks,
+            longest_poll_seconds=_longest_poll(settings),
             drain_seconds=settings.drain_seconds,
             nudge=nudge,
             cut=cut,
         )
+
+
+def _longest_poll(settings: Settings) -> float:
+    """An idle consumer asks a file every second, and a service that bills for it seldom."""
+    return (
+        POLL_SECONDS if settings.queue_place is None else LONGEST_STORAGE_POLL_SECONDS
+    )
 
 
 def _source(settings: Settings, clock: Clock) -> AcsSource:

@@ -116,6 +116,7 @@ class Closer:
                 reason=WAITING,
                 error=siblings.described(recording.missing_of(view)),
                 archived=True,
+                others_close=bool(view.alive),
             )
         # Nobody was awaited, so the look was not cut short: the view is whole.
         await self._write_manifest(view)

@@ -7,6 +7,7 @@ import asyncio
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from random import Random
 
 import structlog
 
@@ -14,11 +15,12 @@ from worker.breaker import Breaker
 from worker.errors import QueueUnavailableError
 from worker.model import Lane, Lease
 from worker.ports import ChunkQueue, Clock
+from worker.retry import SYSTEM_RANDOM
 from worker.runner import Runner
 from worker.settlement import LONGEST_DELAY, Release
 
 POLL_SECONDS = 1.0
-"""How long an idle consumer sleeps: another process may have put something."""
+"""How long an idle consumer sleeps at first: another process may have put something."""
 TROUBLE_SECONDS = 5.0
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
@@ -37,15 +39,20 @@ class Consumer:
     """Set by whoever put something into the queue in this process."""
     cut: asyncio.Event
     """Set to cut the drain short (a second signal)."""
+    longest_poll_seconds: float = POLL_SECONDS
+    """Asked in vain again and again, it sleeps twice as long each time, up to this."""
+    random: Random = SYSTEM_RANDOM
     turns: Iterator[int] = field(default_factory=itertools.count)
 
     async def run(self, stopping: asyncio.Event, *, until_empty: bool = False) -> None:
         """Work until `stopping` is set (or nothing is left to do), then drain."""
         working: set[asyncio.Task[None]] = set()
+        idle = 0
         async with asyncio.TaskGroup() as group:
             while not stopping.is_set():
                 self.nudge.clear()
                 leases, pause = await self._lease(self.slots - len(working))
+                idle = 0 if leases or working else idle + 1
                 for lease in leases:
                     name = f"chunk {lease.chunk.key}"
                     task = group.create_task(self.runner.run(lease), name=name)
@@ -54,8 +61,15 @@ class Consumer:
                 if until_empty and not working and await self._is_empty():
                     return
                 if not leases or len(working) >= self.slots:
-                    await self._wait(working, stopping, pause)
+                    await self._wait(working, stopping, self._sleep(pause, idle))
             await self._drain(working)
+
+    def _sleep(self, pause: float, idle: int) -> float:
+        """Longer the longer there was nothing, and spread, so that workers ask by turns."""
+        ceiling = min(
+            pause * 2 ** max(idle - 1, 0), max(self.longest_poll_seconds, pause)
+        )
+        return pause if ceiling <= pause else self.random.uniform(ceiling / 2, ceiling)
 
     async def _lease(self, count: int) -> tuple[list[Lease], float]:
         """Lease for the free slots; and how long to sleep if there is nothing to do."""

@@ -40,7 +40,7 @@ class WorkerError(Exception):
     """Base of everything an operator may read. `hint` is a command."""
 
     reason: ClassVar[str] = "error"
-    hint: ClassVar[str | None] = None
+    hint: str | None = None
 
 
 class RetryableError(WorkerError):

@@ -82,6 +82,7 @@ async def _settle(queue: ChunkQueue, lease: Lease, settlement: Settlement) -> No
                 reason=settlement.reason,
                 error=settlement.error,
                 archived=settlement.archived,
+                others_close=settlement.others_close,
                 expires_at=settlement.expires_at,
             )
         case DeadLetter(reason=reason, error=error):

@@ -3,13 +3,20 @@
 Ports speak domain only: no SDK type and no SDK exception crosses them.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Collection,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from worker.model import (
     Attempt,
+    BlockDigest,
     ChunkState,
     DeleteAnswer,
     Delivery,
@@ -93,7 +100,7 @@ class ChunkQueue(Protocol):
         """
         ...
 
-    async def reschedule(
+    async def reschedule(  # noqa: PLR0913 - all that a queue may need to know
         self,
         lease: Lease,
         *,
@@ -101,11 +108,14 @@ class ChunkQueue(Protocol):
         reason: str,
         error: str,
         archived: bool = False,
+        others_close: bool = False,
         expires_at: datetime | None = None,
     ) -> None:
         """End the lease; the chunk is due again at `not_before`.
 
         `archived`: its bytes are safe and it waits for its siblings or its delete.
+        `others_close`: siblings at work will look at the recording when they end, so that a
+        queue that can't wake this chunk need not keep it.
         `expires_at`: a deadline learnt meanwhile; kept if it is earlier than the known one.
         """
         ...
@@ -182,6 +192,15 @@ class BlockWriter(Protocol):
         """Blocks start at multiples of this and are this long, but for the last."""
         ...
 
+    async def held(self, origin: str) -> Sequence[BlockDigest]:
+        """Blocks that an earlier writer of this name left behind, by offset; they count as
+        written and need not be fetched again.
+
+        `origin` says what the source has now (size, Last-Modified): blocks of another origin
+        are none of this object's. Called once at most, before the first `write`.
+        """
+        ...
+
     async def write(self, offset: int, block: bytearray | memoryview | bytes) -> str:
         """Take one block; returns its sha256 (hex). The buffer is free again on return."""
         ...
@@ -202,7 +221,10 @@ class Archive(Protocol):
     """
 
     def writer(self, name: str) -> AbstractAsyncContextManager[BlockWriter]:
-        """Open a block writer; leaving without commit discards the blocks."""
+        """Open a block writer; what is left without commit is no object.
+
+        An archive that can keeps its blocks for the next writer of the name (`held`).
+        """
         ...
 
     async def create(self, name: str, data: bytes) -> Stored:
@@ -227,6 +249,21 @@ class Archive(Protocol):
 
     def list(self, prefix: str) -> AsyncIterator[str]:
         """Names that start with `prefix`, in order, without holding them all."""
+        ...
+
+    def unmet(self, protection: Mapping[str, str]) -> Sequence[str]:
+        """Which protections this archive was asked for that `protection` lacks.
+
+        `protection` is what an object has, as read back (Stored.protection). What lacks one
+        is never deleted at the source.
+        """
+        ...
+
+    async def seal(self, name: str) -> None:
+        """Do what waits until the object is proven, as a tier that can't be read from.
+
+        May be done again at any time.
+        """
         ...
 
     async def ready(self) -> None:

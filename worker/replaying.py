@@ -68,7 +68,8 @@ class Posted:
 class Replayed:
     """What a replay came to."""
 
-    archive: Path
+    archive: str
+    """Where: a folder, or the URL of a container."""
     posted: list[Posted] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     """Documents of this replay that are dead and not in the archive."""
@@ -144,10 +145,11 @@ async def replay(
     nudge, cut = asyncio.Event(), asyncio.Event()
     keys = [key.get_secret_value() for key in settings.webhook_keys]
     headers = {"x-functions-key": keys[0]} if keys else {}
-    replayed = Replayed(archive=settings.archive_directory)
+    place = settings.archive_place
+    replayed = Replayed(archive=place.url if place else str(settings.archive_directory))
     async with (
-        app.open_queue(settings, create=True) as queue,
         app.open_archive(settings) as archive,
+        app.open_queue(settings, create=True, archive=archive) as queue,
         app.open_consumer(
             settings,
             queue=queue,

@@ -53,8 +53,8 @@ async def run_serve(settings: Settings) -> None:
     """Receive and consume until a signal."""
     stop, nudge = Stop(), asyncio.Event()
     async with (
-        app.open_queue(settings, create=True) as queue,
         app.open_archive(settings) as archive,
+        app.open_queue(settings, create=True, archive=archive) as queue,
         app.open_consumer(
             settings, queue=queue, archive=archive, nudge=nudge, cut=stop.cut
         ) as consumer,
@@ -71,8 +71,8 @@ async def run_webhook(settings: Settings) -> None:
     """Receive until a signal."""
     stop = Stop()
     async with (
-        app.open_queue(settings, create=True) as queue,
         app.open_archive(settings) as archive,
+        app.open_queue(settings, create=True, archive=archive) as queue,
         app.open_webhook(
             settings, queue=queue, archive=archive, nudge=asyncio.Event()
         ) as endpoint,
@@ -86,8 +86,8 @@ async def run_consume(settings: Settings, *, until_empty: bool) -> int:
     """Consume until a signal, or until nothing is left: then 3 if chunks are dead."""
     stop = Stop()
     async with (
-        app.open_queue(settings, create=True) as queue,
         app.open_archive(settings) as archive,
+        app.open_queue(settings, create=True, archive=archive) as queue,
         app.open_consumer(
             settings,
             queue=queue,

@@ -80,7 +80,6 @@ def inspect(
         *settings_rules.problems(
             settings, use=use, invalid={field for field, _ in invalid}
         ),
-        *settings_rules.endpoint_problems(named, use=use),
     )
     return Inspection(
         texts=texts,

@@ -18,10 +18,13 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from worker import settings_shapes, settings_sources
+from worker import settings_shapes, settings_sources, storage_places
 from worker.settings_shapes import Listen
+from worker.storage_places import ConnectionString, Place, Service
 
 CONNECTION_STRING = "AZURE_COMMUNICATION_CONNECTION_STRING"
+ENDPOINT = "AZURE_COMMUNICATION_ENDPOINT"
+STORAGE_CONNECTION_STRING = "AZURE_STORAGE_CONNECTION_STRING"
 _NOT_IN_INSTANCE = re.compile(r"[^A-Za-z0-9._-]")
 _CHOICE = BeforeValidator(lambda text: text.strip().casefold())
 
@@ -43,6 +46,17 @@ SourceHosts = Annotated[
 ]
 ArchivePath = Annotated[str, AfterValidator(settings_shapes.check_archive)]
 QueuePath = Annotated[str, AfterValidator(settings_shapes.check_queue)]
+StorageConnectionString = Annotated[
+    SecretStr | None, AfterValidator(settings_shapes.check_storage_connection_string)
+]
+Endpoints = Annotated[
+    tuple[str, ...],
+    BeforeValidator(settings_shapes.split_spaces),
+    AfterValidator(settings_shapes.check_endpoints),
+]
+QueueUrl = Annotated[str, AfterValidator(settings_shapes.check_queue_url)]
+ContainerUrls = Annotated[Commas, AfterValidator(settings_shapes.check_container_urls)]
+TopicEndpoint = Annotated[str, AfterValidator(settings_shapes.check_topic_endpoint)]
 ListenAt = Annotated[Listen, BeforeValidator(settings_shapes.parse_listen)]
 
 
@@ -70,13 +84,32 @@ class Fields(BaseSettings):
         description="`endpoint=https://NAME/;accesskey=KEY` of the ACS resource; "
         "several, separated by spaces, are chosen by the event's topic",
     )
+    endpoints: Endpoints = Field(
+        default=(),
+        validation_alias=ENDPOINT,
+        description="`https://NAME.communication.azure.com` of the ACS resource, to sign "
+        "with Entra tokens instead of a key; several, separated by spaces",
+    )
+    storage_connection_string: StorageConnectionString = Field(
+        default=None,
+        validation_alias=STORAGE_CONNECTION_STRING,
+        description="for URLs of Azure Storage; without it DefaultAzureCredential "
+        "(managed or workload identity, az login), or a SAS in the URL",
+    )
     archive: ArchivePath = Field(
         default="file:data/archive",
-        description="`file:PATH`; the default only while every source host is loopback",
+        description="`file:PATH`, or the URL of a container with a prefix if wanted; the "
+        "default only while every source host is loopback",
     )
     queue: QueuePath = Field(
         default="sqlite:data/queue.db",
-        description="`sqlite:PATH`; the default only while every source host is loopback",
+        description="`sqlite:PATH`, or the URL of a Storage Queue; the default only while "
+        "every source host is loopback",
+    )
+    inbox: QueueUrl = Field(
+        default="",
+        description="URL of a Storage Queue that Event Grid delivers to, read by `serve` "
+        "and `consume`",
     )
     listen: ListenAt = Field(
         default=Listen(host="127.0.0.1", port=8080),
@@ -116,6 +149,50 @@ class Fields(BaseSettings):
     verify: Annotated[Literal["read-back", "checksum"], _CHOICE] = Field(
         default="read-back",
         description="how the archive is proven: `read-back`, or `checksum` of each block",
+    )
+    blob_tier: Annotated[
+        Literal["default", "hot", "cool", "cold", "archive"], _CHOICE
+    ] = Field(
+        default="default",
+        description="access tier of contents: `default` (the account's), `hot`, `cool`, "
+        "`cold`, or `archive` once they are proven",
+    )
+    blob_immutable_days: int = Field(
+        default=0,
+        ge=0,
+        le=146_000,
+        description="days for which no one may change or remove a blob; 0: no such policy",
+    )
+    blob_immutable_mode: Annotated[Literal["unlocked", "locked"], _CHOICE] = Field(
+        default="unlocked",
+        description="`locked` can't be shortened, by nobody; `unlocked` can",
+    )
+    blob_encryption_scope: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9-]{0,63}$",
+        description="encryption scope that contents and metadata are written with",
+    )
+    blob_tags: Annotated[Literal["auto", "off"], _CHOICE] = Field(
+        default="auto",
+        description="`auto` puts index tags on contents where that is permitted",
+    )
+    byos: Annotated[Literal["index", "ignore"], _CHOICE] = Field(
+        default="ignore",
+        description="recordings that ACS exported to your own storage: `index` proves "
+        "them where they lie, `ignore` leaves them",
+    )
+    byos_containers: ContainerUrls = Field(
+        default=(),
+        description="URLs of the containers that `index` may read, separated by commas",
+    )
+    notify: TopicEndpoint = Field(
+        default="",
+        description="endpoint of an Event Grid topic that is told of archived recordings, "
+        "chunks at risk and dead ones",
+    )
+    notify_key: SecretStr | None = Field(
+        default=None,
+        description="access key of that topic; without it DefaultAzureCredential",
     )
     max_chunks: int = Field(default=4, ge=1, le=64, description="chunks at once")
     max_ranges: int = Field(
@@ -162,11 +239,36 @@ class Fields(BaseSettings):
     )
 
     @property
+    def archive_place(self) -> Place | None:
+        """The container of the archive; None: it is a directory."""
+        is_url = storage_places.is_url(self.archive)
+        return storage_places.parse(self.archive, Service.BLOB) if is_url else None
+
+    @property
+    def queue_place(self) -> Place | None:
+        """The Storage Queue of the chunks; None: it is a file."""
+        is_url = storage_places.is_url(self.queue)
+        return storage_places.parse(self.queue, Service.QUEUE) if is_url else None
+
+    @property
+    def inbox_place(self) -> Place | None:
+        return storage_places.parse(self.inbox, Service.QUEUE) if self.inbox else None
+
+    @property
+    def storage_account(self) -> ConnectionString | None:
+        secret = self.storage_connection_string
+        if secret is None:
+            return None
+        return storage_places.parse_connection_string(secret.get_secret_value())
+
+    @property
     def archive_directory(self) -> Path:
+        """Where the archive lies if it is a directory."""
         return settings_shapes.path_of(self.archive)
 
     @property
     def queue_file(self) -> Path:
+        """Where the queue lies if it is a file."""
         return settings_shapes.path_of(self.queue)
 
     @property
@@ -188,7 +290,16 @@ class Fields(BaseSettings):
         whole = [item.get_secret_value() for item in self.connection_strings]
         keys = [settings_shapes.connection_parts(text)["accesskey"] for text in whole]
         webhook = [item.get_secret_value() for item in self.webhook_keys]
-        return (*whole, *keys, *webhook)
+        optional = (self.storage_connection_string, self.notify_key)
+        single = [secret.get_secret_value() for secret in optional if secret]
+        return (*whole, *keys, *webhook, *single, *self._storage_secrets())
+
+    def _storage_secrets(self) -> tuple[str, ...]:
+        """Keys and signatures as they stand within connection string and URLs."""
+        account = self.storage_account
+        told = (account.key, account.sas) if account else ()
+        places = (self.archive_place, self.queue_place, self.inbox_place)
+        return (*filter(None, told), *(place.sas for place in places if place))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,8 +329,11 @@ def _described(field: FieldInfo) -> Described:
         variable=str(field.validation_alias),
         default=_default_text(field),
         help=f"{field.description}{between}",
-        is_secret=field.annotation == tuple[SecretStr, ...],
+        is_secret=field.annotation in _SECRETS,
     )
+
+
+_SECRETS = (tuple[SecretStr, ...], SecretStr | None)
 
 
 def _default_text(field: FieldInfo) -> str:
@@ -227,4 +341,4 @@ def _default_text(field: FieldInfo) -> str:
         return "HOST-PID"
     if isinstance(field.default, tuple):
         return ",".join(field.default)
-    return str(field.default)
+    return "" if field.default is None else str(field.default)

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from worker import storage_places
+from worker.storage_places import Service
+
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
 _SOURCE_LABEL = rf"(?!xn--){_LABEL}"
@@ -129,22 +132,71 @@ def _is_base64(text: str) -> bool:
 
 
 def check_archive(text: str) -> str:
-    """`file:PATH`."""
-    return _check_path(text, scheme="file:")
+    """`file:PATH`, or the URL of a container."""
+    return _check_store(text, scheme="file:", service=Service.BLOB)
 
 
 def check_queue(text: str) -> str:
-    """`sqlite:PATH`."""
-    return _check_path(text, scheme="sqlite:")
+    """`sqlite:PATH`, or the URL of a queue."""
+    return _check_store(text, scheme="sqlite:", service=Service.QUEUE)
 
 
-def _check_path(text: str, *, scheme: str) -> str:
-    if text.startswith(("https://", "http://")):
-        raise ValueError(f"a storage URL is not in this version; use {scheme}PATH")
+def _check_store(text: str, *, scheme: str, service: Service) -> str:
+    if storage_places.is_url(text):
+        storage_places.parse(text, service)
+        return text
     path = text.removeprefix(scheme)
     # A colon would be SQLite's `:memory:`, which keeps nothing.
     if path == text or not path.strip() or path.startswith((":", "//")) or "\0" in path:
-        raise ValueError(f"must be {scheme}PATH, for instance {scheme}/srv/recordings")
+        what = "container" if service is Service.BLOB else "queue"
+        raise ValueError(
+            f"must be {scheme}PATH or the URL of a {what}, for instance"
+            f" {scheme}/srv/recordings"
+        )
+    return text
+
+
+def check_queue_url(text: str) -> str:
+    """The URL of a queue, or nothing."""
+    if text:
+        storage_places.parse(text, Service.QUEUE)
+    return text
+
+
+def check_container_urls(urls: tuple[str, ...]) -> tuple[str, ...]:
+    """URLs of containers."""
+    for url in urls:
+        storage_places.parse(url, Service.BLOB)
+    return urls
+
+
+def check_storage_connection_string(secret: SecretStr | None) -> SecretStr | None:
+    """A key or a signature, and of which account."""
+    if secret is not None:
+        storage_places.parse_connection_string(secret.get_secret_value())
+    return secret
+
+
+def check_endpoints(endpoints: tuple[str, ...]) -> tuple[str, ...]:
+    """`https://NAME.communication.azure.com`, the host alone."""
+    for endpoint in endpoints:
+        scheme, _, host = endpoint.partition("://")
+        if scheme.casefold() != "https" or not _is_host(host.removesuffix("/")):
+            raise ValueError(
+                f"{endpoint!r} is not https://NAME.communication.azure.com"
+            )
+    return endpoints
+
+
+def check_topic_endpoint(text: str) -> str:
+    """The https URL of an Event Grid topic, or of a stand-in on this machine; or nothing."""
+    if not text:
+        return text
+    scheme, _, rest = text.partition("://")
+    host = rest.partition("/")[0]
+    is_here = scheme == "http" and is_loopback_source(host.casefold())
+    if "?" in text or not (is_here or (scheme == "https" and _is_host(host))):
+        raise ValueError("must be https://TOPIC.REGION.eventgrid.azure.net/api/events")
     return text
 
 

@@ -38,6 +38,8 @@ class Reschedule:
     reason: str
     error: str
     archived: bool = False
+    others_close: bool = False
+    """Siblings at work will look at the recording when they end."""
     expires_at: datetime | None = None
     """A deadline that the attempt found to be earlier."""
 

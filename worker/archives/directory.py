@@ -4,7 +4,7 @@ Durable when it says so, create-only, and never outside its root: tree.py and st
 how. Every step that touches the disk runs in a thread of the archive's own pool.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -142,6 +142,13 @@ class DirectoryArchive:
                 levels.append(iter(await self._entries(entry.parts, prefix)))
             else:
                 yield entry.name
+
+    def unmet(self, protection: Mapping[str, str]) -> Sequence[str]:  # noqa: ARG002 - the port's
+        """A directory is asked for none."""
+        return ()
+
+    async def seal(self, name: str) -> None:
+        """A directory has one tier."""
 
     async def _entries(self, below: Parts, prefix: str) -> Sequence[Entry]:
         return await self._threads.run(

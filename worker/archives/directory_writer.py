@@ -1,6 +1,7 @@
 """The directory archive's block writer: one staged file, kept nearly clean while it grows."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC
 
 from worker.archives.objects import stored_object
@@ -8,7 +9,7 @@ from worker.archives.staging import StagingFile
 from worker.archives.threads import Threads, outlast
 from worker.archives.tree import Parts
 from worker.errors import IntegrityError
-from worker.model import Stored
+from worker.model import BlockDigest, Stored
 from worker.ports import Clock
 
 SYNC_BYTES = 4 * 1024 * 1024
@@ -45,6 +46,10 @@ class DirectoryWriter:
     @property
     def block_bytes(self) -> int:
         return self._block_bytes
+
+    async def held(self, origin: str) -> Sequence[BlockDigest]:  # noqa: ARG002 - the port's
+        """What is left in a staging file dies with its writer."""
+        return ()
 
     async def write(self, offset: int, block: bytearray | memoryview | bytes) -> str:
         if offset % self._block_bytes or not 0 < len(block) <= self._block_bytes:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
@@ -12,12 +12,11 @@ from worker.errors import WorkerError
 
 if TYPE_CHECKING:
     # Start-up cost: these take longer to import than `--help` may take in all.
-    from worker.ports import Archive, ChunkQueue, QueueListing
+    from worker.app import WholeQueue
+    from worker.ports import Archive
     from worker.settings import Settings
     from worker.settings_rules import Use
-
-    class ReadableQueue(ChunkQueue, QueueListing, Protocol):
-        """A queue that also lists."""
+    from worker.storage_places import Place
 
 
 T = TypeVar("T")
@@ -88,8 +87,8 @@ def settings_for(
     log.info(
         "config.loaded",
         use=use.value,
-        archive=settings.archive,
-        queue=settings.queue,
+        archive=_shown(settings.archive_place, settings.archive),
+        queue=_shown(settings.queue_place, settings.queue),
         source_hosts=settings.source_hosts,
         delete_source=settings.delete_source,
     )
@@ -98,16 +97,21 @@ def settings_for(
     return settings
 
 
+def _shown(place: "Place | None", text: str) -> str:
+    """Where something is, without the signature that a URL may bear."""
+    return place.url if place else text
+
+
 def ask_queue(
     context: typer.Context,
-    question: "Callable[[ReadableQueue, Settings], Awaitable[T]]",
+    question: "Callable[[WholeQueue, Settings], Awaitable[T]]",
 ) -> T:
     """Open the queue that exists, ask it, close it."""
     from worker.app import open_queue
     from worker.settings_rules import Use
 
     settings = settings_for(context, Use.READ)
-    if not settings.queue_file.is_file():
+    if not settings.queue_place and not settings.queue_file.is_file():
         raise NothingThereError(f"there is no queue at {settings.queue} yet")
 
     async def ask() -> T:
@@ -125,11 +129,11 @@ def ask_archive(
     from worker.settings_rules import Use
 
     settings = settings_for(context, Use.READ)
-    if not settings.archive_directory.is_dir():
+    if not settings.archive_place and not settings.archive_directory.is_dir():
         raise NothingThereError(f"there is no archive at {settings.archive} yet")
 
     async def ask() -> T:
-        async with open_archive(settings) as archive:
+        async with open_archive(settings, create=False) as archive:
             return await question(archive)
 
     return asyncio.run(ask())

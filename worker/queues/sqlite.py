@@ -131,7 +131,7 @@ class SqliteQueue:
         ending = Ending(state=state, outcome=state.value, note=bounded(note))
         await self._settle(lease, ending)
 
-    async def reschedule(
+    async def reschedule(  # noqa: PLR0913 - all that a queue may need to know
         self,
         lease: Lease,
         *,
@@ -139,6 +139,7 @@ class SqliteQueue:
         reason: str,
         error: str,
         archived: bool = False,
+        others_close: bool = False,  # noqa: ARG002 - this queue wakes those who wait
         expires_at: datetime | None = None,
     ) -> None:
         ending = Ending(

@@ -1,0 +1,95 @@
+"""Clients of Azure Storage: the official SDK's, set up in one way for archive and queues.
+
+The SDK's own retries are off (`retry_total=0`): by default it waits 20 s before the first,
+ignores Retry-After and does not retry 429, and below ours they would multiply.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypedDict
+
+from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.storage.blob.aio import ContainerClient
+from azure.storage.queue.aio import QueueClient
+
+from worker import __version__
+from worker.storage_places import ConnectionString, Place
+
+CONNECT_SECONDS = 10
+READ_SECONDS = 30
+"""Longest silence within an answer."""
+Credential = AzureNamedKeyCredential | AzureSasCredential | AsyncTokenCredential
+
+
+class _Options(TypedDict):
+    retry_total: int
+    connection_timeout: int
+    read_timeout: int
+    user_agent: str
+
+
+_OPTIONS = _Options(
+    retry_total=0,
+    connection_timeout=CONNECT_SECONDS,
+    read_timeout=READ_SECONDS,
+    user_agent=f"recording-worker/{__version__}",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who we are to Azure Storage: what the URL bears, else the connection string, else Entra."""
+
+    connection_string: ConnectionString | None
+    token: AsyncTokenCredential | None
+
+    def for_place(self, place: Place) -> Credential | None:
+        """The credential to be used there; None where the place is known to nobody."""
+        if place.sas:
+            return AzureSasCredential(place.sas)
+        told = self.connection_string
+        if told is None or not told.is_of(place):
+            return self.token
+        if told.key:
+            return AzureNamedKeyCredential(told.account, told.key)
+        return AzureSasCredential(told.sas)
+
+
+@asynccontextmanager
+async def open_identity(
+    connection_string: ConnectionString | None,
+) -> AsyncIterator[Identity]:
+    """Without a connection string, DefaultAzureCredential: managed or workload identity, az."""
+    if connection_string is not None:
+        yield Identity(connection_string=connection_string, token=None)
+        return
+    # Half a second of imports that nobody else pays for.
+    from azure.identity.aio import DefaultAzureCredential
+
+    async with DefaultAzureCredential() as token:
+        yield Identity(connection_string=None, token=token)
+
+
+def container_client(place: Place, identity: Identity) -> ContainerClient:
+    """A client of the place's container; an async context manager."""
+    return ContainerClient(
+        place.account_url,
+        place.name,
+        credential=identity.for_place(place),
+        **_OPTIONS,
+    )
+
+
+def queue_client(place: Place, identity: Identity, *, suffix: str = "") -> QueueClient:
+    """A client of the place's queue, or of the one beside it with `suffix` on its name.
+
+    Without codecs: one message that is no base64 would make a whole page unreadable.
+    """
+    return QueueClient(
+        place.account_url,
+        place.name + suffix,
+        credential=identity.for_place(place),
+        **_OPTIONS,
+    )
