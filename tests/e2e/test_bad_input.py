@@ -5,7 +5,7 @@ import pytest
 from samples.acs import Fault, StandIn
 from tests.e2e import events
 from tests.e2e.events import sample
-from tests.e2e.world import WatchfulStandIn, World, files_in
+from tests.e2e.world import WatchfulStandIn, World
 from worker.model import ChunkState, QueuedChunk
 
 MALFORMED = {
@@ -54,11 +54,12 @@ async def test_malformed_deliveries_are_quarantined(world: World) -> None:
     entries = await world.entries()
     assert {entry.chunk.document_id for entry in entries} == originals.keys()
     assert world.acs.deleted == originals.keys()
-    kept = [path.read_bytes() for path in world.archive.glob("quarantine/*/*/*/*.json")]
+    quarantined = await world.objects("quarantine/")
+    kept = [data for name, data in quarantined.items() if name.endswith(".json")]
     assert len(kept) == len(MALFORMED)
     whole = {bodies[name] for name, status in MALFORMED.items() if status == 400}
     assert whole < set(kept)
-    reasons = list(world.archive.glob("quarantine/*/*/*/*.reason.txt"))
+    reasons = [name for name in quarantined if name.endswith(".reason.txt")]
     assert len(reasons) == len(kept)
     assert worker.said("attempt.crashed") == []
 
@@ -93,7 +94,7 @@ async def test_hostile_deliveries_do_no_harm(world: World) -> None:
 @pytest.fixture
 async def foreign(world: World) -> StandIn:
     """A server that is not on the allow-list; it would serve whatever is asked for."""
-    return WatchfulStandIn(world.archive)
+    return WatchfulStandIn(world.stores)
 
 
 async def test_until_empty_reports_a_dead_chunk(world: World, foreign: StandIn) -> None:
@@ -136,8 +137,8 @@ async def test_delete_location_on_a_foreign_host_is_not_called(
     assert entry.state is ChunkState.ARCHIVED
     assert foreign.requests == []
     assert world.acs.deleted == set()
-    (receipt,) = [n for n in files_in(world.archive) if n.startswith("receipts/")]
-    assert b"delete-host-not-allowed" in files_in(world.archive)[receipt][0]
+    (receipt,) = (await world.objects("receipts/")).values()
+    assert b"delete-host-not-allowed" in receipt
 
 
 async def _consumed(world: World, body: bytes, *, code: int) -> QueuedChunk:

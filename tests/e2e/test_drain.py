@@ -8,6 +8,7 @@ import pytest
 
 from samples.acs import Fault
 from tests.e2e import events
+from tests.e2e.stores import Stores
 from tests.e2e.world import WatchfulStandIn, World, check_home
 from worker.model import ChunkState
 
@@ -17,11 +18,10 @@ SLOWLY = 20 * 1024
 
 
 @pytest.fixture
-async def slow_world(tmp_path: Path) -> AsyncIterator[World]:
+async def slow_world(stores: Stores, tmp_path: Path) -> AsyncIterator[World]:
     """A world whose source is slow."""
-    archive = tmp_path / "data/archive"
-    async with WatchfulStandIn(archive, bytes_per_second=SLOWLY) as acs:
-        yield World(folder=tmp_path, acs=acs)
+    async with WatchfulStandIn(stores, bytes_per_second=SLOWLY) as acs:
+        yield World(folder=tmp_path, acs=acs, stores=stores)
 
 
 async def test_stop_drains(slow_world: World) -> None:
@@ -40,7 +40,7 @@ async def test_stop_drains(slow_world: World) -> None:
         assert await events.post(url, body) == 503
         assert await worker.ended() == 0
 
-    check_home(slow_world, {DOCUMENT: original})
+    await check_home(slow_world, {DOCUMENT: original})
 
 
 async def test_second_signal_cuts_the_drain(world: World) -> None:
@@ -63,7 +63,7 @@ async def test_second_signal_cuts_the_drain(world: World) -> None:
     world.acs.plan(DOCUMENT, "content", [])
     other = await lasting.run("consume", "--until-empty")
     assert other.code == 0
-    check_home(world, {DOCUMENT: original})
+    await check_home(world, {DOCUMENT: original})
     (entry,) = await world.entries()
     assert (entry.state, entry.attempts) == (ChunkState.DELETED, 1)
 

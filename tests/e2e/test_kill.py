@@ -75,7 +75,7 @@ async def test_worker_killed_at_any_step_leaves_nothing_undone(
         await hasty.wait_until_settled(originals)
         assert await worker.stop() == 0
 
-    check_home(hasty, originals)
+    await check_home(hasty, originals)
     entries = await hasty.entries()
     assert {entry.state for entry in entries} == {ChunkState.DELETED}
     assert len(entries) == len(originals)
@@ -99,4 +99,4 @@ async def test_workers_killed_one_after_the_other_leave_nothing_undone(
         await hasty.wait_until_settled(originals)
         assert await worker.stop() == 0
 
-    check_home(hasty, originals)
+    await check_home(hasty, originals)

@@ -26,7 +26,7 @@ async def test_consumers_share_what_the_webhook_queued(world: World) -> None:
         codes = [await worker.stop() for worker in (webhook, one, two)]
 
     assert codes == [0, 0, 0]
-    check_home(world, originals)
+    await check_home(world, originals)
     assert [world.acs.reads(document) for document in originals] == [1] * 6
     assert webhook.said("chunk.finished") == []
     assert one.said("chunk.finished")
@@ -60,5 +60,5 @@ async def test_consume_until_empty_ends_by_itself(world: World) -> None:
     again = await world.run("consume", "--until-empty")
 
     assert (ended.code, again.code) == (0, 0)
-    check_home(world, originals)
+    await check_home(world, originals)
     assert [world.acs.reads(document) for document in originals] == [1] * 6

@@ -7,8 +7,9 @@ import pytest
 
 from samples import events_dir
 from tests.e2e import events, worker_process
+from tests.e2e.stores import files_in
 from tests.e2e.worker_process import Ended
-from tests.e2e.world import World, check_home, files_in
+from tests.e2e.world import World, check_home
 
 CONNECTION_STRING = "AZURE_COMMUNICATION_CONNECTION_STRING"
 NOTHING_SET: dict[str, str] = {}
@@ -87,7 +88,7 @@ async def test_replay_reaches_the_source_that_is_set(world: World) -> None:
     ended = await world.run("replay", str(file), WORKER_WEBHOOK_KEYS="a-key-for-it")
 
     assert ended.code == 0
-    check_home(world, {"0-eus-d1-replayed": original})
+    await check_home(world, {"0-eus-d1-replayed": original})
 
 
 async def test_replay_of_a_dead_or_refused_delivery_needs_attention(

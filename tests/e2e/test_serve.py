@@ -23,7 +23,7 @@ async def test_serve_brings_every_announced_chunk_home(world: World) -> None:
     assert statuses == [200] * len(bodies)
     assert code == 0
     assert len(originals) == 12
-    check_home(world, originals)
+    await check_home(world, originals)
     entries = await world.entries()
     assert {entry.state for entry in entries} == {"deleted"}
     assert [world.acs.reads(document) for document in originals] == [1] * 12
@@ -44,7 +44,7 @@ async def test_serve_logs_one_json_line_per_step_and_no_secret(world: World) -> 
         await worker.wait_for("chunk.finished", outcome="deleted")
         await worker.stop()
 
-    check_home(world, {"0-eus-d1-quiet": original})
+    await check_home(world, {"0-eus-d1-quiet": original})
     order = [line["event"] for line in worker.lines if "logger" not in line]
     assert order[:2] == ["config.loaded", "worker.started"]
     assert order[-1] == "worker.stopped"

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import events, worker_process
-from tests.e2e.world import World, check_home, files_in
+from tests.e2e.stores import files_in
+from tests.e2e.world import World, check_home
 
 CONFIGURATION = 78
 SECRET = "dGhpcyBrZXkgbXVzdCBub3QgYmUgc2hvd24="
@@ -87,7 +88,7 @@ async def test_keys_decide_who_may_post(world: World) -> None:
         await world.wait_until_settled({"0-eus-d1-keyed"})
         assert await worker.stop() == 0
 
-    check_home(world, {"0-eus-d1-keyed": original})
+    await check_home(world, {"0-eus-d1-keyed": original})
     assert worker.said("delivery.refused", reason="bad-credential")
     assert [key for key in (first, second) if key in worker.err] == []
 

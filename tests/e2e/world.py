@@ -1,10 +1,9 @@
-"""A folder where workers run, the source that they fetch from, and what must hold there."""
+"""Where workers run, the source that they fetch from, and what must hold there."""
 
 import asyncio
 import contextlib
 import hashlib
 import json
-import random
 import re
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -17,33 +16,42 @@ from aiohttp import web
 from samples.acs import SeenRequest, StandIn
 from tests.e2e import worker_process
 from tests.e2e.events import Original
+from tests.e2e.stores import Stores
 from tests.e2e.worker_process import (
     COMMAND,
     PATIENCE_SECONDS,
     Ended,
     WorkerProcess,
 )
-from worker.clock import SystemClock
-from worker.model import ChunkState, QueuedChunk
-from worker.queues.sqlite import SqliteQueue
+from worker import app, names
+from worker.app import WholeQueue
+from worker.model import ChunkKey, ChunkState, QueuedChunk
+from worker.settings import Settings
+from worker.settings_rules import Use
 from worker.stored import Manifest, Receipt, decode
 
 OPEN_STATES = {ChunkState.PENDING, ChunkState.LEASED, ChunkState.ARCHIVED}
 LOOK_AGAIN_SECONDS = 0.02
+LEDGERS = ("receipts/", "announced/")
+"""What of an archive is not a recording's."""
 
 
 class WatchfulStandIn(StandIn):
     """Looks into the archive, at every delete, for the proof that must be there by then."""
 
-    def __init__(self, archive: Path, *, bytes_per_second: float | None = None) -> None:
+    def __init__(
+        self, stores: Stores, *, bytes_per_second: float | None = None
+    ) -> None:
         super().__init__(bytes_per_second=bytes_per_second)
-        self._archive = archive
+        self._stores = stores
         self.unproven: list[str] = []
 
     async def _see(self, request: web.BaseRequest) -> SeenRequest:
         seen = await super()._see(request)
-        if seen.method == "DELETE" and not _is_proven(self._archive, document_of(seen)):
-            self.unproven.append(document_of(seen))
+        if seen.method == "DELETE":
+            document_id = document_of(seen)
+            if not await _is_proven(self._stores, document_id):
+                self.unproven.append(document_id)
         return seen
 
     def reads(self, document_id: str) -> int:
@@ -68,50 +76,42 @@ def document_of(seen: SeenRequest) -> str:
     return urlsplit(seen.path).path.split("/")[3]
 
 
-def _is_proven(archive: Path, document_id: str) -> bool:
+async def _is_proven(stores: Stores, document_id: str) -> bool:
     """The whole recording has receipts, and a manifest, and the bytes agree."""
-    receipts = _receipts(archive)
-    if document_id not in receipts:
+    receipt = await receipt_in(stores, ChunkKey(document_id))
+    if receipt is None:
         return False
-    for sibling in receipts[document_id].announced:
-        receipt = receipts.get(sibling.key)
-        if receipt is None or not _agrees(archive, receipt):
+    for sibling in receipt.announced:
+        other = await receipt_in(stores, sibling.key)
+        if other is None or not await _agrees(stores, other):
             return False
-    folder = archive / receipts[document_id].recording_folder
-    return any(_manifest(path).complete for path in folder.glob("manifest.*.json"))
+    manifests = await stores.objects(f"{receipt.recording_folder}manifest.")
+    return any(
+        decode(Manifest, data).complete
+        for name, (data, _) in manifests.items()
+        if name.endswith(".json")
+    )
 
 
-def _receipts(archive: Path) -> dict[str, Receipt]:
-    """All receipts, by document."""
-    names = [
-        path
-        for path in (archive / "receipts").glob("*/*.json")
-        if not path.name.endswith((".source-deleted.json", ".content.json"))
-    ]
-    found = [decode(Receipt, path.read_bytes()) for path in names]
-    return {receipt.document_id: receipt for receipt in found}
+async def receipt_in(stores: Stores, key: ChunkKey) -> Receipt | None:
+    """The receipt of a chunk, if there is one."""
+    data = await stores.read(names.receipt_name(key))
+    return None if data is None else decode(Receipt, data)
 
 
-def _agrees(archive: Path, receipt: Receipt) -> bool:
-    content = (archive / receipt.content.name).read_bytes()
+async def _agrees(stores: Stores, receipt: Receipt) -> bool:
+    content = await stores.read(receipt.content.name) or b""
     return receipt.content.sha256 == hashlib.sha256(content).hexdigest()
-
-
-def _manifest(path: Path) -> Manifest:
-    return decode(Manifest, path.read_bytes())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """One folder, one source. Settings are the embedded defaults."""
+    """One folder, one source, one archive and queue."""
 
     folder: Path
     acs: WatchfulStandIn
+    stores: Stores
     settings: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def archive(self) -> Path:
-        return self.folder / "data/archive"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -120,6 +120,7 @@ class World:
             "WORKER_SOURCE_HOSTS": f"{self.acs.global_host},{self.acs.regional_host}",
             "WORKER_ARCHIVE_RESERVE_MIB": "1",
             "AZURE_COMMUNICATION_CONNECTION_STRING": self.acs.connection_string,
+            **self.stores.settings,
             **self.settings,
         }
 
@@ -141,37 +142,32 @@ class World:
         )
 
     @contextlib.asynccontextmanager
-    async def queue(self) -> AsyncIterator[SqliteQueue]:
+    async def queue(self) -> AsyncIterator[WholeQueue]:
         """The queue as one more process sees it."""
-        async with SqliteQueue(
-            self.folder / "data/queue.db",
-            clock=SystemClock(),
-            worker="test",
-            random=random.Random(1),  # noqa: S311 - jitter
-            create=False,
-        ) as queue:
+        embedded = {
+            "WORKER_ARCHIVE": f"file:{self.folder / 'data/archive'}",
+            "WORKER_QUEUE": f"sqlite:{self.folder / 'data/queue.db'}",
+        }
+        settings = Settings.load({**embedded, **self.environment}, use=Use.READ)
+        async with app.open_queue(settings, create=False) as queue:
             yield queue
 
     async def entries(self) -> list[QueuedChunk]:
         async with self.queue() as queue:
             return list(await queue.list(limit=1_000_000))
 
+    async def objects(self, prefix: str = "") -> dict[str, bytes]:
+        """What the archive holds, by name."""
+        found = await self.stores.objects(prefix)
+        return {name: data for name, (data, _) in found.items()}
+
     async def wait_until_settled(self, documents: Collection[str]) -> None:
         """Wait until these chunks are in the queue and nothing is left to do about any."""
         async with asyncio.timeout(PATIENCE_SECONDS), self.queue() as queue:
-            while not _are_settled(  # noqa: ASYNC110 - it happens in another process
+            while await self.stores.messages() or not _are_settled(  # noqa: ASYNC110 - elsewhere
                 await queue.list(), documents
             ):
                 await asyncio.sleep(LOOK_AGAIN_SECONDS)
-
-
-def files_in(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Bytes and time of everything below a folder, by name."""
-    return {
-        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 def _are_settled(entries: Collection[QueuedChunk], documents: Collection[str]) -> bool:
@@ -182,49 +178,58 @@ def _are_settled(entries: Collection[QueuedChunk], documents: Collection[str]) -
     return known.issuperset(documents) and not is_open
 
 
-def check_home(world: World, originals: Mapping[str, Original]) -> None:
+async def check_home(world: World, originals: Mapping[str, Original]) -> None:
     """All of these chunks are home, once, proven; gone at the source, and not too early."""
-    receipts = _receipts(world.archive)
+    held = await world.objects()
+    receipts = _receipts(held)
     assert receipts.keys() == originals.keys()
     expected: set[str] = set()
     for document_id, original in originals.items():
-        expected |= _check_chunk(world, receipts[document_id], original)
-    folders = {receipt.recording_folder for receipt in receipts.values()}
-    for folder in folders:
-        expected |= _check_recording(world.archive / folder, folder)
-    archived = files_in(world.archive)
-    there = {name for name in archived if not name.startswith("receipts/")}
-    assert there == expected
+        expected |= _check_chunk(held, receipts[document_id], original)
+    for folder in {receipt.recording_folder for receipt in receipts.values()}:
+        expected |= _check_recording(held, folder)
+    assert {name for name in held if not name.startswith(LEDGERS)} == expected
     assert world.acs.deleted == originals.keys()
     assert world.acs.unproven == []
 
 
-def _check_chunk(world: World, receipt: Receipt, original: Original) -> set[str]:
+def _receipts(held: Mapping[str, bytes]) -> dict[str, Receipt]:
+    """All receipts, by document."""
+    beside = (".source-deleted.json", ".content.json")
+    found = [
+        decode(Receipt, data)
+        for name, data in held.items()
+        if name.startswith("receipts/") and not name.endswith(beside)
+    ]
+    return {receipt.document_id: receipt for receipt in found}
+
+
+def _check_chunk(
+    held: Mapping[str, bytes], receipt: Receipt, original: Original
+) -> set[str]:
     content, metadata = receipt.content, receipt.metadata
     assert metadata is not None
     for proven, sent in ((content, original.content), (metadata, original.metadata)):
-        assert (world.archive / proven.name).read_bytes() == sent
+        assert held[proven.name] == sent
         assert proven.sha256 == hashlib.sha256(sent).hexdigest()
         assert proven.size_bytes == len(sent)
         assert proven.verified == "read-back"
         assert not re.search(r"\.r\d+\.", proven.name)
     assert receipt.flags == ()
-    stem = f"receipts/*/{receipt.key}"
-    (deleted,) = world.archive.glob(f"{stem}.source-deleted.json")
-    assert json.loads(deleted.read_bytes())["answer"]["status"] in {200, 404}
+    deleted = held[names.source_deleted_name(receipt.key)]
+    assert json.loads(deleted)["answer"]["status"] in {200, 404}
     return {content.name, metadata.name}
 
 
-def _check_recording(path: Path, folder: str) -> set[str]:
+def _check_recording(held: Mapping[str, bytes], folder: str) -> set[str]:
     """One complete manifest, and hashes as `sha256sum -c` would check them."""
-    assert _manifest(path / "manifest.0001.json").complete
-    checksums = path / "manifest.0001.sha256"
+    manifest, checksums = f"{folder}manifest.0001.json", f"{folder}manifest.0001.sha256"
+    assert decode(Manifest, held[manifest]).complete
     listed = set()
-    for line in checksums.read_text().splitlines():
+    for line in held[checksums].decode().splitlines():
         sha256, name = line.split("  ")
-        assert hashlib.sha256((path / name).read_bytes()).hexdigest() == sha256
-        listed.add(name)
-    assert listed == {
-        file.name for file in path.iterdir() if not file.name.startswith("manifest.")
-    }
-    return {f"{folder}manifest.0001.json", f"{folder}manifest.0001.sha256"}
+        assert hashlib.sha256(held[folder + name]).hexdigest() == sha256
+        listed.add(folder + name)
+    below = {name for name in held if name.startswith(folder)}
+    assert listed == below - {manifest, checksums}
+    return {manifest, checksums}
