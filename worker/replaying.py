@@ -17,7 +17,7 @@ from worker.errors import ConfigError, WorkerError
 from worker.model import ChunkState
 from worker.ports import Archive, QueueListing
 from worker.settings import Settings
-from worker.settings_fields import CONNECTION_STRING
+from worker.settings_fields import CONNECTION_STRING, ENDPOINT
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
 SHOW_BYTES_PER_S = 48 * 1024
@@ -28,9 +28,10 @@ SIMULATED = {
     "WORKER_WEBHOOK_KEYS": "",
     "WORKER_WEBHOOK_AUTH": "",
     "WORKER_EVENT_TOPICS": "",
+    "WORKER_INBOX": "",
+    "WORKER_NOTIFY": "",
+    ENDPOINT: "",
 }
-
-
 STORES = ("WORKER_QUEUE", "WORKER_ARCHIVE")
 
 
@@ -40,7 +41,7 @@ class SimulateError(ConfigError):
     reason = "simulate-beside-real"
     hint = (
         "env -u WORKER_QUEUE -u WORKER_ARCHIVE -u AZURE_COMMUNICATION_CONNECTION_STRING"
-        " recording-worker replay FILE --simulate"
+        " -u AZURE_COMMUNICATION_ENDPOINT recording-worker replay FILE --simulate"
     )
 
 
@@ -111,8 +112,9 @@ def refuse_real_stores(variables: Mapping[str, str]) -> None:
     The stand-in knows none of the chunks that wait there: each would end dead.
     """
     stores = [name for name in STORES if name in variables]
-    if stores and CONNECTION_STRING in variables:
-        named = " and ".join([*stores, CONNECTION_STRING])
+    identities = [name for name in (CONNECTION_STRING, ENDPOINT) if name in variables]
+    if stores and identities:
+        named = " and ".join([*stores, *identities])
         raise SimulateError(
             [f"--simulate would work on real chunks, as {named} are set"]
         )
@@ -143,8 +145,6 @@ async def replay(
 ) -> Replayed:
     """Post each body to the webhook on loopback, then work until nothing is left to do."""
     nudge, cut = asyncio.Event(), asyncio.Event()
-    keys = [key.get_secret_value() for key in settings.webhook_keys]
-    headers = {"x-functions-key": keys[0]} if keys else {}
     place = settings.archive_place
     replayed = Replayed(archive=place.url if place else str(settings.archive_directory))
     async with (
@@ -159,15 +159,10 @@ async def replay(
             observer=watcher,
         ) as consumer,
     ):
-        async with (
-            app.open_webhook(
-                settings, queue=queue, archive=archive, nudge=nudge
-            ) as endpoint,
-            aiohttp.ClientSession(headers=headers) as session,
-        ):
-            for name, body in bodies:
-                async with session.post(endpoint.url, data=body) as answer:
-                    posted = Posted(file=name, status=answer.status)
+        async with app.open_webhook(
+            settings, queue=queue, archive=archive, nudge=nudge
+        ) as endpoint:
+            async for posted in _post(endpoint.url, bodies, settings):
                 replayed.posted.append(posted)
                 watcher.posted(posted)
         started = await queue.list(state=ChunkState.PENDING)
@@ -176,6 +171,19 @@ async def replay(
         await consumer.run(asyncio.Event(), until_empty=True)
         replayed.lost = await _lost(queue, archive, {entry.row for entry in started})
     return replayed
+
+
+async def _post(
+    url: str, bodies: Sequence[tuple[str, bytes]], settings: Settings
+) -> AsyncIterator[Posted]:
+    """Deliver the bodies one after the other, as Event Grid would."""
+    keys = [key.get_secret_value() for key in settings.webhook_keys]
+    headers = {"x-functions-key": keys[0]} if keys else {}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        for name, body in bodies:
+            async with session.post(url, data=body) as answer:
+                posted = Posted(file=name, status=answer.status)
+            yield posted
 
 
 async def _lost(

@@ -8,22 +8,20 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from worker import settings_rules, settings_sources
+from worker.clock import SystemClock
 from worker.errors import ConfigError
 from worker.settings_fields import Fields
 from worker.settings_rules import Use
-from worker.settings_sources import NamedTexts, Texts
+from worker.settings_sources import EMPTY, NamedTexts, Texts
 
 VARIABLES = {str(f.validation_alias): name for name, f in Fields.model_fields.items()}
 """Names of all variables, with the field that each one sets."""
-
-EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
 class Settings(Fields):
@@ -64,14 +62,18 @@ def inspect_process(
 
     `overrides` count more; an empty one unsets its variable.
     """
-    return inspect({**os.environ, **overrides}, env_file, use=use)
+    return inspect(os.environ, env_file, use=use, overrides=overrides)
 
 
 def inspect(
-    environ: Mapping[str, str], env_file: Path | None = None, *, use: Use
+    environ: Mapping[str, str],
+    env_file: Path | None = None,
+    *,
+    use: Use,
+    overrides: Mapping[str, str] = EMPTY,
 ) -> Inspection:
     """Find all problems at once. Raises ConfigError only when the file can't be read."""
-    texts = settings_sources.read_texts(environ, env_file)
+    texts = settings_sources.read_texts(environ, env_file, overrides=overrides)
     named = texts.all()
     settings, invalid = _validated(named)
     problems = (
@@ -85,7 +87,10 @@ def inspect(
         texts=texts,
         settings=None if problems else settings,
         problems=problems,
-        warnings=tuple(settings_sources.name_warnings(named, VARIABLES)),
+        warnings=(
+            *settings_sources.name_warnings(named, VARIABLES),
+            *settings_rules.signature_warnings(settings, now=SystemClock().now()),
+        ),
     )
 
 

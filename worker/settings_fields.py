@@ -87,14 +87,16 @@ class Fields(BaseSettings):
     endpoints: Endpoints = Field(
         default=(),
         validation_alias=ENDPOINT,
-        description="`https://NAME.communication.azure.com` of the ACS resource, to sign "
-        "with Entra tokens instead of a key; several, separated by spaces",
+        description="`https://NAME.communication.azure.com` of an ACS resource that is "
+        "asked with Entra tokens instead of a key; several, separated by spaces; every "
+        "source host must then be named in full",
     )
     storage_connection_string: StorageConnectionString = Field(
         default=None,
         validation_alias=STORAGE_CONNECTION_STRING,
-        description="for URLs of Azure Storage; without it DefaultAzureCredential "
-        "(managed or workload identity, az login), or a SAS in the URL",
+        description="key or SAS of the account that URLs of Azure Storage lead to; a SAS "
+        "in a URL goes first; with neither, DefaultAzureCredential (managed or workload "
+        "identity, az login)",
     )
     archive: ArchivePath = Field(
         default="file:data/archive",
@@ -255,6 +257,23 @@ class Fields(BaseSettings):
         return storage_places.parse(self.inbox, Service.QUEUE) if self.inbox else None
 
     @property
+    def places(self) -> dict[str, Place]:
+        """Where in Azure Storage our own things lie, by the field that says so."""
+        named = {
+            "archive": self.archive_place,
+            "queue": self.queue_place,
+            "inbox": self.inbox_place,
+        }
+        return {field: place for field, place in named.items() if place}
+
+    @property
+    def byos_places(self) -> tuple[Place, ...]:
+        """Containers that ACS exports to and that may be read."""
+        return tuple(
+            storage_places.parse(url, Service.BLOB) for url in self.byos_containers
+        )
+
+    @property
     def storage_account(self) -> ConnectionString | None:
         secret = self.storage_connection_string
         if secret is None:
@@ -297,9 +316,14 @@ class Fields(BaseSettings):
     def _storage_secrets(self) -> tuple[str, ...]:
         """Keys and signatures as they stand within connection string and URLs."""
         account = self.storage_account
-        told = (account.key, account.sas) if account else ()
-        places = (self.archive_place, self.queue_place, self.inbox_place)
-        return (*filter(None, told), *(place.sas for place in places if place))
+        signatures = [place.sas for place in self.places.values()]
+        signatures += [place.sas for place in self.byos_places]
+        signatures += [account.sas] if account else []
+        parts = [
+            part for sas in signatures for part in storage_places.signature_texts(sas)
+        ]
+        key = account.key if account else ""
+        return tuple(filter(None, (key, *signatures, *parts)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

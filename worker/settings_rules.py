@@ -4,11 +4,13 @@ The defaults can't destroy: the embedded archive and queue stand in only while e
 host is loopback, and storage that can vanish is refused for a real source.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
-from worker import filesystems, settings_shapes
+from worker import filesystems, settings_shapes, storage_places
 from worker.settings_fields import (
     CONNECTION_STRING,
     ENDPOINT,
@@ -89,21 +91,52 @@ def _account_problems(settings: Fields) -> list[str]:
     account = settings.storage_account
     if account is None:
         return []
-    places = {
-        "archive": settings.archive_place,
-        "queue": settings.queue_place,
-        "inbox": settings.inbox_place,
-    }
     return [
-        f"{variable(name)}: is of the account {place.account!r},"
-        f" {STORAGE_CONNECTION_STRING} of {account.account or 'another'!r}"
-        for name, place in places.items()
-        if place and not place.sas and not account.is_of(place)
+        f"{variable(name)}: is at {place.account_url}, {STORAGE_CONNECTION_STRING} is for"
+        f" {account.endpoints[place.service] or f'no {place.service} endpoint'}"
+        for name, place in settings.places.items()
+        if not place.sas and not account.is_of(place)
     ]
+
+
+def _plain_problems(settings: Fields) -> list[str]:
+    """The SDK sends no token over http; it would say so at every request."""
+    if settings.storage_account:
+        return []
+    why = f"must be https without {STORAGE_CONNECTION_STRING}, as tokens need it"
+    return [
+        f"{variable(name)}: {why}"
+        for name, place in settings.places.items()
+        if place.is_plain_http and not place.sas
+    ]
+
+
+def _shared_problems(settings: Fields) -> list[str]:
+    """Workers that share a queue must find its deliveries and receipts in one archive."""
+    is_safe = not settings.is_source_real or settings.unsafe_storage == "allow"
+    if is_safe or settings.archive_place or not settings.queue_place:
+        return []
+    why = "must be the URL of a container where WORKER_QUEUE is a Storage Queue"
+    return [f"WORKER_ARCHIVE: {why}, or say WORKER_UNSAFE_STORAGE=allow"]
+
+
+def _inbox_problems(settings: Fields) -> list[str]:
+    """What is read as deliveries may not be what our chunks wait in."""
+    queue, inbox = settings.queue_place, settings.inbox_place
+    if not queue or not inbox or queue.account_url != inbox.account_url:
+        return []
+    ours = {queue.name, f"{queue.name}-urgent", f"{queue.name}-poison"}
+    theirs = {inbox.name, f"{inbox.name}-poison"}
+    if ours.isdisjoint(theirs):
+        return []
+    return ["WORKER_INBOX: must be another queue than WORKER_QUEUE and those beside it"]
 
 
 def _protection_problems(settings: Fields) -> list[str]:
     """What only a container can give is not promised for a directory."""
+    if settings.blob_immutable_mode == "locked" and not settings.blob_immutable_days:
+        why = "locks nothing without WORKER_BLOB_IMMUTABLE_DAYS"
+        return [f"WORKER_BLOB_IMMUTABLE_MODE: {why}"]
     if settings.archive_place:
         return []
     asked = {
@@ -121,10 +154,30 @@ def _byos_problems(settings: Fields) -> list[str]:
     return ["WORKER_BYOS_CONTAINERS: must be set for WORKER_BYOS=index"]
 
 
+def _notify_problems(settings: Fields) -> list[str]:
+    if settings.notify_key or not settings.notify.startswith("http:"):
+        return []
+    return ["WORKER_NOTIFY_KEY: must be set for a topic that is not https"]
+
+
 def _credential_problems(settings: Fields) -> list[str]:
     if settings.connection_strings or settings.endpoints:
         return []
-    return [f"{CONNECTION_STRING}: must be set, or {ENDPOINT}"]
+    return [f"{CONNECTION_STRING}: must be set, or {ENDPOINT} to sign with tokens"]
+
+
+def _resource_problems(settings: Fields) -> list[str]:
+    """A topic names a resource by the first label of its host: it must choose one of ours."""
+    keys = [secret.get_secret_value() for secret in settings.connection_strings]
+    named = [
+        *(settings_shapes.connection_parts(text)["endpoint"] for text in keys),
+        *settings.endpoints,
+    ]
+    hosts = [settings_shapes.acs_host(endpoint) or "" for endpoint in named]
+    counted = Counter(host.partition(".")[0] for host in hosts)
+    twice = [resource for resource, count in counted.items() if count > 1]
+    what = f"is named twice in {CONNECTION_STRING} and {ENDPOINT}"
+    return [f"{ENDPOINT}: the resource {resource!r} {what}" for resource in twice]
 
 
 def _token_problems(settings: Fields) -> list[str]:
@@ -136,9 +189,23 @@ def _token_problems(settings: Fields) -> list[str]:
     return [f"WORKER_SOURCE_HOSTS: {why}"]
 
 
+def signature_warnings(settings: Fields, *, now: datetime) -> list[str]:
+    """Say which signatures are over: no reason to end, for a new one may be on its way."""
+    account = settings.storage_account
+    signed = {variable(name): place.sas for name, place in settings.places.items()}
+    signed[STORAGE_CONNECTION_STRING] = account.sas if account else ""
+    ends = {name: storage_places.signature_ends_at(sas) for name, sas in signed.items()}
+    return [
+        f"{name}: its shared access signature expired at {at:%F %TZ}"
+        for name, at in ends.items()
+        if at and at <= now
+    ]
+
+
 _CONSUMING = frozenset({Use.CONSUME, Use.SERVE})
 _LISTENING = frozenset({Use.WEBHOOK, Use.SERVE})
 _WRITING = _CONSUMING | _LISTENING
+_STORAGE = frozenset({"storage_connection_string", "archive", "queue", "inbox"})
 _RULES = (
     _Rule(
         reads=frozenset({"memory_mib", "block_mib"}),
@@ -161,13 +228,31 @@ _RULES = (
         check=_storage_problems,
     ),
     _Rule(
-        reads=frozenset({"storage_connection_string", "archive", "queue", "inbox"}),
+        reads=_STORAGE,
         uses=frozenset(Use),
         check=_account_problems,
     ),
     _Rule(
+        reads=_STORAGE,
+        uses=frozenset(Use),
+        check=_plain_problems,
+    ),
+    _Rule(
+        reads=frozenset({"source_hosts", "archive", "queue", "unsafe_storage"}),
+        uses=_WRITING,
+        check=_shared_problems,
+    ),
+    _Rule(
+        reads=frozenset({"queue", "inbox"}),
+        uses=_CONSUMING,
+        check=_inbox_problems,
+    ),
+    _Rule(
         reads=frozenset(
-            {"archive", "blob_tier", "blob_immutable_days", "blob_encryption_scope"}
+            {
+                *("archive", "blob_tier", "blob_encryption_scope"),
+                *("blob_immutable_days", "blob_immutable_mode"),
+            }
         ),
         uses=_WRITING,
         check=_protection_problems,
@@ -178,9 +263,19 @@ _RULES = (
         check=_byos_problems,
     ),
     _Rule(
+        reads=frozenset({"notify", "notify_key"}),
+        uses=_CONSUMING,
+        check=_notify_problems,
+    ),
+    _Rule(
         reads=frozenset({"connection_strings", "endpoints"}),
         uses=_CONSUMING,
         check=_credential_problems,
+    ),
+    _Rule(
+        reads=frozenset({"connection_strings", "endpoints"}),
+        uses=_CONSUMING,
+        check=_resource_problems,
     ),
     _Rule(
         reads=frozenset({"endpoints", "source_hosts"}),

@@ -1,7 +1,5 @@
 """What the text of one setting may look like; pure, and no secret is ever in a message."""
 
-import base64
-import binascii
 import ipaddress
 import re
 from dataclasses import dataclass
@@ -112,23 +110,16 @@ def check_connection_strings(secrets: tuple[SecretStr, ...]) -> tuple[SecretStr,
 def why_no_connection(parts: dict[str, str]) -> str | None:
     if not {"endpoint", "accesskey"} <= parts.keys():
         return "is not endpoint=https://NAME/;accesskey=KEY"
-    scheme, _, host = parts["endpoint"].partition("://")
-    if scheme.casefold() != "https" or not _is_host(host.removesuffix("/")):
+    if not acs_host(parts["endpoint"]):
         return "has an endpoint that is not https://NAME/"
-    return None if _is_base64(parts["accesskey"]) else "has a key that is not base64"
+    is_key = storage_places.is_base64(parts["accesskey"])
+    return None if is_key else "has a key that is not base64"
 
 
 def connection_parts(text: str) -> dict[str, str]:
     """Parts of a connection string by name in lower case."""
     pairs = (part.partition("=") for part in text.split(";"))
     return {name.strip().casefold(): value.strip() for name, _, value in pairs}
-
-
-def _is_base64(text: str) -> bool:
-    try:
-        return bool(base64.b64decode(text, validate=True))
-    except (binascii.Error, ValueError):
-        return False
 
 
 def check_archive(text: str) -> str:
@@ -180,12 +171,17 @@ def check_storage_connection_string(secret: SecretStr | None) -> SecretStr | Non
 def check_endpoints(endpoints: tuple[str, ...]) -> tuple[str, ...]:
     """`https://NAME.communication.azure.com`, the host alone."""
     for endpoint in endpoints:
-        scheme, _, host = endpoint.partition("://")
-        if scheme.casefold() != "https" or not _is_host(host.removesuffix("/")):
-            raise ValueError(
-                f"{endpoint!r} is not https://NAME.communication.azure.com"
-            )
+        if not acs_host(endpoint):
+            raise ValueError("must be https://NAME.communication.azure.com")
     return endpoints
+
+
+def acs_host(endpoint: str) -> str | None:
+    """The host of an ACS resource, whose first label is the resource's name."""
+    scheme, _, rest = endpoint.partition("://")
+    host = rest.removesuffix("/").casefold()
+    is_one = scheme.casefold() == "https" and _HOST.fullmatch(host)
+    return host if is_one else None
 
 
 def check_topic_endpoint(text: str) -> str:

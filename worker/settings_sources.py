@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from dotenv import dotenv_values
@@ -23,6 +24,9 @@ _SERVICE_PORT = re.compile(r"(tcp|udp|sctp)://")
 _LATER = re.compile(r"WORKER_(ADMIN_LISTEN|WEBHOOK_ENTRA_[A-Z]+)")
 """Names that the design reserves and this version does not do yet."""
 _NEAR = 0.8
+ALIASES = {"WORKER_ACS_ENDPOINT": "AZURE_COMMUNICATION_ENDPOINT"}
+"""Other names for a variable: accepted, and shown under the name they mean."""
+EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
 class Origin(StrEnum):
@@ -50,10 +54,23 @@ class Texts:
         return {**self.env_file, **self.environment}
 
 
-def read_texts(environ: Mapping[str, str], env_file: Path | None) -> Texts:
-    """Raises ConfigError when the file can't be read."""
+def read_texts(
+    environ: Mapping[str, str],
+    env_file: Path | None,
+    *,
+    overrides: Mapping[str, str] = EMPTY,
+) -> Texts:
+    """Raises ConfigError when the file can't be read.
+
+    `overrides` count more than both; an empty one unsets its variable in both.
+    """
     from_file = _read_env_file(env_file) if env_file else {}
-    return Texts(environment=_filled(environ), env_file=_filled(from_file))
+    hidden = {name for name, meant in ALIASES.items() if meant in overrides}
+    hidden |= overrides.keys()
+    return Texts(
+        environment=_meant({**_filled(environ, but=hidden), **_filled(overrides)}),
+        env_file=_meant(_filled(from_file, but=hidden)),
+    )
 
 
 def _read_env_file(path: Path) -> dict[str, str | None]:
@@ -66,8 +83,19 @@ def _read_env_file(path: Path) -> dict[str, str | None]:
         raise ConfigError([f"--env-file {str(path)!r} can't be read: {why}"]) from error
 
 
-def _filled(texts: Mapping[str, str | None]) -> dict[str, str]:
-    return {name: text for name, text in texts.items() if text}
+def _filled(
+    texts: Mapping[str, str | None], *, but: Collection[str] = ()
+) -> dict[str, str]:
+    return {name: text for name, text in texts.items() if text and name not in but}
+
+
+def _meant(texts: Mapping[str, str]) -> dict[str, str]:
+    """Replace aliases; one that contradicts what it stands for is left, to be reported."""
+    meant = dict(texts)
+    for alias, name in ALIASES.items():
+        if alias in texts and texts.get(name, texts[alias]) == texts[alias]:
+            meant[name] = meant.pop(alias)
+    return meant
 
 
 class NamedTexts(PydanticBaseSettingsSource):
@@ -94,7 +122,9 @@ def name_problems(texts: Mapping[str, str], known: Collection[str]) -> list[str]
     problems = []
     for name in _foreign(texts, known):
         near = _nearest(name, known)
-        if _LATER.fullmatch(name):
+        if name in ALIASES:
+            problems.append(f"{name}: is another name of {ALIASES[name]}; set one")
+        elif _LATER.fullmatch(name):
             problems.append(f"{name}: not in this version")
         elif near:
             problems.append(f"{name}: unknown; did you mean {near}?")
@@ -106,7 +136,9 @@ def name_warnings(texts: Mapping[str, str], known: Collection[str]) -> list[str]
     return [
         f"{name}: unknown, ignored"
         for name in _foreign(texts, known)
-        if not _LATER.fullmatch(name) and not _nearest(name, known)
+        if name not in ALIASES
+        and not _LATER.fullmatch(name)
+        and not _nearest(name, known)
     ]
 
 

@@ -5,8 +5,14 @@ from dataclasses import dataclass
 
 from worker.log import Redaction
 from worker.settings import Inspection
-from worker.settings_fields import CONNECTION_STRING, Described, described
+from worker.settings_fields import (
+    CONNECTION_STRING,
+    STORAGE_CONNECTION_STRING,
+    Described,
+    described,
+)
 from worker.settings_shapes import connection_parts, why_no_connection
+from worker.storage_places import NoPlaceError, parse_connection_string
 
 MASK = "***"
 
@@ -53,10 +59,25 @@ def _shown(setting: Described, texts: Mapping[str, str]) -> str:
     text = texts.get(setting.variable, setting.default)
     if setting.variable == CONNECTION_STRING:
         return " ".join(_masked_connection(part) for part in text.split())
+    if setting.variable == STORAGE_CONNECTION_STRING and text:
+        return _masked_account(text)
     if setting.is_secret:
         return ",".join(MASK for part in text.split(",") if part.strip())
     # Whoever puts a signed URL where none belongs should not find it in a ticket.
     return Redaction().redacted(text)
+
+
+def _masked_account(text: str) -> str:
+    """Which account, and by what; the endpoints were checked to hold no signature."""
+    try:
+        account = parse_connection_string(text)
+    except NoPlaceError:
+        return MASK
+    parts = [f"AccountName={account.account}"] if account.account else []
+    for service, endpoint in account.endpoints.items():
+        parts += [f"{service.title()}Endpoint={endpoint}"] if endpoint else []
+    kind = "AccountKey" if account.key else "SharedAccessSignature"
+    return ";".join([*parts, f"{kind}={MASK}"])
 
 
 def _masked_connection(text: str) -> str:

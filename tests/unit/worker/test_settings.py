@@ -123,8 +123,27 @@ def test_instance_defaults_to_host_and_process(monkeypatch: pytest.MonkeyPatch) 
         ("WORKER_VERIFY", "maybe", "must be 'read-back' or 'checksum'"),
         ("WORKER_UNSAFE_STORAGE", "yes", "must be 'refuse' or 'allow'"),
         ("WORKER_INSTANCE", "a b", "must match ^[A-Za-z0-9._-]{1,64}$"),
-        ("WORKER_ARCHIVE", "https://x.blob.core.windows.net/c", "not in this version"),
-        ("WORKER_QUEUE", "http://127.0.0.1:10001/d/q", "not in this version"),
+        ("WORKER_ARCHIVE", "https://x.blob.core.windows.net/C", "names no container"),
+        (
+            "WORKER_ARCHIVE",
+            "https://x.queue.core.windows.net/c",
+            "of the queue service",
+        ),
+        ("WORKER_QUEUE", "http://x.queue.core.windows.net/q-1", "must be https"),
+        ("WORKER_INBOX", "sqlite:/srv/q.db", "is not https://ACCOUNT.queue"),
+        ("WORKER_BYOS_CONTAINERS", "https://x.blob.core.windows.net/abc,c", "is not"),
+        ("WORKER_BLOB_TIER", "warm", "must be 'default', 'hot', 'cool'"),
+        ("WORKER_BLOB_IMMUTABLE_DAYS", "146001", "must be at most 146000"),
+        ("WORKER_BLOB_ENCRYPTION_SCOPE", "a b", "must match"),
+        ("WORKER_NOTIFY", "http://t.eventgrid.azure.net/api/events", "must be https"),
+        (
+            "WORKER_NOTIFY",
+            "https://t.eventgrid.azure.net/?sig=hunter2",
+            "must be https",
+        ),
+        ("AZURE_STORAGE_CONNECTION_STRING", "AccountName=a", "has neither AccountKey"),
+        ("AZURE_COMMUNICATION_ENDPOINT", "https://a.b/ http://a.b", "must be https://"),
+        ("AZURE_COMMUNICATION_ENDPOINT", "https://u:hunter2@a.b", "must be https://"),
         ("WORKER_ARCHIVE", "data/archive", "must be file:PATH"),
         ("WORKER_ARCHIVE", "file:", "must be file:PATH"),
         ("WORKER_QUEUE", "sqlite::memory:", "must be sqlite:PATH"),
@@ -143,6 +162,7 @@ def test_wrong_value_names_the_variable(variable: str, text: str, words: str) ->
 
     assert problem.startswith(f"{variable}: ")
     assert words in problem
+    assert "hunter2" not in problem
 
 
 def test_all_problems_are_reported_at_once() -> None:
@@ -154,12 +174,14 @@ def test_all_problems_are_reported_at_once() -> None:
         WORKER_LISTEN="0.0.0.0:8080",
         WORKER_MAX_CHUNK="4",
         WORKER_INBOX="https://x",
+        WORKER_BYOS="index",
         AZURE_COMMUNICATION_CONNECTION_STRING="",
     )
 
     named = sorted(problem.split(":")[0] for problem in found)
     assert named == [
         "AZURE_COMMUNICATION_CONNECTION_STRING",
+        "WORKER_BYOS_CONTAINERS",
         "WORKER_INBOX",
         "WORKER_MAX_CHUNK",
         "WORKER_MAX_CHUNKS",
@@ -313,30 +335,20 @@ def test_reading_applies_no_rule_against_destroying() -> None:
 
 
 @pytest.mark.parametrize("use", [Use.SERVE, Use.CONSUME])
-def test_consuming_needs_a_connection_string(use: Use) -> None:
-    """Without a key no chunk can be fetched."""
-    found = problems(use, AZURE_COMMUNICATION_CONNECTION_STRING="")
+def test_consuming_needs_an_identity_at_the_source(use: Use) -> None:
+    """With neither key nor endpoint no chunk can be fetched."""
+    (problem,) = problems(use, AZURE_COMMUNICATION_CONNECTION_STRING="")
 
-    assert found == ["AZURE_COMMUNICATION_CONNECTION_STRING: must be set"]
+    assert problem.startswith("AZURE_COMMUNICATION_CONNECTION_STRING: must be set, or")
+    assert "AZURE_COMMUNICATION_ENDPOINT" in problem
 
 
-def test_webhook_needs_no_connection_string() -> None:
+def test_webhook_needs_no_identity_at_the_source() -> None:
     """What only queues talks to no source."""
     assert not problems(Use.WEBHOOK, AZURE_COMMUNICATION_CONNECTION_STRING="")
 
 
-def test_endpoint_alone_is_not_in_this_version() -> None:
-    """Entra signing is named as missing, unless a connection string makes it needless."""
-    endpoint = {"AZURE_COMMUNICATION_ENDPOINT": "https://x.communication.azure.com"}
-    alone = problems(AZURE_COMMUNICATION_CONNECTION_STRING="", **endpoint)
-
-    assert any("not in this version" in problem for problem in alone)
-    assert not problems(**endpoint)
-
-
-@pytest.mark.parametrize(
-    "name", ["WORKER_INBOX", "WORKER_ADMIN_LISTEN", "WORKER_WEBHOOK_ENTRA_TENANT"]
-)
+@pytest.mark.parametrize("name", ["WORKER_ADMIN_LISTEN", "WORKER_WEBHOOK_ENTRA_TENANT"])
 def test_reserved_name_is_not_in_this_version(name: str) -> None:
     """Whoever sets what a later version does learns that this one does not."""
     assert problems(**{name: "x"}) == [f"{name}: not in this version"]

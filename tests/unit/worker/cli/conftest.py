@@ -37,7 +37,10 @@ class Composed:
         yield self.queue
 
     @asynccontextmanager
-    async def open_archive(self, settings: Settings) -> AsyncIterator[MemoryArchive]:
+    async def open_archive(
+        self, settings: Settings, *, create: bool
+    ) -> AsyncIterator[MemoryArchive]:
+        assert not create
         self.calls.append(("archive", settings))
         yield self.archive
 
