@@ -6,7 +6,8 @@ Two listeners on loopback: the *global* one answers 302 to the *regional* one, w
     GET    /v1/objects/{documentId}/content/acsmetadata
     DELETE /v1/objects/{documentId}[/content/deletedata]
 
-Both refuse what is not signed with the resource's key. In a test:
+Both refuse what is neither signed with the resource's key nor bears one of its `tokens`. In
+a test:
 
     async with StandIn() as acs:
         acs.put("doc", content=b"...", metadata=b"{}")
@@ -77,7 +78,8 @@ class StandIn:
 
     `bytes_per_second` caps each connection, `latency_s` delays each answer. `host_names`
     (global, regional) stand in URLs instead of 127.0.0.1: with `ssl_context`, a client that
-    resolves them to loopback sees the service under a TLS name that it allows.
+    resolves them to loopback sees the service under a TLS name that it allows. `tokens` are
+    those of Entra that it takes; they may come and go.
     """
 
     def __init__(  # noqa: PLR0913 - each is an independent knob of a test
@@ -92,6 +94,7 @@ class StandIn:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.connection_string = connection_string
+        self.tokens: set[str] = set()
         self.requests: list[SeenRequest] = []
         self.global_port = port
         self.regional_port = 0
@@ -226,7 +229,9 @@ class StandIn:
             headers=request.headers,
             body=body,
         )
-        reason = refusal(signed, resource=self._resource, now=self._now())
+        reason = refusal(
+            signed, resource=self._resource, tokens=self.tokens, now=self._now()
+        )
         if reason is None:
             return None
         return answers.unauthorized(request.path, message=reason)

@@ -1,4 +1,6 @@
-"""Whether a request bears the HMAC signature of the resource; apart from the worker's code.
+"""Whether a request bears the HMAC signature of the resource, or a token that it takes.
+
+Apart from the worker's code.
 
 https://learn.microsoft.com/azure/communication-services/tutorials/hmac-header-tutorial
 """
@@ -6,7 +8,7 @@ https://learn.microsoft.com/azure/communication-services/tutorials/hmac-header-t
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -14,6 +16,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 MAX_CLOCK_SKEW = timedelta(minutes=15)
+_BEARER = "Bearer "
 _SCHEME = "HMAC-SHA256 SignedHeaders=x-ms-date;host;x-ms-content-sha256&Signature="
 
 
@@ -42,11 +45,20 @@ class SignedRequest:
     body: bytes
 
 
-def refusal(request: SignedRequest, *, resource: Resource, now: datetime) -> str | None:
+def refusal(
+    request: SignedRequest,
+    *,
+    resource: Resource,
+    tokens: Collection[str] = (),
+    now: datetime,
+) -> str | None:
     """Why the request is not authentic, or None if it is."""
     headers = request.headers
-    if not headers.get("Authorization", "").startswith(_SCHEME):
-        return "no HMAC signature"
+    authorization = headers.get("Authorization", "")
+    if authorization.startswith(_BEARER):
+        return _token_refusal(headers, resource=resource, tokens=tokens)
+    if not authorization.startswith(_SCHEME):
+        return "neither an HMAC signature nor a token"
     if headers.get("x-ms-host") != resource.host:
         return "x-ms-host is not the host of the resource"
     if not _is_recent(headers.get("x-ms-date", ""), now):
@@ -57,6 +69,16 @@ def refusal(request: SignedRequest, *, resource: Resource, now: datetime) -> str
     signature = headers["Authorization"].removeprefix(_SCHEME).encode()
     if not hmac.compare_digest(signature, _signature(request, resource)):
         return "the signature differs"
+    return None
+
+
+def _token_refusal(
+    headers: Mapping[str, str], *, resource: Resource, tokens: Collection[str]
+) -> str | None:
+    if headers.get("x-ms-host") != resource.host:
+        return "x-ms-host is not the host of the resource"
+    if headers["Authorization"].removeprefix(_BEARER) not in tokens:
+        return "the token is unknown, or expired"
     return None
 
 

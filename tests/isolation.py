@@ -11,11 +11,14 @@ import structlog
 def isolated_logs() -> Iterator[None]:
     """Leave structlog and the logging of the standard library as they were."""
     root, access = logging.getLogger(), logging.getLogger("aiohttp.access")
-    azure = logging.getLogger("azure")
-    before = (root.handlers[:], root.level, access.disabled, azure.level)
+    azure = [logging.getLogger(name) for name in ("azure", "azure.identity")]
+    levels = [logger.level for logger in azure]
+    before = (root.handlers[:], root.level, access.disabled)
     try:
         yield
     finally:
         structlog.reset_defaults()
         logging.captureWarnings(capture=False)
-        root.handlers, root.level, access.disabled, azure.level = before
+        root.handlers, root.level, access.disabled = before
+        for logger, level in zip(azure, levels, strict=True):
+            logger.level = level

@@ -21,6 +21,7 @@ from handlers.receiver import Receiver
 from handlers.webhook import webhook_app, webhook_runner
 from worker import __version__
 from worker.archives.directory import DirectoryArchive
+from worker.at_risk import RiskWatch
 from worker.attempt import NoObserver, Observer
 from worker.breaker import Breaker
 from worker.clock import SystemClock
@@ -28,6 +29,8 @@ from worker.closing import Closer
 from worker.consumer import POLL_SECONDS, Consumer
 from worker.limits import ConnectionCeiling, MemoryBudget
 from worker.model import Delivery, PutResult
+from worker.notices import Notices
+from worker.notifier import Notifier
 from worker.pipeline import Pipeline
 from worker.ports import Archive, ChunkQueue, Clock, QueueListing, Source
 from worker.proving import Prover
@@ -36,7 +39,7 @@ from worker.runner import Runner
 from worker.settings import Settings
 from worker.sources.acs import AcsSource
 from worker.sources.hosts import HostRules
-from worker.sources.signing import Credential, Credentials
+from worker.sources.signing import Credential, Credentials, KeyCredential
 from worker.storage_places import Place
 from worker.transfer import TransferLimits
 
@@ -184,7 +187,7 @@ async def _blob_archive(
 async def open_consumer(
     settings: Settings,
     *,
-    queue: ChunkQueue,
+    queue: WholeQueue,
     archive: Archive,
     nudge: asyncio.Event,
     cut: asyncio.Event,
@@ -193,9 +196,21 @@ async def open_consumer(
     """A consumer with everything below it; `nudge` wakes it, `cut` cuts its drain."""
     clock = SystemClock()
     watcher = observer or NoObserver()
-    async with _source(settings, clock) as source:
+    async with (
+        _notices(settings, queue, archive, cut=cut) as notices,
+        _source(settings, clock) as source,
+    ):
         breaker = Breaker(clock.now)
-        pipeline = _pipeline(settings, source, archive, queue, clock, watcher)
+        closer = Closer(
+            source=source,
+            archive=archive,
+            queue=queue,
+            clock=clock,
+            policy=settings.delete_source,
+            instance=settings.instance,
+            notices=notices,
+        )
+        pipeline = _pipeline(settings, source, archive, closer, clock, watcher)
         yield Consumer(
             queue=queue,
             runner=Runner(
@@ -206,6 +221,7 @@ async def open_consumer(
                 observer=watcher,
                 random=random.SystemRandom(),
                 lease_seconds=settings.lease_seconds,
+                notices=notices,
             ),
             clock=clock,
             breaker=breaker,
@@ -217,6 +233,38 @@ async def open_consumer(
         )
 
 
+@asynccontextmanager
+async def _notices(
+    settings: Settings, queue: WholeQueue, archive: Archive, *, cut: asyncio.Event
+) -> AsyncIterator[Notices | None]:
+    """What others are told of, and those who tell it; None: there is nobody to tell."""
+    if not settings.notify:
+        yield None
+        return
+    # Start-up cost: the SDK is for those who use it.
+    from worker.topics.event_grid import EventGridTopic
+
+    place, key = settings.archive_place, settings.notify_key
+    url = place.url if place else settings.archive_directory.absolute().as_uri()
+    clock = SystemClock()
+    notices = Notices(archive=archive, clock=clock, archive_url=url)
+    watch = RiskWatch(
+        queue=queue, notices=notices, clock=clock, within=settings.at_risk_within
+    )
+    secret = key.get_secret_value() if key else None
+    async with EventGridTopic.open(settings.notify, key=secret, source=url) as topic:
+        notifier = Notifier(
+            archive=archive,
+            outbox=notices.outbox,
+            topic=topic,
+            clock=clock,
+            random=random.SystemRandom(),
+            instance=settings.instance,
+        )
+        async with notifier.running(cut), watch.running():
+            yield notices
+
+
 def _longest_poll(settings: Settings) -> float:
     """An idle consumer asks a file every second, and a service that bills for it seldom."""
     return (
@@ -224,27 +272,50 @@ def _longest_poll(settings: Settings) -> float:
     )
 
 
-def _source(settings: Settings, clock: Clock) -> AcsSource:
+@asynccontextmanager
+async def _source(settings: Settings, clock: Clock) -> AsyncIterator[Source]:
     most = settings.max_chunks * settings.max_ranges
-    return AcsSource(
-        credentials=Credentials(
-            Credential.parse(text.get_secret_value())
-            for text in settings.connection_strings
-        ),
-        hosts=HostRules(settings.source_hosts),
-        clock=clock,
-        ceiling=ConnectionCeiling(
-            most, clock=clock, start=min(most, FIRST_CONNECTIONS)
-        ),
-        version=__version__,
-    )
+    keys = [
+        KeyCredential.parse(text.get_secret_value())
+        for text in settings.connection_strings
+    ]
+    async with (
+        _token_credentials(settings, clock) as tokens,
+        AcsSource(
+            credentials=Credentials([*keys, *tokens]),
+            hosts=HostRules(settings.source_hosts),
+            clock=clock,
+            ceiling=ConnectionCeiling(
+                most, clock=clock, start=min(most, FIRST_CONNECTIONS)
+            ),
+            version=__version__,
+        ) as source,
+    ):
+        yield source
+
+
+@asynccontextmanager
+async def _token_credentials(
+    settings: Settings, clock: Clock
+) -> AsyncIterator[list[Credential]]:
+    """One identity for all ACS resources that have no key here."""
+    if not settings.endpoints:
+        yield []
+        return
+    # Start-up cost: the SDK is for those who use it.
+    from worker.entra import MachineIdentity
+    from worker.sources.tokens import TokenCredential, Tokens
+
+    async with MachineIdentity() as identity:
+        tokens = Tokens(identity, clock=clock)
+        yield [TokenCredential.of(endpoint, tokens) for endpoint in settings.endpoints]
 
 
 def _pipeline(
     settings: Settings,
     source: Source,
     archive: Archive,
-    queue: ChunkQueue,
+    closer: Closer,
     clock: Clock,
     observer: Observer,
 ) -> Pipeline:
@@ -263,14 +334,7 @@ def _pipeline(
             ),
             verify=settings.verify,
         ),
-        closer=Closer(
-            source=source,
-            archive=archive,
-            queue=queue,
-            clock=clock,
-            policy=settings.delete_source,
-            instance=settings.instance,
-        ),
+        closer=closer,
         observer=observer,
         retention=settings.source_retention,
         instance=settings.instance,

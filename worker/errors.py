@@ -9,17 +9,21 @@
     - SourceChangedError        parts disagree on total or Last-Modified
     - SourceNotFoundError       404/410: not there yet, or gone; the deadline decides
     - SourceForbiddenError      401/403: one chunk's trouble until several fail alike
+    - TokenUnavailableError     Entra, or what stands for it on this machine, did not answer
+    - IdentityRefusedError      it answered: we are nobody, or may have no token for ACS
     - ArchiveUnavailableError   the archive did not answer
     - ArchiveFullError          no room; every chunk would fail so
     - ArchiveForbiddenError     the archive refuses us; every chunk would fail so
     - ArchiveConflictError      the name holds other content: next candidate name
     - IntegrityError            read-back differs from what arrived: next candidate name
+    - TopicUnavailableError     the topic takes no notices now
     - BugError                  an exception nobody mapped
   x PermanentError              dead letter now: the same input fails the same way
     - HostNotAllowedError       a location off the allow-list; nothing was sent there
     - NoCredentialError         a chunk of an ACS resource we hold no key for
     - ArchiveLostError          the archive no longer holds what a receipt proves
     - SourceExpiredError        404/410 after `expires_at`
+    - NoticeRefusedError        the topic takes others, but not this notice
 * NewerFormatError              stored by a newer version; released with a delay, never dead
 * AlreadyExistsError            create-only write found the name taken
 * LeaseLostError                another worker owns the chunk: stop, touch nothing
@@ -88,6 +92,18 @@ class SourceForbiddenError(RetryableError):
     scope = "credential"
 
 
+class TokenUnavailableError(RetryableError):
+    reason = "token-unavailable"
+    hint = "recording-worker config"
+    scope = "credential"
+
+
+class IdentityRefusedError(RetryableError):
+    reason = "identity-refused"
+    hint = "recording-worker config"
+    scope = "credential"
+
+
 class ArchiveUnavailableError(RetryableError):
     reason = "archive-unavailable"
     scope = "archive"
@@ -112,6 +128,11 @@ class ArchiveConflictError(RetryableError):
 
 class IntegrityError(RetryableError):
     reason = "integrity"
+
+
+class TopicUnavailableError(RetryableError):
+    reason = "topic-unavailable"
+    hint = "recording-worker config"
 
 
 class BugError(RetryableError):
@@ -139,6 +160,16 @@ class ArchiveLostError(PermanentError):
 
 class SourceExpiredError(PermanentError):
     reason = "source-expired"
+
+
+class NoticeRefusedError(PermanentError):
+    """`for_good`: it is about this notice; else a topic may refuse all of them so."""
+
+    reason = "notice-refused"
+
+    def __init__(self, message: str, *, for_good: bool) -> None:
+        super().__init__(message)
+        self.for_good = for_good
 
 
 class NewerFormatError(WorkerError):

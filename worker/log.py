@@ -17,6 +17,10 @@ delivery.accepted | info | origin, outcome, events, chunks, duplicates, ignored,
 delivery.rejected | warning | reason, error, delivery_count
 delivery.refused | error | reason, delivery_count
 event.quarantined | error, warning | name, reason, event_id, events
+inbox.unavailable | error | error, hint
+inbox.resumed | info | after_s
+inbox.poisoned | error | reason, deliveries
+inbox.crashed | error | deliveries, exception
 subscription.validated | info | topic
 subscription.refused | warning | reason, topic
 subscription.deleted | warning | topic
@@ -28,11 +32,20 @@ chunks.at_risk | error | chunks, oldest_deadline
 attempt.crashed | error | exception
 delete.withheld | error | reason, error, blob
 manifest.failed | error | reason, error, exception
+notice.failed | error | reason, error, exception
+notice.refused | error | name, error
+notify.sent | info | notices
+notify.unavailable | error | reason, error
+notify.resumed | info | after_s
+notify.crashed | error | exception
 retry.scheduled | warning | policy, attempt, wait_s, reason, error
 lease.lost | warning | chunk
 lease.reclaimed | warning | rows
 queue.unavailable | error | error
 archive.swept | info | files
+archive.created | info | container
+archive.unavailable | warning | error
+archive.tags_refused | warning | error
 consumer.paused | error | scope, reason
 consumer.resumed | info | scope, after_s
 """
@@ -72,11 +85,13 @@ _PATTERNS = (
     (re.compile(rf"(?i)(authorization{_IS})[^\"'\\,}}]*"), rf"\1{REDACTED}"),
     (re.compile(rf"(?i)\b(bearer|hmac-sha256)\s+{_REST}"), rf"\1 {REDACTED}"),
     (re.compile(rf"(?i)({_NAMES})({_IS}){_VALUE}"), rf"\1\2{REDACTED}"),
+    # A token of Entra, wherever it stands.
+    (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), REDACTED),
 )
 _MARKERS = (
     *("accesskey", "access_key", "accountkey", "account_key", "shared", "secret"),
     *("functions-key", "password", "sig", "code", "authorization", "bearer", "hmac"),
-    *("?", "@"),
+    *("?", "@", "eyj"),
 )
 """In lower case, one of these is in every line that a pattern can change; looking for them
 costs a tenth of the patterns."""
@@ -187,4 +202,6 @@ def _configure_libraries(
     root.setLevel(level)
     logging.captureWarnings(capture=True)
     logging.getLogger("azure").setLevel(max(level, logging.WARNING))
+    # What it warns of is raised too, and told by whoever catches it.
+    logging.getLogger("azure.identity").setLevel(max(level, logging.ERROR))
     logging.getLogger("aiohttp.access").disabled = True

@@ -15,6 +15,7 @@ from azure.storage.blob.aio import ContainerClient
 from azure.storage.queue.aio import QueueClient
 
 from worker import __version__
+from worker.entra import MachineIdentity
 from worker.storage_places import ConnectionString, Place
 
 CONNECT_SECONDS = 10
@@ -46,7 +47,7 @@ class Identity:
     token: AsyncTokenCredential | None
 
     def for_place(self, place: Place) -> Credential | None:
-        """The credential to be used there; None where the place is known to nobody."""
+        """The credential to be used there: a key is sent to its own account alone."""
         if place.sas:
             return AzureSasCredential(place.sas)
         told = self.connection_string
@@ -61,15 +62,9 @@ class Identity:
 async def open_identity(
     connection_string: ConnectionString | None,
 ) -> AsyncIterator[Identity]:
-    """Without a connection string, DefaultAzureCredential: managed or workload identity, az."""
-    if connection_string is not None:
-        yield Identity(connection_string=connection_string, token=None)
-        return
-    # Half a second of imports that nobody else pays for.
-    from azure.identity.aio import DefaultAzureCredential
-
-    async with DefaultAzureCredential() as token:
-        yield Identity(connection_string=None, token=token)
+    """What the connection string is not for is asked for as the machine's identity."""
+    async with MachineIdentity() as token:
+        yield Identity(connection_string=connection_string, token=token)
 
 
 def container_client(place: Place, identity: Identity) -> ContainerClient:

@@ -1,4 +1,4 @@
-"""The source behind Azure Communication Services: signed ranged reads, and the delete."""
+"""The source behind Azure Communication Services: ranged reads as ours, and the delete."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager

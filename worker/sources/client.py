@@ -25,12 +25,7 @@ from worker.ports import Clock
 from worker.sources import answers
 from worker.sources.routes import RegionalHosts
 from worker.sources.session import proxy_for
-from worker.sources.signing import (
-    Credential,
-    Credentials,
-    no_credential,
-    signed_headers,
-)
+from worker.sources.signing import Credential, Credentials, no_credential
 
 MAX_REDIRECTS = 5
 SERVED = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
@@ -84,7 +79,7 @@ class SignedClient:
     def target(
         self, location: str, *, resource: str | None, check: Callable[[str], URL]
     ) -> Target:
-        """Check a location and choose its key, before any byte is sent."""
+        """Check a location and choose who asks, before any byte is sent."""
         return Target(
             url=check(location),
             resource=resource,
@@ -158,14 +153,21 @@ class SignedClient:
     async def _answered(
         self, method: str, url: URL, *, target: Target, headers: dict[str, str]
     ) -> AsyncIterator[Answer]:
-        """Send, follow redirects by the same method, and yield the answer to stay with."""
+        """Send, follow redirects by the same method, and yield the answer to stay with.
+
+        A token that is refused may have been revoked before its time: once there is a new
+        one, the same host is asked again.
+        """
         hops: tuple[str, ...] = ()
         for _ in range(MAX_REDIRECTS + 1):
-            signed = signed_headers(
-                target.credential, method=method, url=url, at=self._clock.now()
+            signed = await target.credential.headers(
+                method=method, url=url, at=self._clock.now()
             )
             async with await self._send(method, url, headers | signed) as response:
                 hops = (*hops, f"{url.raw_authority} {response.status}")
+                is_refused = response.status == HTTPStatus.UNAUTHORIZED
+                if is_refused and await target.credential.renewed(signed):
+                    continue
                 if response.status not in answers.REDIRECTS:
                     yield Answer(response=response, url=url, hops=hops)
                     return

@@ -87,6 +87,8 @@ def test_systemic_errors_are_counted_from_one_chunk_on() -> None:
     assert scopes == {
         "source-not-found": ("credential", 10),
         "source-forbidden": ("credential", 3),
+        "token-unavailable": ("credential", 3),
+        "identity-refused": ("credential", 3),
         "archive-unavailable": ("archive", 3),
         "archive-full": ("archive", 1),
         "archive-forbidden": ("archive", 3),

@@ -56,6 +56,8 @@ OUTCOMES: dict[type[WorkerError], tuple[str, str, str]] = {
     errors.SourceChangedError: TRIED,
     errors.SourceNotFoundError: (AGAIN, GONE, GONE),
     errors.SourceForbiddenError: TRIED,
+    errors.TokenUnavailableError: TRIED,
+    errors.IdentityRefusedError: TRIED,
     errors.ArchiveUnavailableError: TRIED,
     errors.ArchiveFullError: TRIED,
     errors.ArchiveForbiddenError: TRIED,
