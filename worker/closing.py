@@ -16,6 +16,7 @@ from worker import __version__, names, recording, retry, siblings
 from worker.attempt import AttemptLog
 from worker.errors import AlreadyExistsError, PermanentError, RetryableError
 from worker.model import Chunk, ChunkState, DeleteAnswer
+from worker.notices import Notices
 from worker.ports import Archive, ChunkQueue, Clock, Source
 from worker.recording import RecordingView
 from worker.settlement import Complete, Reschedule, Settlement
@@ -52,6 +53,8 @@ class Closer:
     clock: Clock
     policy: DeletePolicy
     instance: str
+    notices: Notices | None = None
+    """None: nobody is told."""
 
     async def close(
         self, chunk: Chunk, receipt: Receipt, attempt: AttemptLog, *, row: str
@@ -102,7 +105,9 @@ class Closer:
             names.checksums_name(folder, number),
             names.source_deleted_name(receipt.key),
         )
-        return all([await self.archive.stat(name) is not None for name in needed])
+        if not all([await self.archive.stat(name) is not None for name in needed]):
+            return False
+        return self.notices is None or await self.notices.is_written(folder, number)
 
     async def _close_incomplete(
         self, receipt: Receipt, view: RecordingView
@@ -149,6 +154,8 @@ class Closer:
                 continue
             number, current = number + 1, manifest
         await self._write_checksums(view.folder, number, current)
+        if self.notices is not None:
+            await self.notices.recording_archived(view.folder, number, current)
 
     async def _write_checksums(
         self, folder: str, number: int, manifest: Manifest

@@ -6,7 +6,7 @@ Golden-tested in tests/unit/worker/test_names.py; a change here is a change of f
 import hashlib
 import itertools
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from urllib.parse import unquote, urlsplit
 
 from worker.model import Announcement, Chunk, ChunkKey, RecordingKey
@@ -18,6 +18,7 @@ _EXTENSIONS = {"mp4": "mp4", "mp3": "mp3", "wav": "wav"}
 RECEIPTS = "receipts/"
 RECORDINGS = "recordings/"
 QUARANTINE = "quarantine/"
+NOTICES = "notices/"
 
 
 def safe_id(text: str) -> str:
@@ -165,3 +166,23 @@ def quarantine_name(body: bytes, received_at: datetime) -> str:
     """Where a body that could not be understood waits for replay; the same body once a day."""
     name = hashlib.sha256(body).hexdigest()
     return f"{QUARANTINE}{received_at:%Y/%m/%d}/{name}.json"
+
+
+def notices_folder(day: date) -> str:
+    """`notices/yyyymmdd/`: what is to be told; by day, so that a look back has an end."""
+    return f"{NOTICES}{day:%Y%m%d}/"
+
+
+def notice_name(notice_id: str, at: datetime) -> str:
+    """Where a notice of that moment waits to be told."""
+    return f"{notices_folder(at.astimezone(UTC).date())}{notice_id}.json"
+
+
+def notice_sent_name(notice: str) -> str:
+    """What marks a notice as told; sorts right behind it."""
+    return f"{notice}.sent"
+
+
+def notice_refused_name(notice: str) -> str:
+    """What marks a notice that nobody will take; sorts right behind it."""
+    return f"{notice}.refused"

@@ -30,7 +30,7 @@ from worker.model import (
     SourceFacts,
     Stored,
 )
-from worker.stored import Receipt
+from worker.stored import Notice, Receipt
 
 
 class Clock(Protocol):
@@ -314,4 +314,16 @@ class Source(Protocol):
 
     def check(self, location: str) -> None:
         """Raise HostNotAllowedError unless credentials may be sent to this location."""
+        ...
+
+
+class Topic(Protocol):
+    """Where others hear of what happened here."""
+
+    async def publish(self, notices: Sequence[Notice]) -> None:
+        """Publish all of them, durably at the far side, or raise.
+
+        TopicUnavailableError: try again later. NoticeRefusedError: one of them at least is
+        not taken; which one shows when they are published apart.
+        """
         ...

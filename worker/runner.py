@@ -25,6 +25,7 @@ from worker.errors import (
 )
 from worker.held import HeldLease
 from worker.model import ChunkState, Lease
+from worker.notices import Notices
 from worker.pipeline import Pipeline
 from worker.ports import ChunkQueue, Clock
 from worker.settlement import (
@@ -53,6 +54,8 @@ class Runner:
     observer: Observer
     random: random.Random
     lease_seconds: float
+    notices: Notices | None = None
+    """None: nobody is told."""
 
     async def run(self, lease: Lease) -> None:
         """Attempt the chunk and settle; raises nothing but cancellation, which releases."""
@@ -165,6 +168,20 @@ class Runner:
             # The firewall, again: a chunk that can't be mourned must not stop the others.
             record.told = True
             log.exception("manifest.failed")
+        return await self._noted(lease, settlement)
+
+    async def _noted(self, lease: Lease, settlement: DeadLetter) -> Settlement:
+        """Before a chunk dies, what others are told of it is written down."""
+        if self.notices is None:
+            return settlement
+        try:
+            await self.notices.chunk_dead_lettered(lease, settlement.reason)
+        except RetryableError as error:
+            delay = retry.backoff(lease.attempts, random=self.random)
+            return Reschedule.after(delay, error, now=self.clock.now())
+        except Exception:
+            # The firewall, again: what can't be told must not stop the others.
+            log.exception("notice.failed")
         return settlement
 
     async def _mourn(

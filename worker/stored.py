@@ -146,21 +146,35 @@ class Manifest:
     missing: tuple[MissingChunk, ...]
 
 
+@with_config(ConfigDict(extra="ignore"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """What others are to be told; `id` is the same however often it is written or told."""
+
+    id: str
+    type: str
+    subject: str
+    time: datetime
+    data: dict[str, Any]
+
+
 _PROVEN = TypeAdapter(ProvenObject)
 _RECEIPT = TypeAdapter(Receipt)
 _SOURCE_DELETED = TypeAdapter(SourceDeleted)
 _MANIFEST = TypeAdapter(Manifest)
+_NOTICE = TypeAdapter(Notice)
 _CHUNK = TypeAdapter(Chunk)
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {
     ProvenObject: _PROVEN,
     Receipt: _RECEIPT,
     SourceDeleted: _SOURCE_DELETED,
     Manifest: _MANIFEST,
+    Notice: _NOTICE,
 }
 _DAMAGE = (ValueError, KeyError, TypeError, RecursionError, ValidationError)
 
 
-def encode(value: ProvenObject | Receipt | SourceDeleted | Manifest) -> bytes:
+def encode(value: ProvenObject | Receipt | SourceDeleted | Manifest | Notice) -> bytes:
     """Deterministic JSON with `v` and `kind`, for people and machines."""
     document = _ADAPTERS[type(value)].dump_python(value, mode="json")
     kind = type(value).__name__.lower()

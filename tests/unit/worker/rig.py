@@ -26,6 +26,7 @@ from worker.closing import Closer, DeletePolicy
 from worker.consumer import Consumer
 from worker.limits import MemoryBudget
 from worker.model import Chunk, ChunkState, DeleteAnswer, Lease, QueuedChunk, Stored
+from worker.notices import Notices
 from worker.pipeline import Pipeline
 from worker.proving import Prover, Verify
 from worker.runner import Runner
@@ -164,6 +165,7 @@ class Rig:
         self.queue.steps = self.steps
         self.policy, self.verify = policy, verify
         self.contents: dict[str, bytes] = {}
+        self.notices: Notices | None = None
         self.restart()
 
     def restart(self) -> None:
@@ -181,6 +183,7 @@ class Rig:
             observer=self.watching,
             random=Random(0),  # noqa: S311 - jitter
             lease_seconds=60,
+            notices=self.notices,
         )
 
     def another(self) -> Runner:
@@ -211,6 +214,7 @@ class Rig:
                 clock=self.clock,
                 policy=self.policy,
                 instance="rig",
+                notices=self.notices,
             ),
             observer=self.watching,
             retention=RETENTION,

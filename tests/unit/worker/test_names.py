@@ -74,6 +74,17 @@ def test_golden_names_beside_the_recording() -> None:
     )
 
 
+def test_golden_names_of_a_notice() -> None:
+    """By the day of what happened, in UTC; its markers sort right behind it."""
+    late = START.astimezone(timezone(timedelta(hours=-13)))
+    notice = names.notice_name("recording-at-risk-rec-20260301", late)
+
+    assert notice == "notices/20260301/recording-at-risk-rec-20260301.json"
+    assert names.notices_folder(START.date()) == "notices/20260301/"
+    assert names.notice_sent_name(notice) == f"{notice}.sent"
+    assert names.notice_refused_name(notice) == f"{notice}.refused"
+
+
 def test_golden_hashes() -> None:
     """What stands in for an id that is absent, false or harmful never changes."""
     content = a_chunk().content_location

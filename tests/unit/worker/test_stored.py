@@ -19,6 +19,7 @@ from worker.stored import (
     Manifest,
     ManifestChunk,
     MissingChunk,
+    Notice,
     ProvenObject,
     Receipt,
     SourceDeleted,
@@ -29,7 +30,7 @@ from worker.stored import (
     encode,
 )
 
-Document = ProvenObject | Receipt | SourceDeleted | Manifest
+Document = ProvenObject | Receipt | SourceDeleted | Manifest | Notice
 
 GOLDEN = Path(__file__).parent / "golden"
 ID = ChunkKey("0-eus-d1-doc1")
@@ -116,11 +117,19 @@ MANIFEST = Manifest(
     ),
     missing=(MissingChunk(index=1, key=OTHER, reason="source-expired"),),
 )
+NOTICE = Notice(
+    id="recording-archived-rec-0001",
+    type="RecordingWorker.RecordingArchived",
+    subject="recordings/2026/03/01/call-1/rec",
+    time=START,
+    data={"complete": False, "chunks": [{"index": 0, "sha256": SHA256}]},
+)
 DOCUMENTS: dict[str, Document] = {
     "proven-object": PROVEN,
     "receipt": RECEIPT,
     "source-deleted": SOURCE_DELETED,
     "manifest": MANIFEST,
+    "notice": NOTICE,
 }
 BY_NAME = pytest.mark.parametrize("name", DOCUMENTS)
 DAMAGED: list[bytes] = [

@@ -1,0 +1,1 @@
+"""Adapters of the topic: where others hear of what happened here."""

@@ -1,0 +1,107 @@
+"""An Event Grid topic, by the official client: a notice is a CloudEvent.
+
+The client's own retries are off (`retry_total=0`): the notifier's back off for longer, and
+below them the client's would multiply.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+from azure.core.credentials import AzureKeyCredential
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.exceptions import AzureError, HttpResponseError
+from azure.core.messaging import CloudEvent
+from azure.eventgrid.aio import EventGridPublisherClient
+
+from worker import __version__
+from worker.errors import NoticeRefusedError, TopicUnavailableError
+from worker.stored import Notice
+
+CONNECT_SECONDS, READ_SECONDS = 10, 30
+PUBLISH_SECONDS = 60.0
+"""For all of it; a token may have to be fetched first."""
+LONGEST_ERROR = 300
+_TOO_LARGE = 413
+_REFUSED = {400, _TOO_LARGE}
+
+
+class EventGridTopic:
+    """Satisfies ports.Topic. `source` says in each event whose it is."""
+
+    def __init__(self, client: EventGridPublisherClient, *, source: str) -> None:
+        self._client = client
+        self._source = source
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, endpoint: str, *, key: str | None, source: str
+    ) -> AsyncIterator[Self]:
+        """Without a key, DefaultAzureCredential: managed or workload identity, az."""
+        async with _credential(key) as credential:
+            client = EventGridPublisherClient(
+                endpoint,
+                credential,
+                retry_total=0,
+                # A credential goes to the endpoint that was named, and nowhere else.
+                permit_redirects=False,
+                connection_timeout=CONNECT_SECONDS,
+                read_timeout=READ_SECONDS,
+                user_agent=f"recording-worker/{__version__}",
+            )
+            async with client:
+                yield cls(client, source=source)
+
+    async def publish(self, notices: Sequence[Notice]) -> None:
+        events = [self._event(notice) for notice in notices]
+        try:
+            async with asyncio.timeout(PUBLISH_SECONDS):
+                await self._client.send(events)
+        except TimeoutError as error:
+            raise TopicUnavailableError("the topic did not answer in time") from error
+        except AzureError as error:
+            raise _ours(error) from error
+
+    def _event(self, notice: Notice) -> CloudEvent[dict[str, Any]]:
+        return CloudEvent(
+            source=self._source,
+            type=notice.type,
+            id=notice.id,
+            subject=notice.subject,
+            time=notice.time,
+            data=notice.data,
+            datacontenttype="application/json",
+        )
+
+
+@asynccontextmanager
+async def _credential(
+    key: str | None,
+) -> AsyncIterator[AzureKeyCredential | AsyncTokenCredential]:
+    if key is not None:
+        yield AzureKeyCredential(key)
+        return
+    # Half a second of imports that nobody else pays for.
+    from azure.identity.aio import DefaultAzureCredential
+
+    async with DefaultAzureCredential() as token:
+        yield token
+
+
+def _ours(error: AzureError) -> TopicUnavailableError | NoticeRefusedError:
+    """The one table: what an error of the client means to a notice."""
+    first_line = (error.message or type(error).__name__).partition("\n")[0]
+    said = first_line[:LONGEST_ERROR]
+    if not isinstance(error, HttpResponseError) or error.response is None:
+        return TopicUnavailableError(said)
+    status = error.status_code
+    message = f"the topic answered {status}: {said}"
+    if status in _REFUSED:
+        return NoticeRefusedError(message, for_good=status == _TOO_LARGE)
+    # The client's type of an answer lacks the headers that every answer has.
+    asked = str(getattr(error.response, "headers", {}).get("Retry-After", ""))
+    return TopicUnavailableError(
+        message, retry_after=float(asked) if asked.isdecimal() else None
+    )
