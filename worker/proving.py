@@ -1,7 +1,6 @@
 """One object from the source into the archive, proven: download, commit, read back, compare."""
 
-import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,9 +8,9 @@ from worker import transfer
 from worker.attempt import AttemptLog
 from worker.errors import AlreadyExistsError, ArchiveConflictError, IntegrityError
 from worker.limits import MemoryBudget
-from worker.model import BlockDigest, ReadBack, Stored
+from worker.model import ReadBack, Stored
 from worker.ports import Archive, BlockWriter, Clock, Source
-from worker.stored import ProvenObject
+from worker.stored import ProvenObject, blocks_sha256
 from worker.transfer import Fetched, TransferLimits
 
 MOST_CANDIDATES = 9
@@ -124,11 +123,3 @@ def _proof(
         source_last_modified=facts.last_modified,
         source_headers=facts.headers,
     )
-
-
-def blocks_sha256(blocks: Iterable[BlockDigest]) -> str:
-    """sha256 (hex) over the blocks' binary digests, in order."""
-    hashed = hashlib.sha256()
-    for block in blocks:
-        hashed.update(bytes.fromhex(block.sha256))
-    return hashed.hexdigest()

@@ -12,7 +12,7 @@ from random import Random, SystemRandom
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
-from worker.errors import RetryableError
+from worker.errors import ArchiveUnavailableError, RetryableError
 from worker.ports import Clock
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
@@ -35,6 +35,8 @@ class RetryPolicy:
     give_up_after: float
     first_wait: float = 0.2
     longest_wait: float = 20.0
+    retried: type[RetryableError] = RetryableError
+    """What is worth another try at once; the rest is left to the queue."""
 
     def retrying(
         self,
@@ -46,7 +48,7 @@ class RetryPolicy:
         """Make a retrying call, for one use: `await policy.retrying(clock=clock)(fn)`.
 
         `fn` is an `async def` itself: tenacity doesn't await what a lambda returns.
-        Retries RetryableError only; the last error is raised as it is. A Retry-After longer
+        Retries `retried` only; the last error is raised as it is. A Retry-After longer
         than `longest_wait` is not slept out but raised at once, for the queue to honour.
         """
         use = _Use(policy=self, clock=clock, random=random, on_retry=on_retry)
@@ -62,6 +64,9 @@ class RetryPolicy:
 
 DOWNLOAD = RetryPolicy("download", attempts=5, give_up_after=120)
 DELETE_SOURCE = RetryPolicy("delete_source", attempts=3, give_up_after=30)
+ARCHIVE = RetryPolicy(
+    "archive", attempts=4, give_up_after=60, retried=ArchiveUnavailableError
+)
 
 
 class _Use:
@@ -82,7 +87,7 @@ class _Use:
         self._started = clock.monotonic()
 
     def is_worth_a_retry(self, error: BaseException) -> bool:
-        if not isinstance(error, RetryableError):
+        if not isinstance(error, self._policy.retried):
             return False
         return (error.retry_after or 0) <= self._policy.longest_wait
 

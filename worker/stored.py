@@ -4,7 +4,9 @@ Everything stored carries `"v": 1`. A newer version raises NewerFormatError: who
 it leaves it to a newer worker. Bytes are deterministic: sorted keys, two spaces.
 """
 
+import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -12,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from worker.errors import NewerFormatError, WorkerError
-from worker.model import Chunk, ChunkKey, DeleteAnswer, RecordingKey, Sibling
+from worker.model import BlockDigest, Chunk, ChunkKey, DeleteAnswer, RecordingKey, Sibling
 
 FORMAT_VERSION = 1
 T = TypeVar("T")
@@ -156,6 +158,14 @@ class Notice:
     subject: str
     time: datetime
     data: dict[str, Any]
+
+
+def blocks_sha256(blocks: Iterable[BlockDigest]) -> str:
+    """sha256 (hex) over the blocks' binary digests, in order."""
+    hashed = hashlib.sha256()
+    for block in blocks:
+        hashed.update(bytes.fromhex(block.sha256))
+    return hashed.hexdigest()
 
 
 _PROVEN = TypeAdapter(ProvenObject)

@@ -7,8 +7,8 @@ from datetime import UTC
 from worker.archives.objects import stored_object
 from worker.archives.staging import StagingFile
 from worker.archives.threads import Threads, outlast
+from worker.archives.tiling import check_tiling
 from worker.archives.tree import Parts
-from worker.errors import IntegrityError
 from worker.model import BlockDigest, Stored
 from worker.ports import Clock
 
@@ -99,14 +99,3 @@ class DirectoryWriter:
         if self._sync is not None:
             await asyncio.wait([self._sync])
             self._sync.result()
-
-
-def check_tiling(lengths: dict[int, int], size: int) -> None:
-    """Raise IntegrityError unless the blocks make up [0, size) without gap or overlap."""
-    end = 0
-    for offset in sorted(lengths):
-        if offset != end:
-            raise IntegrityError(f"no block at byte {end} of {size}")
-        end += lengths[offset]
-    if end != size:
-        raise IntegrityError(f"{end} bytes arrived where {size} were announced")

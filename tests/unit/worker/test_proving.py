@@ -14,8 +14,8 @@ from worker.errors import (
     IntegrityError,
 )
 from worker.model import BlockDigest, Chunk, ChunkState
-from worker.proving import MOST_CANDIDATES, blocks_sha256
-from worker.stored import ProvenObject, Receipt
+from worker.proving import MOST_CANDIDATES
+from worker.stored import ProvenObject, Receipt, blocks_sha256
 
 CONTENT = names.content_name(a_chunk())
 METADATA = names.metadata_name(a_chunk())

@@ -1,0 +1,45 @@
+"""A Blob archive in Azurite, opened as the worker opens it."""
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from tests.azurite import Azurite
+from worker.archives.blob import BlobArchive
+from worker.archives.blob_options import BlobOptions
+from worker.clock import SystemClock
+from worker.ports import Clock
+from worker.storage_clients import open_identity
+from worker.storage_places import Service, parse, parse_connection_string
+
+SEED = 7
+
+
+@asynccontextmanager
+async def blob_archive(
+    account: Azurite,
+    container: str,
+    *,
+    prefix: str = "",
+    sas: str = "",
+    clock: Clock | None = None,
+    block_bytes: int = 1024,
+    options: BlobOptions | None = None,
+    create: bool = True,
+) -> AsyncIterator[BlobArchive]:
+    """An archive in this container; `account` may be a proxy before Azurite."""
+    url = account.container(container, prefix) + (f"?{sas}" if sas else "")
+    told = parse_connection_string(account.connection_string)
+    async with (
+        open_identity(told) as identity,
+        BlobArchive(
+            parse(url, Service.BLOB),
+            identity,
+            clock=clock or SystemClock(),
+            random=random.Random(SEED),  # noqa: S311 - jitter
+            options=options or BlobOptions(),
+            block_bytes=block_bytes,
+            create=create,
+        ) as archive,
+    ):
+        yield archive

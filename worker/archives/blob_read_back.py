@@ -1,0 +1,72 @@
+"""Hashing a whole blob as the service gives it: ranges side by side, digests in order."""
+
+import asyncio
+from collections.abc import Iterator
+
+from worker.archives.blob_store import BlobStore
+from worker.archives.read_back import Digests
+from worker.archives.threads import Threads
+from worker.errors import IntegrityError
+from worker.model import ReadBack
+
+PIECE_BYTES = 4 * 1024 * 1024
+"""One range. As long as the SDK's own pieces, so that it is handed over without a copy."""
+RANGES = 3
+"""Of one blob at once."""
+MOST_PIECES = 8
+"""Of all blobs at once: the bound on what reading back holds."""
+
+
+class BlobReader:
+    """Reads blobs back; all of them share one bound on memory."""
+
+    def __init__(self, store: BlobStore, threads: Threads) -> None:
+        self._store = store
+        self._threads = threads
+        self._room = asyncio.Semaphore(MOST_PIECES)
+
+    async def digest(self, name: str, *, size: int, block_bytes: int) -> ReadBack:
+        """Read it to its end. IntegrityError if not all of it can be read."""
+        digests = Digests(block_bytes)
+        queue = _InOrder(digests, self._threads)
+        offsets = iter(range(0, size, PIECE_BYTES))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in range(RANGES):
+                    work = self._work(name, offsets, queue)
+                    group.create_task(work, name=f"read-back-{number}")
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        return digests.result(size_bytes=size)
+
+    async def _work(self, name: str, offsets: Iterator[int], queue: "_InOrder") -> None:
+        for offset in offsets:
+            # Room is given in the order of asking: a piece that waits for its turn never
+            # keeps it from the one that it waits for.
+            async with self._room:
+                piece = await self._store.get(name, offset, PIECE_BYTES)
+                if piece is None:
+                    raise IntegrityError(f"{name!r} is no longer in the archive")
+                await queue.add(offset, piece)
+
+
+class _InOrder:
+    """Feeds pieces to the digests in the order of their offsets, each as a whole."""
+
+    def __init__(self, digests: Digests, threads: Threads) -> None:
+        self._digests = digests
+        self._threads = threads
+        self._fed = 0
+        self._turn = asyncio.Condition()
+
+    async def add(self, offset: int, piece: bytes) -> None:
+        """Wait for the piece's turn and hash it."""
+        async with self._turn:
+            await self._turn.wait_for(lambda: self._fed == offset)
+        view = memoryview(piece)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._threads.run(self._digests.add_whole, view))
+            group.create_task(self._threads.run(self._digests.add_blocks, view))
+        async with self._turn:
+            self._fed += len(piece)
+            self._turn.notify_all()
