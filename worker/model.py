@@ -108,6 +108,17 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InboxMessage:
+    """One delivery as an inbox holds it; `receipt` is the right to settle it."""
+
+    id: str
+    receipt: str
+    text: str
+    deliveries: int
+    """How often it was received, this time too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
     """Time-limited exclusive right to work on a chunk; `token` fences late workers."""
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from worker import app
+from handlers.inbox import Inbox
+from worker import app, own_storage
 from worker.app import Endpoint
 from worker.clock import SystemClock
 from worker.consumer import Consumer
@@ -61,9 +62,14 @@ async def run_serve(settings: Settings) -> None:
         app.open_webhook(
             settings, queue=queue, archive=archive, nudge=nudge
         ) as endpoint,
+        own_storage.open_inbox(
+            settings,
+            app.receiver_of(settings, queue=queue, archive=archive, nudge=nudge),
+            cut=stop.cut,
+        ) as inbox,
     ):
         with _signals(stop):
-            await _until_stopped(settings, queue, stop, consumer, endpoint)
+            await _until_stopped(settings, queue, stop, endpoint, consumer, inbox)
     log.info("worker.stopped")
 
 
@@ -78,13 +84,16 @@ async def run_webhook(settings: Settings) -> None:
         ) as endpoint,
     ):
         with _signals(stop):
-            await _until_stopped(settings, queue, stop, None, endpoint)
+            await _until_stopped(settings, queue, stop, endpoint)
     log.info("worker.stopped")
 
 
 async def run_consume(settings: Settings, *, until_empty: bool) -> int:
-    """Consume until a signal, or until nothing is left: then 3 if chunks are dead."""
-    stop = Stop()
+    """Consume until a signal, or until nothing is left: then 3 if chunks are dead.
+
+    An inbox is emptied first; 3 as well if it can't be.
+    """
+    stop, nudge = Stop(), asyncio.Event()
     async with (
         app.open_archive(settings) as archive,
         app.open_queue(settings, create=True, archive=archive) as queue,
@@ -92,28 +101,39 @@ async def run_consume(settings: Settings, *, until_empty: bool) -> int:
             settings,
             queue=queue,
             archive=archive,
-            nudge=asyncio.Event(),
+            nudge=nudge,
             cut=stop.cut,
         ) as consumer,
+        own_storage.open_inbox(
+            settings,
+            app.receiver_of(settings, queue=queue, archive=archive, nudge=nudge),
+            cut=stop.cut,
+        ) as inbox,
     ):
         with _signals(stop):
             log.info("worker.started", listen=None)
+            is_read = True
+            if inbox is not None and until_empty:
+                is_read = await inbox.empty(stop.stopping)
             async with asyncio.TaskGroup() as group:
                 watch = group.create_task(_watch_risk(settings, queue), name="at risk")
+                if inbox is not None and not until_empty:
+                    group.create_task(inbox.run(stop.stopping), name="inbox")
                 await consumer.run(stop.stopping, until_empty=until_empty)
                 watch.cancel()
         counts = await queue.counts(at_risk_within=settings.at_risk_within)
     log.info("worker.stopped")
     dead = counts.by_state.get(ChunkState.DEAD, 0)
-    return NEEDS_ATTENTION if until_empty and dead else DONE
+    return NEEDS_ATTENTION if until_empty and (dead or not is_read) else DONE
 
 
 async def _until_stopped(
     settings: Settings,
     queue: ChunkQueue,
     stop: Stop,
-    consumer: Consumer | None,
     endpoint: Endpoint,
+    consumer: Consumer | None = None,
+    inbox: Inbox | None = None,
 ) -> None:
     """Run until a signal; any part that dies ends the process."""
     log.info("worker.started", listen=endpoint.url)
@@ -121,6 +141,8 @@ async def _until_stopped(
         watch = group.create_task(_watch_risk(settings, queue), name="at risk")
         if consumer is not None:
             group.create_task(consumer.run(stop.stopping), name="consumer")
+        if inbox is not None:
+            group.create_task(inbox.run(stop.stopping), name="inbox")
         await stop.stopping.wait()
         endpoint.health.drain()
         watch.cancel()

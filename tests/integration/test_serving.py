@@ -246,8 +246,11 @@ async def test_watch_is_loud_about_chunks_at_risk(
     RiskyQueue.counted = 0
 
     @asynccontextmanager
-    async def open_queue(_settings: Settings, *, create: bool) -> AsyncIterator[Any]:
+    async def open_queue(
+        _settings: Settings, *, create: bool, archive: object
+    ) -> AsyncIterator[Any]:
         assert create
+        assert archive
         yield queue
 
     await queue.put(a_delivery(a_chunk()))
@@ -275,8 +278,11 @@ async def test_watch_is_silent_about_chunks_in_time(
             return await super().counts(**within)
 
     @asynccontextmanager
-    async def open_queue(_settings: Settings, *, create: bool) -> AsyncIterator[Any]:
+    async def open_queue(
+        _settings: Settings, *, create: bool, archive: object
+    ) -> AsyncIterator[Any]:
         assert create
+        assert archive
         yield CalmQueue(clock=SystemClock())
 
     monkeypatch.setattr(app, "open_queue", open_queue)

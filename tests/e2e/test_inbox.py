@@ -1,0 +1,104 @@
+"""No public endpoint: `consume` alone, on a Storage Queue that Event Grid delivers to."""
+
+import base64
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+from azure.storage.queue.aio import QueueClient
+
+from tests.azurite import Azurite
+from tests.conftest import UniqueName
+from tests.e2e.events import documents_in, fresh_chunk, sample, samples_of
+from tests.e2e.world import World, check_home
+
+ONE_CHUNK = "one-chunk.cloud-event.json"
+
+
+@pytest.fixture
+async def inbox(
+    azurite: Azurite, unique_name: UniqueName
+) -> AsyncIterator[QueueClient]:
+    """A queue that Event Grid may deliver to, as it sees it."""
+    async with QueueClient.from_connection_string(
+        azurite.connection_string, unique_name("inbox")
+    ) as client:
+        await client.create_queue()
+        yield client
+
+
+@pytest.fixture
+def reader(world: World, azurite: Azurite, inbox: QueueClient) -> World:
+    """A world whose workers read that queue."""
+    settings = {
+        "WORKER_INBOX": azurite.queue(inbox.queue_name),
+        "AZURE_STORAGE_CONNECTION_STRING": azurite.connection_string,
+    }
+    return replace(world, settings=settings)
+
+
+async def left(inbox: QueueClient) -> int | None:
+    """How many messages it holds, hidden ones too."""
+    return (await inbox.get_queue_properties()).approximate_message_count
+
+
+async def test_consume_brings_a_message_home(reader: World, inbox: QueueClient) -> None:
+    """A message is received, its chunk fetched at once, and a signal ends both."""
+    body, original = fresh_chunk(reader.acs, "inbox-1")
+    await inbox.send_message(base64.b64encode(body).decode())
+
+    async with reader.running("consume") as worker:
+        await worker.wait_for("delivery.accepted", origin="inbox", chunks=1)
+        await worker.wait_for("chunk.finished", outcome="deleted")
+        assert await worker.stop() == 0
+
+    await check_home(reader, {"inbox-1": original})
+    assert await left(inbox) == 0
+
+
+async def test_consume_until_empty_empties_the_inbox_first(
+    reader: World, inbox: QueueClient
+) -> None:
+    """As a job it receives what there is, brings it home, and ends."""
+    body = reader.acs.address(sample(ONE_CHUNK).read_bytes())
+    await inbox.send_message(body.decode())
+    await inbox.send_message(body.decode())
+
+    ended = await reader.run("consume", "--until-empty")
+
+    assert ended.code == 0
+    await check_home(reader, samples_of(documents_in(body)))
+    assert await left(inbox) == 0
+
+
+async def test_worker_killed_with_messages_in_hand_loses_none(
+    reader: World, inbox: QueueClient
+) -> None:
+    """What a killed worker had received comes back, and comes home once."""
+    body, original = fresh_chunk(reader.acs, "inbox-2")
+    await inbox.send_message(base64.b64encode(body).decode())
+    async with reader.running("consume") as worker:
+        await worker.wait_for("delivery.accepted")
+        worker.kill()
+    # Whether it came to the delete or not: the message as it would come back.
+    await inbox.send_message(base64.b64encode(body).decode())
+
+    ended = await reader.run("consume", "--until-empty")
+
+    assert ended.code == 0
+    await check_home(reader, {"inbox-2": original})
+
+
+async def test_serve_reads_the_inbox_beside_the_webhook(
+    reader: World, inbox: QueueClient
+) -> None:
+    """A worker that listens takes messages as well."""
+    body, original = fresh_chunk(reader.acs, "inbox-3")
+
+    async with reader.running("serve") as worker:
+        await worker.url()
+        await inbox.send_message(base64.b64encode(body).decode())
+        await worker.wait_for("chunk.finished", outcome="deleted")
+        assert await worker.stop() == 0
+
+    await check_home(reader, {"inbox-3": original})
