@@ -188,17 +188,16 @@ class BlobStore:
     ) -> Said | None:
         """Write once, create-only, whatever becomes of the answers."""
         said = self._said(name, what)
-        tries = 0
 
         async def attempt() -> Said | None:
-            nonlocal tries
-            tries += 1
             try:
                 return await self._tagged(name, what, said, write)
             except AlreadyExistsError:
-                if tries == 1 or not await self._is_made_with(name, said):
-                    raise
-                return None
+                # Also after a first try: where a kept connection breaks, the transport
+                # (aiohttp) sends a PUT again by itself.
+                if await self._is_made_with(name, said):
+                    return None
+                raise
 
         return await self.retried(attempt)
 
