@@ -74,3 +74,64 @@ def test_secret_in_the_wrong_place_is_redacted() -> None:
     found = report(WORKER_ARCHIVE="https://x/c?sig=hunter2")
 
     assert "hunter2" not in row(found, "WORKER_ARCHIVE").value
+
+
+STORAGE = "DefaultEndpointsProtocol=https;AccountName=acct;AccountKey=aHVudGVyMg=="
+SAS = "sv=2026-02-06&se=2099-01-01&sig=hunter2%3D"
+
+
+def test_storage_connection_string_shows_its_account_alone() -> None:
+    """Which account is set matters, and whether by key or signature; both are masked."""
+    signed = f"BlobEndpoint=https://b.example/;SharedAccessSignature={SAS}"
+    by_key = report(AZURE_STORAGE_CONNECTION_STRING=STORAGE)
+    by_signature = report(AZURE_STORAGE_CONNECTION_STRING=signed)
+
+    assert row(by_key, "AZURE_STORAGE_CONNECTION_STRING").value == (
+        "AccountName=acct;BlobEndpoint=https://acct.blob.core.windows.net;"
+        "QueueEndpoint=https://acct.queue.core.windows.net;AccountKey=***"
+    )
+    assert row(by_signature, "AZURE_STORAGE_CONNECTION_STRING").value == (
+        "BlobEndpoint=https://b.example;SharedAccessSignature=***"
+    )
+
+
+def test_misshapen_storage_connection_string_is_masked_whole() -> None:
+    """What can't be read may be a key."""
+    found = report(AZURE_STORAGE_CONNECTION_STRING="AccountName=a;Key=hunter2")
+
+    assert row(found, "AZURE_STORAGE_CONNECTION_STRING").value == "***"
+    assert found.problems
+    assert row(report(), "AZURE_STORAGE_CONNECTION_STRING").value == ""
+
+
+def test_signature_in_a_url_is_masked() -> None:
+    """The place is shown, and not what opens it."""
+    container = "https://acct.blob.core.windows.net/calls"
+    found = report(
+        WORKER_ARCHIVE=f"{container}/a?{SAS}",
+        WORKER_BYOS_CONTAINERS=f"{container}-1?{SAS},{container}-2?{SAS}",
+    )
+
+    assert row(found, "WORKER_ARCHIVE").value == f"{container}/a?[redacted]"
+    shown = row(found, "WORKER_BYOS_CONTAINERS").value
+    assert shown.startswith(f"{container}-1?[redacted]")
+    assert "hunter2" not in shown
+
+
+def test_key_of_the_topic_is_masked() -> None:
+    """It is said that there is one."""
+    found = report(WORKER_NOTIFY_KEY="hunter2")
+
+    assert row(found, "WORKER_NOTIFY_KEY").value == "***"
+    assert row(report(), "WORKER_NOTIFY_KEY").value == ""
+
+
+def test_other_name_of_a_setting_is_shown_under_its_own() -> None:
+    """WORKER_ACS_ENDPOINT is AZURE_COMMUNICATION_ENDPOINT, wherever it is from."""
+    found = report(WORKER_ACS_ENDPOINT="https://calls.communication.azure.com")
+
+    endpoint = row(found, "AZURE_COMMUNICATION_ENDPOINT")
+    assert (endpoint.value, endpoint.origin) == (
+        "https://calls.communication.azure.com",
+        "environment",
+    )
