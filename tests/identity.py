@@ -74,6 +74,18 @@ class IdentityEndpoint:
         return ".".join([*words, "unsigned"])
 
 
+class IssuedTokens(set[str]):
+    """Those of an identity, less what was `revoked`; for a stand-in to take."""
+
+    def __init__(self, identity: IdentityEndpoint) -> None:
+        super().__init__()
+        self.revoked: set[str] = set()
+        self._identity = identity
+
+    def __contains__(self, token: object) -> bool:
+        return token in self._identity.issued and token not in self.revoked
+
+
 @asynccontextmanager
 async def identity_endpoint() -> AsyncIterator[IdentityEndpoint]:
     """Serve until the end of the context."""

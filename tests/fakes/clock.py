@@ -1,11 +1,13 @@
-"""A clock that the test drives."""
+"""A clock that the test drives, and the real one in a hurry."""
 
 import asyncio
 import heapq
 import itertools
+import time
 from datetime import UTC, datetime, timedelta
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+HURRY = 100
 
 
 class ManualClock:
@@ -43,3 +45,19 @@ class ManualClock:
             _, _, woken = heapq.heappop(self._sleepers)
             if not woken.done():
                 woken.set_result(None)
+
+
+class HurriedClock:
+    """The real clock from START on, in a hurry."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    def now(self) -> datetime:
+        return START + timedelta(seconds=self.monotonic())
+
+    def monotonic(self) -> float:
+        return (time.monotonic() - self._started) * HURRY
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds / HURRY)

@@ -5,11 +5,10 @@ Time runs a hundred times faster, so that backoffs and pauses are waited out for
 
 import asyncio
 import hashlib
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 
@@ -22,7 +21,7 @@ from samples.faults import Fault, FaultKind
 from samples.objects import Part
 from tests import media
 from tests.factories import a_chunk, a_delivery, an_announcement, some_chunks
-from tests.fakes.clock import START
+from tests.fakes.clock import HurriedClock
 from worker import app, names
 from worker.app import WholeQueue
 from worker.consumer import Consumer
@@ -32,7 +31,6 @@ from worker.settings_rules import Use
 from worker.sources import session
 from worker.stored import Manifest, Receipt, decode
 
-HURRY = 100
 PATIENCE_S = 20
 PARTS: tuple[Part, ...] = ("content", "metadata", "delete")
 FOREIGN = "https://evil.example.com/v1/objects/doc"
@@ -70,22 +68,6 @@ DEAD: set[tuple[FaultKind, Part]] = {
     (FaultKind.REDIRECT_TO, "content"),
     (FaultKind.REDIRECT_TO, "metadata"),
 }
-
-
-class HurriedClock:
-    """The real clock from START on, in a hurry."""
-
-    def __init__(self) -> None:
-        self._started = time.monotonic()
-
-    def now(self) -> datetime:
-        return START + timedelta(seconds=self.monotonic())
-
-    def monotonic(self) -> float:
-        return (time.monotonic() - self._started) * HURRY
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds / HURRY)
 
 
 class WatchedRequests(list[SeenRequest]):
