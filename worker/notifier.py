@@ -95,7 +95,7 @@ class Notifier:
     async def _run(self) -> None:
         while True:
             self._outbox.nudge.clear()
-            pause = await self._turn()
+            pause = await self.turn()
             if pause is not None:
                 # Whatever is new meanwhile would meet the same trouble.
                 await self._clock.sleep(pause)
@@ -104,8 +104,8 @@ class Notifier:
                 self._outbox.told_all.set()
             await self._rest()
 
-    async def _turn(self) -> float | None:
-        """Tell what is owed; after a failure, how long to let it be."""
+    async def turn(self) -> float | None:
+        """Tell what is owed; after a failure, for how many seconds to let it be."""
         try:
             await self._tell_owed()
         except RetryableError as error:

@@ -190,7 +190,7 @@ def check_topic_endpoint(text: str) -> str:
         return text
     scheme, _, rest = text.partition("://")
     host = rest.partition("/")[0]
-    is_here = scheme == "http" and is_loopback_source(host.casefold())
+    is_here = scheme in {"http", "https"} and is_loopback_source(host.casefold())
     if "?" in text or not (is_here or (scheme == "https" and _is_host(host))):
         raise ValueError("must be https://TOPIC.REGION.eventgrid.azure.net/api/events")
     return text

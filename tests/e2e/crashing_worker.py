@@ -17,6 +17,7 @@ from worker.archives.directory import DirectoryArchive
 from worker.archives.directory_writer import DirectoryWriter
 from worker.queues.sqlite import SqliteQueue
 from worker.sources.acs import AcsSource
+from worker.topics.event_grid import EventGridTopic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,7 @@ RECEIPT = r"receipts/../[^/.]+\.json"
 MANIFEST = r".+/manifest\.\d+\.json"
 CHECKSUMS = r".+/manifest\.\d+\.sha256"
 SOURCE_DELETED = r".+\.source-deleted\.json"
+NOTICE = r"notices/.+\.json"
 _SETTLE = ("complete", "reschedule")
 
 
@@ -59,6 +61,8 @@ POINTS = {
     "after_source_deleted_record": _created(SOURCE_DELETED),
     "before_settle": _of(SqliteQueue, *_SETTLE, is_after=False),
     "after_settle": _of(SqliteQueue, *_SETTLE, is_after=True),
+    "after_notice": _created(NOTICE),
+    "after_publish": _of(EventGridTopic, "publish", is_after=True),
 }
 
 

@@ -16,6 +16,7 @@ from azure.core.messaging import CloudEvent
 from azure.eventgrid.aio import EventGridPublisherClient
 
 from worker import __version__
+from worker.entra import MachineIdentity
 from worker.errors import NoticeRefusedError, TopicUnavailableError
 from worker.stored import Notice
 
@@ -39,7 +40,7 @@ class EventGridTopic:
     async def open(
         cls, endpoint: str, *, key: str | None, source: str
     ) -> AsyncIterator[Self]:
-        """Without a key, DefaultAzureCredential: managed or workload identity, az."""
+        """Without a key, this machine's identity is shown."""
         async with _credential(key) as credential:
             client = EventGridPublisherClient(
                 endpoint,
@@ -83,11 +84,8 @@ async def _credential(
     if key is not None:
         yield AzureKeyCredential(key)
         return
-    # Half a second of imports that nobody else pays for.
-    from azure.identity.aio import DefaultAzureCredential
-
-    async with DefaultAzureCredential() as token:
-        yield token
+    async with MachineIdentity() as identity:
+        yield identity
 
 
 def _ours(error: AzureError) -> TopicUnavailableError | NoticeRefusedError:

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from tests.factories import a_chunk, an_announcement, some_chunks
 from tests.fakes.clock import START
+from tests.proofs import a_manifest
 from tests.unit.worker.rig import Dead, Rig
 from worker import at_risk, names, notices
 from worker.at_risk import RiskWatch
@@ -29,7 +30,7 @@ from worker.notices import (
     Outbox,
     archived_notice,
 )
-from worker.stored import Manifest, ManifestChunk, MissingChunk, Notice, decode, encode
+from worker.stored import Manifest, Notice, decode, encode
 
 ARCHIVE_URL = "https://account.blob.core.windows.net/recordings"
 DAY = timedelta(days=1)
@@ -366,44 +367,6 @@ async def test_risk_watch_survives_trouble_and_bugs() -> None:
         None,
     ]
     assert len(written(rig)) == 2
-
-
-def a_manifest(chunks: int, missing: int = 0) -> Manifest:
-    """A recording of many chunks, as its manifest says it."""
-    return Manifest(
-        recording=a_chunk().recording,
-        recording_id="recording-1",
-        call_id="call-1",
-        server_call_id="aHR0cHM6Ly9jb252LnNreXBlLmNvbS8_c2lnPXMzY3JldA==",
-        started_at=START,
-        duration_ms=None,
-        complete=not missing,
-        ended=None,
-        chunks=tuple(_manifest_chunk(index) for index in range(chunks)),
-        missing=tuple(
-            MissingChunk(index=index, key=None, reason="never announced")
-            for index in range(missing)
-        ),
-    )
-
-
-def _manifest_chunk(index: int) -> ManifestChunk:
-    chunk = a_chunk(document_id=f"0-eus-d12-{index:032x}", index=index)
-    return ManifestChunk(
-        key=chunk.key,
-        document_id=chunk.document_id,
-        index=index,
-        end_reason=None,
-        content=f"{index:04d}-{chunk.key}.mp4",
-        size_bytes=1000,
-        sha256="ab" * 32,
-        metadata=f"{index:04d}-{chunk.key}.metadata.json",
-        metadata_size_bytes=100,
-        metadata_sha256="cd" * 32,
-        duration_ms=1.0,
-        flags=(),
-        receipt=names.receipt_name(chunk.key),
-    )
 
 
 def told_of(manifest: Manifest) -> Notice:
