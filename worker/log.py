@@ -14,6 +14,7 @@ worker.started | info | listen
 worker.draining | info | chunks
 worker.stopped | info |
 delivery.accepted | info | origin, outcome, events, chunks, duplicates, ignored, quarantined
+delivery.accepted | and what stays in your own storage | exported
 delivery.rejected | warning | reason, error, delivery_count
 delivery.refused | error | reason, delivery_count
 event.quarantined | error, warning | name, reason, event_id, events
@@ -42,6 +43,10 @@ retry.scheduled | warning | policy, attempt, wait_s, reason, error
 lease.lost | warning | chunk
 lease.reclaimed | warning | rows
 queue.unavailable | error | error
+queue.rescued | warning | chunks, deliveries
+queue.rebuilt | warning | chunks, deliveries
+delivery.missing | error | name
+message.poisoned | error | queue, error
 archive.swept | info | files
 archive.created | info | container
 archive.unavailable | warning | error

@@ -14,7 +14,14 @@ from typing import Any, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from worker.errors import NewerFormatError, WorkerError
-from worker.model import BlockDigest, Chunk, ChunkKey, DeleteAnswer, RecordingKey, Sibling
+from worker.model import (
+    BlockDigest,
+    Chunk,
+    ChunkKey,
+    DeleteAnswer,
+    RecordingKey,
+    Sibling,
+)
 
 FORMAT_VERSION = 1
 T = TypeVar("T")
@@ -225,9 +232,17 @@ def chunk_to_json(chunk: Chunk) -> str:
 def chunk_from_json(text: str | bytes) -> Chunk:
     """Read what `chunk_to_json` wrote. Raises NewerFormatError or StoredFormatError."""
     try:
-        envelope = json.loads(text)
-        _refuse_newer(envelope["v"])
-        return _CHUNK.validate_python(envelope["chunk"])
+        document = json.loads(text)
+    except _DAMAGE as error:
+        raise StoredFormatError(f"not a chunk: {_first_line(error)}") from error
+    return chunk_from_document(document)
+
+
+def chunk_from_document(document: Any) -> Chunk:
+    """The same where it is a part of something larger that was read already."""
+    try:
+        _refuse_newer(document["v"])
+        return _CHUNK.validate_python(document["chunk"])
     except _DAMAGE as error:
         raise StoredFormatError(f"not a chunk: {_first_line(error)}") from error
 

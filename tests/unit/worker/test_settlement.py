@@ -25,6 +25,7 @@ from worker.errors import (
     WorkerError,
 )
 from worker.pipeline import MetadataOwedError
+from worker.queues.storage.trouble import QueueBusyError
 from worker.settlement import (
     LONGEST_DELAY,
     NEWER_FORMAT_DELAY,
@@ -79,6 +80,7 @@ OUTCOMES: dict[type[WorkerError], tuple[str, str, str]] = {
     errors.LeaseLostError: (NOTHING, NOTHING, NOTHING),
     errors.MalformedEventError: TRIED,
     errors.QueueUnavailableError: TRIED,
+    QueueBusyError: TRIED,
     errors.ConfigError: TRIED,
 }
 

@@ -1,0 +1,1 @@
+"""The queue on Azure Storage Queues, with its ledger in the archive."""

@@ -1,0 +1,197 @@
+"""One Storage Queue through the SDK: its operations, retried, with our errors."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from types import TracebackType
+from typing import Self, TypeVar
+
+from azure.core.exceptions import ResourceExistsError
+from azure.storage.queue import QueueMessage
+
+from worker.errors import QueueUnavailableError
+from worker.ports import Clock
+from worker.queues.storage import trouble
+from worker.queues.storage.trouble import QueueBusyError
+from worker.retry import RetryPolicy
+from worker.storage_clients import Identity, queue_client
+from worker.storage_places import Place
+
+T = TypeVar("T")
+OPERATION = RetryPolicy("queue", attempts=4, give_up_after=20, longest_wait=5.0)
+"""One operation on a queue: shorter than a third of a lease, so that extending ends in time."""
+MOST_AT_ONCE = 32
+"""What the service hands out in one answer."""
+LONGEST_HIDDEN_SECONDS = 7 * 24 * 3600
+FOR_EVER = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """A message in hand, or one just sent; `receipt` is the right to settle it."""
+
+    id: str
+    receipt: str
+    text: str
+    times: int
+    """How often it was received, this time too."""
+
+
+class Channel:
+    """An async context manager. Raises QueueUnavailableError, and LeaseLostError where said."""
+
+    def __init__(
+        self,
+        place: Place,
+        identity: Identity,
+        *,
+        suffix: str,
+        clock: Clock,
+        random: Random,
+    ) -> None:
+        self.suffix = suffix
+        self.name = place.name + suffix
+        self._place = place
+        self._clock = clock
+        self._random = random
+        self._client = queue_client(place, identity, suffix=suffix)
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._client.close()
+
+    async def make_sure(self, *, create: bool) -> None:
+        """Raise unless the queue is there; `create`: make it if that is allowed."""
+        if create:
+            try:
+                await self._call(self._create)
+            except QueueUnavailableError:
+                # It may be there all the same, for one who may not make queues.
+                pass
+            else:
+                return
+        await self.check()
+
+    async def _create(self) -> None:
+        try:
+            await self._client.create_queue()
+        except ResourceExistsError:
+            return
+
+    async def check(self) -> None:
+        """Raise unless the queue is there. Who may only send can't see, and need not."""
+
+        async def look() -> None:
+            try:
+                await self._client.get_queue_properties()
+            except trouble.FOREIGN as error:
+                if trouble.code_of(error) != "AuthorizationPermissionMismatch":
+                    raise
+
+        await self._call(look)
+
+    async def send(self, text: str, *, hidden_seconds: int = 0) -> Received:
+        """Durable when it returns; sent twice, maybe, if an answer was lost."""
+
+        async def send() -> QueueMessage:
+            return await self._client.send_message(
+                text, visibility_timeout=hidden_seconds, time_to_live=FOR_EVER
+            )
+
+        sent = await self._call(send)
+        return Received(id=sent.id, receipt=sent.pop_receipt or "", text=text, times=0)
+
+    async def receive(self, count: int, *, seconds: int) -> Sequence[Received]:
+        """At most `count` messages, hidden from others for so long."""
+
+        async def receive() -> Sequence[Received]:
+            pages = self._client.receive_messages(
+                messages_per_page=min(count, MOST_AT_ONCE), visibility_timeout=seconds
+            ).by_page()
+            async for page in pages:
+                return [_received(message) async for message in page]
+            return []
+
+        return await self._call(receive)
+
+    async def update(
+        self, id_: str, receipt: str, *, seconds: int, text: str | None = None
+    ) -> str:
+        """Hide the message for so long from now; returns the new receipt. LeaseLostError."""
+
+        async def update() -> QueueMessage:
+            return await self._client.update_message(
+                id_, receipt, visibility_timeout=seconds, content=text
+            )
+
+        return (await self._call(update)).pop_receipt or ""
+
+    async def delete(self, id_: str, receipt: str) -> None:
+        """Delete the message. LeaseLostError, unless an earlier try of ours may have done it."""
+        tries = 0
+
+        async def delete() -> None:
+            nonlocal tries
+            tries += 1
+            try:
+                await self._client.delete_message(id_, receipt)
+            except trouble.FOREIGN as error:
+                is_gone = trouble.code_of(error) == trouble.NO_MESSAGE
+                if not (is_gone and tries > 1):
+                    raise
+
+        await self._call(delete)
+
+    async def size(self) -> int:
+        """About how many messages there are, hidden ones too; 0 only if there are none."""
+
+        async def size() -> int:
+            properties = await self._client.get_queue_properties()
+            return properties.approximate_message_count or 0
+
+        return await self._call(size)
+
+    async def has_visible(self) -> bool:
+        """Whether a message could be received now."""
+
+        async def peek() -> bool:
+            return bool(await self._client.peek_messages(max_messages=1))
+
+        return await self._call(peek)
+
+    async def _call(self, operation: Callable[[], Awaitable[T]]) -> T:
+        async def once() -> T:
+            try:
+                return await operation()
+            except trouble.FOREIGN as error:
+                raise trouble.error_from_azure(error, self._place, self.name) from error
+
+        retrying = OPERATION.retrying(clock=self._clock, random=self._random)
+        try:
+            result: T = await retrying(once)
+        except QueueBusyError as error:
+            raise _unavailable(error) from error
+        return result
+
+
+def _unavailable(error: QueueBusyError) -> QueueUnavailableError:
+    asked = error.retry_after
+    later = f"; it asks to come back in {asked:g} s" if asked else ""
+    return QueueUnavailableError(f"{error}{later}")
+
+
+def _received(message: QueueMessage) -> Received:
+    return Received(
+        id=message.id,
+        receipt=message.pop_receipt or "",
+        text=message.content or "",
+        times=message.dequeue_count or 1,
+    )

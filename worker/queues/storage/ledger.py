@@ -1,0 +1,267 @@
+"""The ledger in the archive: who was announced, who is due when, what became of them.
+
+Nothing in it is changed, so that it may lie under a write-once policy: what happens later is
+one more name.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeVar
+
+from worker import names as archive_names
+from worker.errors import (
+    AlreadyExistsError,
+    PermanentError,
+    QueueUnavailableError,
+    RetryableError,
+)
+from worker.model import Chunk, ChunkState, RecordingKey
+from worker.ports import Archive, Clock
+from worker.queues.storage import names
+from worker.queues.storage.names import (
+    RANK,
+    Death,
+    DueName,
+    Mark,
+    NoNameError,
+    PartName,
+)
+from worker.queues.storage.parts import Parts
+
+T = TypeVar("T")
+_STATES = {
+    Mark.DEAD: ChunkState.DEAD,
+    Mark.PENDING: ChunkState.PENDING,
+    Mark.WAITING: ChunkState.ARCHIVED,
+    Mark.ARCHIVED: ChunkState.ARCHIVED,
+    Mark.DELETED: ChunkState.DELETED,
+}
+_ALIVE = {None: 2, Mark.PENDING: 2, Mark.WAITING: 1}
+"""Of several announcements of one chunk, one that is at work counts most."""
+
+
+@dataclass(slots=True)
+class Standing:
+    """How one announcement of a chunk stands: its latest mark."""
+
+    mark: Mark | None = None
+    at: datetime | None = None
+    is_urgent: bool = False
+
+    def note(self, at: datetime, mark: Mark) -> None:
+        if mark is Mark.URGENT:
+            self.is_urgent = True
+        elif self.at is None or (at, RANK[mark]) > (self.at, RANK[self.mark or mark]):
+            self.mark, self.at = mark, at
+
+
+@dataclass(slots=True, kw_only=True)
+class DueEntry:
+    """One chunk that expires at one moment, whatever announced it."""
+
+    at: datetime
+    row: str
+    refs: dict[str, Standing] = field(default_factory=dict)
+
+    @property
+    def ref(self) -> str:
+        """The announcement that counts: one that is at work, else the latest settled."""
+        return max(self.refs, key=self._weight)
+
+    def _weight(self, ref: str) -> tuple[int, str]:
+        standing = self.refs[ref]
+        settled = f"{standing.at:%Y%m%d%H%M%S%f}" if standing.at else ""
+        return _ALIVE.get(standing.mark, 0), settled
+
+    @property
+    def standing(self) -> Standing:
+        return self.refs[self.ref]
+
+    @property
+    def due(self) -> DueName:
+        return DueName(at=self.at, row=self.row, ref=self.ref)
+
+    def expires_at(self, chunk: Chunk) -> datetime:
+        """When the chunk that this entry is of expires: names know whole seconds only."""
+        is_same = names.whole_second(chunk.expires_at) == self.at
+        return chunk.expires_at if is_same else self.at
+
+    @property
+    def is_moved(self) -> bool:
+        """It is listed under an earlier time; this entry says nothing more."""
+        return self.standing.mark is Mark.MOVED
+
+    @property
+    def state(self) -> ChunkState:
+        mark = self.standing.mark
+        return ChunkState.PENDING if mark is None else _STATES[mark]
+
+    @property
+    def settled_at(self) -> datetime | None:
+        return None if self.is_outstanding else self.standing.at
+
+    @property
+    def is_outstanding(self) -> bool:
+        """Some message should lead to it."""
+        return self.standing.mark in _ALIVE
+
+
+class Ledger:
+    """Raises QueueUnavailableError whatever troubles the archive."""
+
+    def __init__(self, archive: Archive, clock: Clock) -> None:
+        self._archive = archive
+        self._clock = clock
+        self.parts = Parts(self)
+
+    async def ready(self) -> None:
+        with _told_as_ours():
+            await self._archive.ready()
+
+    async def read(self, name: str) -> bytes | None:
+        with _told_as_ours():
+            return await self._archive.read(name)
+
+    async def create(self, name: str, data: bytes = b"") -> bool:
+        """Whether the name was free."""
+        try:
+            with _told_as_ours():
+                await self._archive.create(name, data)
+        except AlreadyExistsError:
+            return False
+        return True
+
+    async def mark(self, due: DueName, mark: Mark) -> None:
+        await self.create(due.marked(mark, self._clock.now()))
+
+    async def names(self, prefix: str) -> AsyncIterator[str]:
+        with _told_as_ours():
+            async for name in self._archive.list(prefix):
+                yield name
+
+    async def is_proven(self, chunk: Chunk) -> bool:
+        """Whether a receipt has the chunk's name, or its other name."""
+        for key in (chunk.key, archive_names.other_key(chunk)):
+            with _told_as_ours():
+                if await self._archive.stat(archive_names.receipt_name(key)):
+                    return True
+        return False
+
+    async def is_deleted(self, chunk: Chunk) -> bool:
+        """Whether the source's answer to the delete is on record."""
+        with _told_as_ours():
+            name = archive_names.source_deleted_name(chunk.key)
+            return await self._archive.stat(name) is not None
+
+    async def due(self, start: datetime, end: datetime) -> AsyncIterator[DueEntry]:
+        """What expires between, in that order."""
+        for folder in names.day_folders(names.DUE, start, end):
+            async for entry in self.due_in(folder):
+                if start <= entry.at <= end:
+                    yield entry
+
+    async def due_in(self, prefix: str) -> AsyncIterator[DueEntry]:
+        """What is listed under a prefix, in order."""
+        async for group in self._grouped(prefix, names.parse_due, _when_and_who):
+            first, _ = group[0]
+            entry = DueEntry(at=first.at, row=first.row)
+            for due, mark in group:
+                standing = entry.refs.setdefault(due.ref, Standing())
+                if mark is not None:
+                    standing.note(*mark)
+            yield entry
+
+    async def entries(self, folder: str) -> AsyncIterator[tuple[str, str]]:
+        """Rows and refs in the folder of a recording or a document."""
+        async for name in self.names(folder):
+            try:
+                yield names.parse_entry(name)
+            except NoNameError:
+                continue
+
+    async def deaths(
+        self, recording: RecordingKey | None = None
+    ) -> AsyncIterator[Death]:
+        """Who is given up and was not announced again: of one recording, or at all."""
+        folder = names.DEAD if recording is None else f"{names.DEAD}{recording}/"
+        async for group in self._grouped(folder, names.parse_death, _who):
+            death, is_revived = _last(group)
+            if not is_revived:
+                yield death
+
+    async def last_death(
+        self, recording: RecordingKey, row: str
+    ) -> tuple[Death, bool] | None:
+        """The latest time that a row was given up, and whether it was announced again."""
+        prefix = f"{names.DEAD}{recording}/{row}."
+        async for group in self._grouped(prefix, names.parse_death, _who):
+            return _last(group)
+        return None
+
+    async def unfanned(
+        self, start: datetime, end: datetime
+    ) -> AsyncIterator[tuple[PartName, bool]]:
+        """Deliveries that came between whose chunks have no messages yet; are they urgent?"""
+        for folder in names.day_folders(names.DELIVERIES, start, end):
+            async for found in self.unfanned_in(folder):
+                yield found
+
+    async def unfanned_in(self, prefix: str) -> AsyncIterator[tuple[PartName, bool]]:
+        async for group in self._grouped(prefix, names.parse_part, _which_part):
+            part, _ = group[0]
+            endings = {ending for _, ending in group}
+            if part.chunks and "json" in endings and "fanned" not in endings:
+                yield part, "urgent" in endings
+
+    async def _grouped(
+        self, prefix: str, parse: Callable[[str], T], key: Callable[[T], object]
+    ) -> AsyncIterator[list[T]]:
+        """What the names say, neighbours of one key together; foreign names are passed by."""
+        group: list[T] = []
+        async for name in self.names(prefix):
+            try:
+                parsed = parse(name)
+            except NoNameError:
+                continue
+            if group and key(group[-1]) != key(parsed):
+                yield group
+                group = []
+            group.append(parsed)
+        if group:
+            yield group
+
+
+def _when_and_who(found: tuple[DueName, object]) -> tuple[datetime, str]:
+    due, _ = found
+    return due.at, due.row
+
+
+def _who(found: tuple[Death, bool]) -> tuple[str, str]:
+    death, _ = found
+    return death.recording, death.row
+
+
+def _which_part(found: tuple[PartName, str]) -> PartName:
+    part, _ = found
+    return part
+
+
+def _last(group: list[tuple[Death, bool]]) -> tuple[Death, bool]:
+    """The last death of one row, and whether it was announced again."""
+    number = max(death.number for death, _ in group)
+    last = [(death, revived) for death, revived in group if death.number == number]
+    death = max((death for death, _ in last), key=lambda death: death.reason)
+    return death, any(revived for _, revived in last)
+
+
+@contextmanager
+def _told_as_ours() -> Iterator[None]:
+    """To whoever asks the queue, the ledger's trouble is the queue's."""
+    try:
+        yield
+    except (RetryableError, PermanentError) as error:
+        trouble = QueueUnavailableError(f"the ledger in the archive: {error}")
+        trouble.hint = error.hint
+        raise trouble from error

@@ -1,0 +1,290 @@
+"""What the queue is asked, answered from the ledger. Changes nothing, but for `wake`.
+
+A Storage Queue can't be looked through: what is in flight can't be told from what waits, and
+counts as pending. Looks at everything go two days back and three ahead, and to all dead.
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from worker import names as archive_names
+from worker.errors import NewerFormatError
+from worker.model import (
+    Attempt,
+    Chunk,
+    ChunkState,
+    QueueCounts,
+    QueuedChunk,
+    RecordingKey,
+)
+from worker.queues.entries import entry_id
+from worker.queues.merging import merged
+from worker.queues.storage import messages, names
+from worker.queues.storage.ledger import DueEntry, Ledger
+from worker.queues.storage.means import HOUR, Means
+from worker.queues.storage.messages import Poison
+from worker.queues.storage.names import Death, Mark, NoNameError
+from worker.stored import StoredFormatError
+
+BACK = 48 * HOUR
+AHEAD = 72 * HOUR
+SOON = timedelta(seconds=1)
+MOST_PROVEN = 256
+"""Chunks at risk whose receipts are looked up: what was cut before its mark is no alarm."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looking:
+    """Answers questions."""
+
+    means: Means
+
+    @property
+    def _ledger(self) -> Ledger:
+        return self.means.ledger
+
+    def _window(self) -> tuple[datetime, datetime]:
+        now = self.means.clock.now()
+        return now - BACK, now + AHEAD
+
+    def _came(self) -> tuple[datetime, datetime]:
+        """Deliveries that are looked at: an hour ahead, for clocks differ."""
+        now = self.means.clock.now()
+        return now - BACK, now + HOUR
+
+    async def next_due(self) -> datetime | None:
+        """None only if no queue holds a message; what waits for its recording waits long."""
+        now = self.means.clock.now()
+        sizes = [await channel.size() for channel in self.means.working]
+        if not any(sizes):
+            return None
+        for channel in self.means.working:
+            if await channel.has_visible():
+                return now
+        async for _ in self._ledger.unfanned(*self._came()):
+            return now + SOON
+        waits: datetime | None = None
+        async for entry in self._ledger.due(*self._window()):
+            if entry.is_outstanding and entry.state is ChunkState.PENDING:
+                return now + SOON
+            if entry.is_outstanding:
+                waits = waits or max(entry.at, now + SOON)
+        return waits or now + SOON
+
+    async def counts(self, *, at_risk_within: timedelta) -> QueueCounts:
+        tally = _Tally(before=self.means.clock.now() + at_risk_within)
+        async for entry in self._ledger.due(*self._window()):
+            if not entry.is_moved and entry.state is not ChunkState.DEAD:
+                tally.add(await self._state(entry, tally), entry.at)
+        async for part, _ in self._ledger.unfanned(*self._came()):
+            tally.add(ChunkState.PENDING, part.expires_at, times=part.chunks)
+        dead: Counter[str] = Counter()
+        async for death in self._ledger.deaths():
+            dead[death.reason] += 1
+        tally.states[ChunkState.DEAD] = dead.total()
+        return QueueCounts(
+            by_state={state: tally.states[state] for state in ChunkState},
+            dead=dict(dead),
+            at_risk=tally.at_risk,
+            oldest_deadline=tally.oldest,
+        )
+
+    async def _state(self, entry: DueEntry, tally: "_Tally") -> ChunkState:
+        is_alarm = entry.state is ChunkState.PENDING and entry.at < tally.before
+        if not is_alarm or tally.looked_up >= MOST_PROVEN:
+            return entry.state
+        tally.looked_up += 1
+        chunk = await self._chunk(entry.ref)
+        if chunk is not None and await self._ledger.is_proven(chunk):
+            return ChunkState.ARCHIVED
+        return entry.state
+
+    async def entries(
+        self, *, state: ChunkState | None, limit: int
+    ) -> Sequence[QueuedChunk]:
+        found: dict[str, QueuedChunk] = {}
+        for source in (self._dead(), self._due(), self._unfanned()):
+            taken = 0
+            async for queued in source:
+                if taken >= limit:
+                    break
+                if state in {None, queued.state} and queued.row not in found:
+                    found[queued.row] = queued
+                    taken += 1
+        return sorted(found.values(), key=_by_deadline)[:limit]
+
+    async def find(self, text: str) -> Sequence[QueuedChunk]:
+        found: dict[str, QueuedChunk] = {}
+        for source in (self._dead(), self._due(), self._unfanned()):
+            async for queued in source:
+                if _is_called(queued, text):
+                    found.setdefault(queued.row, queued)
+        return sorted(found.values(), key=_by_deadline)
+
+    async def attempts(self, row: str) -> Sequence[Attempt]:
+        """Those that a row died of: the others are not written down."""
+        found = []
+        async for name in self._ledger.names(names.DEAD):
+            with suppress(NoNameError):
+                death, is_revived = names.parse_death(name)
+                if death.row == row and not is_revived:
+                    found.append(_attempt(await self._told(death)))
+        return found
+
+    async def announced(self, recording: RecordingKey) -> Sequence[QueuedChunk]:
+        found = await self._listed(names.recording_folder(recording))
+        return sorted(found, key=_by_index)
+
+    async def naming(self, document_id: str) -> Sequence[QueuedChunk]:
+        found = await self._listed(names.document_folder(document_id))
+        return [queued for queued in found if _names(queued.chunk, document_id)]
+
+    async def wake(self, recording: RecordingKey) -> None:
+        """A message can't be called. But whose recording was closed by another may be told
+        apart: deleted, where the source's answer is on record.
+        """
+        announced: dict[str, Chunk] = {}
+        prefixes = set()
+        async for row, ref in self._ledger.entries(names.recording_folder(recording)):
+            chunk = await self._chunk(ref)
+            if chunk is not None:
+                due = names.due_name(chunk.expires_at, row=row, ref=ref)
+                announced[row] = chunk
+                prefixes.add(due.second)
+        for prefix in prefixes:
+            async for entry in self._ledger.due_in(prefix):
+                is_waiting = entry.standing.mark is Mark.WAITING
+                chunk = announced.get(entry.row)
+                if is_waiting and chunk and await self._ledger.is_deleted(chunk):
+                    await self._ledger.mark(entry.due, Mark.DELETED)
+
+    async def _listed(self, folder: str) -> list[QueuedChunk]:
+        """What a folder's names lead to, all announcements of a row as one."""
+        chunks: dict[str, Chunk] = {}
+        async for row, ref in self._ledger.entries(folder):
+            chunk = await self._chunk(ref)
+            if chunk is not None:
+                chunks[row] = merged(chunks.get(row, chunk), chunk)
+        dead: dict[str, Death] = {}
+        for recording in {chunk.recording for chunk in chunks.values()}:
+            async for death in self._ledger.deaths(recording):
+                dead[death.row] = death
+        found = []
+        for row, chunk in chunks.items():
+            poison = await self._told(dead[row]) if row in dead else None
+            found.append(_queued(row, chunk, poison))
+        return found
+
+    async def _dead(self) -> AsyncIterator[QueuedChunk]:
+        async for death in self._ledger.deaths():
+            poison = await self._told(death)
+            chunk = await self._readable(poison.ref) if poison.ref else None
+            if chunk is not None:
+                yield _queued(death.row, chunk, poison)
+
+    async def _due(self) -> AsyncIterator[QueuedChunk]:
+        async for entry in self._ledger.due(*self._window()):
+            if entry.is_moved or entry.state is ChunkState.DEAD:
+                continue
+            chunk = await self._readable(entry.ref)
+            if chunk is None:
+                continue
+            chunk = replace(chunk, expires_at=entry.expires_at(chunk))
+            queued = _queued(entry.row, chunk)
+            yield replace(queued, state=entry.state, settled_at=entry.settled_at)
+
+    async def _unfanned(self) -> AsyncIterator[QueuedChunk]:
+        async for name, _ in self._ledger.unfanned(*self._came()):
+            with suppress(StoredFormatError, NewerFormatError):
+                part = await self._ledger.parts.part(name)
+                for _, chunk in part.refs() if part else ():
+                    yield _queued(entry_id(chunk), chunk)
+
+    async def _readable(self, ref: str) -> Chunk | None:
+        """What can be shown."""
+        with suppress(NewerFormatError):
+            return await self._chunk(ref)
+        return None
+
+    async def _chunk(self, ref: str) -> Chunk | None:
+        """None for what is no more. Raises NewerFormatError: better not to judge by less."""
+        with suppress(StoredFormatError):
+            return await self._ledger.parts.chunk(names.parse_ref(ref))
+        return None
+
+    async def _told(self, death: Death) -> Poison:
+        """What is known of a death; its name says the least of it."""
+        data = await self._ledger.read(death.document)
+        with suppress(StoredFormatError):
+            return messages.decode_poison(data or b"")
+        now = self.means.clock.now()
+        return Poison(reason=death.reason, error="", worker="", at=now, attempts=0)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Tally:
+    """The numbers as they add up. `before`: what expires by then is at risk."""
+
+    before: datetime
+    states: Counter[ChunkState] = field(default_factory=Counter)
+    at_risk: int = 0
+    looked_up: int = 0
+    oldest: datetime | None = None
+
+    def add(self, state: ChunkState, expires_at: datetime, *, times: int = 1) -> None:
+        self.states[state] += times
+        if state is ChunkState.PENDING:
+            self.at_risk += times if expires_at < self.before else 0
+            self.oldest = min(self.oldest or expires_at, expires_at)
+
+
+def _queued(row: str, chunk: Chunk, poison: Poison | None = None) -> QueuedChunk:
+    """An entry as the ledger knows it: pending, or dead of what the poison says."""
+    return QueuedChunk(
+        row=row,
+        chunk=chunk,
+        state=ChunkState.PENDING if poison is None else ChunkState.DEAD,
+        attempts=0 if poison is None else poison.attempts,
+        not_before=chunk.received_at,
+        leased_until=None,
+        leased_by=None,
+        reason=None if poison is None else poison.reason,
+        error=None if poison is None else poison.error,
+        enqueued_at=chunk.received_at,
+        settled_at=None if poison is None else poison.at,
+    )
+
+
+def _attempt(poison: Poison) -> Attempt:
+    return Attempt(
+        number=poison.attempts,
+        worker=poison.worker,
+        started_at=poison.at,
+        ended_at=poison.at,
+        outcome=ChunkState.DEAD.value,
+        reason=poison.reason,
+        error=poison.error,
+    )
+
+
+def _by_deadline(queued: QueuedChunk) -> datetime:
+    return queued.chunk.expires_at
+
+
+def _by_index(queued: QueuedChunk) -> tuple[int, datetime]:
+    return queued.chunk.index, queued.enqueued_at
+
+
+def _names(chunk: Chunk, document_id: str) -> bool:
+    located = archive_names.document_in(chunk.content_location)
+    return document_id in {chunk.document_id, located}
+
+
+def _is_called(queued: QueuedChunk, text: str) -> bool:
+    chunk, announcement = queued.chunk, queued.chunk.announcement
+    ids = (queued.row, chunk.key, chunk.document_id)
+    more = (announcement.call_id, announcement.recording_id)
+    return any(name is not None and name.startswith(text) for name in (*ids, *more))

@@ -1,0 +1,142 @@
+"""How leases are extended and end: every change is fenced by the message's receipt.
+
+Whoever settles changes or deletes the message first. If that fails as LeaseLostError,
+nothing was changed.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from worker.model import ChunkState, Lease
+from worker.queues.entries import bounded
+from worker.queues.storage import messages, names
+from worker.queues.storage.means import Means
+from worker.queues.storage.messages import ChunkMessage, Held, Poison, held_from
+from worker.queues.storage.names import Death, Mark
+
+FIRST_LOOK_SECONDS = 5
+LONGEST_LOOK_SECONDS = 600
+"""A chunk that waits for its recording can't be woken here: it looks for itself."""
+MOST_DOUBLINGS = 10
+_DONE = {ChunkState.ARCHIVED: Mark.ARCHIVED, ChunkState.DELETED: Mark.DELETED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Again:
+    """How a chunk goes back: see ports.ChunkQueue.reschedule."""
+
+    not_before: datetime
+    reason: str
+    error: str
+    archived: bool
+    others_close: bool
+    expires_at: datetime | None
+
+
+async def extend(means: Means, lease: Lease) -> Lease:
+    held = held_from(lease.token)
+    until = means.clock.now() + timedelta(seconds=means.lease_seconds)
+    receipt = await means.channel(held.queue).update(
+        held.id, held.receipt, seconds=means.lease_seconds
+    )
+    token = replace(held, receipt=receipt).token
+    return replace(lease, token=token, leased_until=until)
+
+
+async def complete(means: Means, lease: Lease, state: ChunkState) -> None:
+    if state not in _DONE:
+        raise ValueError(f"a chunk can't be completed as {state!r}")
+    held = held_from(lease.token)
+    await means.channel(held.queue).delete(held.id, held.receipt)
+    await means.ledger.mark(held.message.due, _DONE[state])
+
+
+async def release(means: Means, lease: Lease, not_before: datetime | None) -> None:
+    """The attempt that was counted when it began is given back."""
+    held = held_from(lease.token)
+    message = held.message.settled(attempts=lease.attempts - 1, received=held.received)
+    await _update(means, held, message, seconds=means.seconds_until(not_before))
+
+
+async def reschedule(means: Means, lease: Lease, again: Again) -> None:
+    held = held_from(lease.token)
+    message = _rescheduled(held, lease, again)
+    if again.archived and again.others_close:
+        # The receipt is durable, and the last sibling closes the recording.
+        await means.channel(held.queue).delete(held.id, held.receipt)
+    else:
+        await _put_back(means, held, message, again)
+    if message.due != held.message.due:
+        await means.ledger.create(str(message.due))
+        await means.ledger.mark(held.message.due, Mark.MOVED)
+    if again.archived and not held.message.archived:
+        await means.ledger.mark(message.due, Mark.WAITING)
+
+
+def _rescheduled(held: Held, lease: Lease, again: Again) -> ChunkMessage:
+    known = held.message.settled(attempts=lease.attempts, received=held.received)
+    learnt = again.expires_at or known.expires_at
+    return replace(
+        known,
+        expires_at=min(known.expires_at, learnt),
+        archived=again.archived,
+        looks=known.looks + 1 if again.archived else 0,
+        reason=bounded(again.reason),
+        error=bounded(again.error),
+    )
+
+
+async def _put_back(
+    means: Means, held: Held, message: ChunkMessage, again: Again
+) -> None:
+    seconds = means.seconds_until(again.not_before)
+    if again.archived:
+        doublings = min(message.looks - 1, MOST_DOUBLINGS)
+        look = min(FIRST_LOOK_SECONDS * 2**doublings, LONGEST_LOOK_SECONDS)
+        seconds = min(seconds, look)
+    receipt = await _update(means, held, message, seconds=seconds)
+    usual = means.usual
+    if held.queue != usual.suffix or not means.is_urgent(message.expires_at):
+        return
+    # Sent before it is deleted: cut in between, it is there twice and not lost.
+    moved = replace(message, seen=0)
+    await means.urgent.send(messages.encode(moved), hidden_seconds=seconds)
+    await means.ledger.mark(message.due, Mark.URGENT)
+    await usual.delete(held.id, receipt)
+
+
+async def _update(
+    means: Means, held: Held, message: ChunkMessage, *, seconds: int
+) -> str:
+    return await means.channel(held.queue).update(
+        held.id, held.receipt, seconds=seconds, text=messages.encode(message)
+    )
+
+
+async def dead_letter(means: Means, lease: Lease, *, reason: str, error: str) -> None:
+    held = held_from(lease.token)
+    message = held.message.settled(attempts=lease.attempts, received=held.received)
+    poison = means.told(bounded(reason), bounded(error), message)
+    told = replace(poison, document_id=bounded(lease.chunk.document_id))
+    await bury(means, held, message, told)
+
+
+async def bury(means: Means, held: Held, message: ChunkMessage, poison: Poison) -> None:
+    """Park a chunk: told in the poison queue, and kept in the ledger."""
+    receipt = await _update(means, held, message, seconds=means.lease_seconds)
+    await means.poison.send(messages.encode_poison(poison))
+    known = await means.ledger.last_death(message.recording, message.row)
+    number = 1
+    if known is not None:
+        death, is_revived = known
+        number = death.number + is_revived
+    death = Death(
+        recording=message.recording,
+        row=message.row,
+        number=number,
+        reason=names.slug(poison.reason),
+    )
+    data = messages.encode_poison(poison).encode()
+    await means.ledger.create(death.document, data)
+    await means.ledger.mark(message.due, Mark.DEAD)
+    await means.channel(held.queue).delete(held.id, receipt)
