@@ -191,8 +191,8 @@ class StorageProxy:
                 await self._pass_on(request, seen, is_lost=True)
             case "hang":
                 await asyncio.sleep(LONGEST_HANG_S)
-            case _ if fault.after_bytes:
-                await request.content.readexactly(fault.after_bytes)
+            case _:
+                await _read_some(request, fault.after_bytes)
         return _reset(request, web.Response())
 
     async def _pass_on(
@@ -225,6 +225,11 @@ class StorageProxy:
         if data:
             await response.write(data[:cut_after])
         return response if cut_after is None else _reset(request, response)
+
+
+async def _read_some(request: web.BaseRequest, count: int) -> None:
+    if count:
+        await request.content.readexactly(count)
 
 
 def _end_to_end(headers: Mapping[str, str]) -> CIMultiDict[str]:

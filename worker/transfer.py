@@ -3,18 +3,20 @@
 The first range comes with the answer that opens the object; up to `max_ranges` workers pull
 the rest in order. Each has one buffer of one block, so that memory is bounded by
 `max_ranges` blocks and the sockets' small buffers, whatever the size of the object.
-A cut range goes on where it stopped. A source that ignores ranges is read as one stream.
+A cut range goes on where it stopped, and an object where an earlier worker stopped. A source
+that ignores ranges is read as one stream, always from its start.
 """
 
 import asyncio
 import mmap
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import TypeVar
 
-from worker.errors import SourceAnswerError, TruncatedError
+from worker import resuming
+from worker.errors import RetryableError, SourceAnswerError, TruncatedError
 from worker.limits import MemoryBudget
 from worker.model import BlockDigest, SourceFacts
 from worker.ports import BlockWriter, Clock, OpenedObject, Source
@@ -56,6 +58,10 @@ class TransferStats:
 
     def moved(self, count: int) -> None:
         self.bytes += count
+        self.found(count)
+
+    def found(self, count: int) -> None:
+        """So many bytes of the object need not be moved."""
         self.object_bytes += count
         if self.on_bytes is not None and count:
             self.on_bytes(count)
@@ -183,13 +189,34 @@ class _Transfer:
     async def _fetch_ranges(
         self, opened: OpenedObject, block: "_Block", *, room: AsyncExitStack
     ) -> None:
-        offsets = range(0, opened.facts.size_bytes or 0, self.limits.range_bytes)
-        todo = iter(offsets)
-        first = self._work_from_first(opened, todo, block, room=room)
+        missing = await self._missing(opened.facts)
+        todo = iter(missing)
+        first = self._work_from_first(
+            opened, todo, block, room=room, is_held=0 not in missing
+        )
         async with asyncio.TaskGroup() as group:
             group.create_task(first, name="transfer-0")
-            for worker in range(1, min(self.limits.max_ranges, len(offsets))):
+            for worker in range(1, min(self.limits.max_ranges, len(missing))):
                 group.create_task(self._work(opened, todo), name=f"transfer-{worker}")
+
+    async def _missing(self, facts: SourceFacts) -> Sequence[int]:
+        """Where the ranges begin that no earlier worker has brought as a whole."""
+        size, block_bytes = facts.size_bytes or 0, self.writer.block_bytes
+        origin = resuming.origin_of(self.location, facts)
+        found: Sequence[BlockDigest] = ()
+        if origin is not None and size > block_bytes:
+            found = await self.writer.held(origin)
+        rest = resuming.rest_of(
+            size,
+            found,
+            range_bytes=self.limits.range_bytes,
+            block_bytes=block_bytes,
+        )
+        count = sum(block.length for block in rest.held)
+        self.blocks += rest.held
+        self.came += count
+        self.stats.found(count)
+        return rest.missing
 
     async def _work_from_first(
         self,
@@ -198,11 +225,15 @@ class _Transfer:
         block: "_Block",
         *,
         room: AsyncExitStack,
+        is_held: bool,
     ) -> None:
-        """Bring the range that opening asked for, then pull further ones."""
+        """Bring the range that opening asked for, unless it is held, then further ones."""
         # Kept any longer, this memory could be what the other workers wait for.
         async with room:
-            await self._fetch_range(opened, next(todo), block, body=opened.first())
+            if is_held:
+                await _let_go(opened.first())
+            else:
+                await self._fetch_range(opened, next(todo), block, body=opened.first())
             for offset in todo:
                 await self._fetch_range(opened, offset, block)
 
@@ -280,6 +311,13 @@ class _Transfer:
     def _moved(self, count: int) -> None:
         self.came += count
         self.stats.moved(count)
+
+
+async def _let_go(body: AsyncGenerator[bytes, None]) -> None:
+    """Leave the rest of a body unread. One that never began would keep its connection."""
+    async with aclosing(body) as pieces:
+        with suppress(RetryableError):
+            await anext(pieces, None)
 
 
 class _Block:

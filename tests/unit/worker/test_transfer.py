@@ -24,6 +24,7 @@ from worker.errors import (
 )
 from worker.limits import MemoryBudget
 from worker.model import BlockDigest
+from worker.retry import DOWNLOAD
 from worker.transfer import Fetched, TransferLimits, TransferStats, fetch
 
 KIB = 1024
@@ -498,3 +499,84 @@ async def test_transfer_reports_retries_to_its_stats() -> None:
     await bench.fetch()
 
     assert bench.stats.retries == 2
+
+
+async def cut_short(bench: Bench, *, after: int) -> None:
+    """A transfer that brings `after` ranges and is given up, its blocks uncommitted."""
+    refused = [Fault.status(403)] * DOWNLOAD.attempts
+    bench.source.plan(LOCATION, *[Fault.slow(0)] * after, *refused)
+    with pytest.raises(SourceForbiddenError):
+        await bench.fetch(ranges=1)
+    bench.source.requests.clear()
+    bench.stats = TransferStats()
+
+
+@pytest.mark.parametrize("ranges", [1, 4])
+async def test_transfer_goes_on_where_an_earlier_one_ended(ranges: int) -> None:
+    """Ranges whose blocks are in the archive already are not fetched again."""
+    bench = Bench()
+    await cut_short(bench, after=3)
+
+    fetched = await bench.fetch(ranges=ranges)
+
+    assert bench.archive.objects[NAME] == FIVE_RANGES
+    assert fetched.blocks == digests(FIVE_RANGES)
+    assert fetched.size_bytes == len(FIVE_RANGES)
+    # Opening asks for the first range, before it is known what is there.
+    assert [offset for offset, _ in bench.asked()] == [0, 3 * BLOCK, 4 * BLOCK]
+    assert bench.stats.bytes == BLOCK + 100
+    assert bench.stats.object_bytes == len(FIVE_RANGES)
+    assert bench.memory.in_use == 0
+
+
+async def test_transfer_of_what_is_all_there_fetches_nothing() -> None:
+    """A worker that ended just before its commit leaves nothing to be fetched."""
+    bench = Bench()
+    bench.archive.fail_next(ArchiveUnavailableError("gone"), on="commit")
+    with pytest.raises(ArchiveUnavailableError):
+        await bench.fetch()
+    bench.stats = TransferStats()
+    seen: list[int] = []
+    bench.stats.on_bytes = seen.append
+
+    fetched = await bench.fetch()
+
+    assert fetched.blocks == digests(FIVE_RANGES)
+    assert (bench.stats.bytes, seen) == (0, [len(FIVE_RANGES)])
+
+
+async def test_transfer_fetches_ranges_again_that_are_not_whole() -> None:
+    """Of a range of several blocks, all must be there."""
+    bench = Bench()
+    await cut_short(bench, after=3)
+
+    fetched = await bench.fetch(range_bytes=2 * BLOCK)
+
+    assert fetched.blocks == digests(FIVE_RANGES)
+    assert bench.asked()[1:] == [(2 * BLOCK, 2 * BLOCK), (4 * BLOCK, 100)]
+
+
+async def test_transfer_takes_over_nothing_of_an_object_that_changed() -> None:
+    """Blocks of what lay there before are not mixed with what lies there now."""
+    bench = Bench()
+    await cut_short(bench, after=3)
+    changed = bytes(reversed(FIVE_RANGES))
+    bench.clock.advance(1)
+    bench.source = ScriptedSource(clock=bench.clock)
+    bench.source.put(LOCATION, changed)
+
+    fetched = await bench.fetch()
+
+    assert bench.archive.objects[NAME] == changed
+    assert fetched.blocks == digests(changed)
+    assert bench.stats.bytes == len(changed)
+
+
+async def test_transfer_of_one_block_asks_for_nothing_held() -> None:
+    """A small object costs no question."""
+    bench = Bench()
+    bench.source.put(LOCATION, FIVE_RANGES[:BLOCK])
+
+    await bench.fetch()
+
+    assert "held" not in [operation for operation, _ in bench.archive.calls]
