@@ -38,6 +38,12 @@ class MetadataOwedError(RetryableError):
     reason = "metadata-owed"
 
 
+class SealOwedError(RetryableError):
+    """All is done but the object's last tier: a matter of money, for which nothing pauses."""
+
+    reason = "seal-owed"
+
+
 @dataclass(frozen=True, slots=True)
 class _Found:
     """What an attempt brought home, and what it thinks of it."""
@@ -79,7 +85,16 @@ class Pipeline:
         attempt.archived = True
         attempt.blob = receipt.content.name
         attempt.flags = receipt.flags
-        return await self.closer.close(chunk, receipt, attempt, row=lease.row)
+        settlement = await self.closer.close(chunk, receipt, attempt, row=lease.row)
+        await self._seal(receipt)
+        return settlement
+
+    async def _seal(self, receipt: Receipt) -> None:
+        """Proven, and nothing of ours reads it again."""
+        try:
+            await self.archive.seal(receipt.content.name)
+        except RetryableError as error:
+            raise SealOwedError(str(error), retry_after=error.retry_after) from error
 
     async def lose(self, lease: Lease, reason: str) -> bool:
         """Say in the recording's manifest what is lost with this chunk, if it is time."""
@@ -118,6 +133,7 @@ class Pipeline:
             )
         flags += evidence.identity_flags(chunk, facts)
         flags += evidence.delete_flags(chunk, self.source) + more
+        flags += self._protection_flags(content, metadata)
         found = _Found(content, metadata, facts, structure, tuple(sorted(set(flags))))
         return await self._keep(chunk, self._receipt(lease, attempt, found))
 
@@ -126,6 +142,14 @@ class Pipeline:
         is_gone = isinstance(trouble, SourceNotFoundError)
         grace = timedelta() if is_gone else deadline.LATE_GRACE
         return self.clock.now() < attempt.expires_at + grace
+
+    def _protection_flags(
+        self, content: ProvenObject, metadata: ProvenObject | None
+    ) -> list[str]:
+        """What the archive was asked to protect them by, and does not."""
+        proven = [each for each in (content, metadata) if each is not None]
+        unmet = [kind for each in proven for kind in self.archive.unmet(each.protection)]
+        return [f"{kind}-missing" for kind in unmet]
 
     def _receipt(self, lease: Lease, attempt: AttemptLog, found: _Found) -> Receipt:
         chunk = lease.chunk

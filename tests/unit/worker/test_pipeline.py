@@ -12,7 +12,7 @@ from tests.factories import SOURCE, ChunkFields, a_chunk
 from tests.fakes.clock import START
 from tests.unit.worker.rig import BLOCK, Rig, metadata_of
 from worker import names
-from worker.errors import ArchiveUnavailableError
+from worker.errors import ArchiveForbiddenError, ArchiveUnavailableError
 from worker.model import Chunk, ChunkState
 from worker.stored import ProvenObject, decode
 
@@ -167,6 +167,50 @@ async def assert_kept(rig: Rig, chunk: Chunk, *flags: str) -> None:
     assert entry.state is ChunkState.ARCHIVED
     assert entry.settled_at is not None
     assert f"source kept: {', '.join(flags)}" in rig.watching.notes[-1]
+
+
+async def test_pipeline_never_deletes_what_the_archive_does_not_protect() -> None:
+    """A protection that was asked for and isn't there: archived, flagged, never deleted."""
+    rig = Rig()
+    rig.archive.wants = ("immutability", "encryption-scope")
+    chunk = await rig.one()
+
+    await rig.work_off()
+
+    await assert_kept(rig, chunk, "encryption-scope-missing", "immutability-missing")
+
+
+async def test_pipeline_seals_content_when_all_else_is_done() -> None:
+    """The content is sealed after its proof and its delete, and again if that was cut short."""
+    rig = Rig()
+    chunk = await rig.one()
+    rig.archive.fail_next(ArchiveForbiddenError("no"), on="seal")
+
+    await rig.work_off()
+
+    receipt = rig.receipt(chunk)
+    assert receipt is not None
+    assert rig.archive.sealed == [receipt.content.name]
+    calls = [call for call, _ in rig.archive.calls]
+    assert calls.count("seal") == 2
+    assert calls.index("seal") > max(
+        number for number, call in enumerate(calls) if call == "create"
+    )
+    assert (await rig.queued(chunk)).state is ChunkState.DELETED
+
+
+async def test_nothing_pauses_for_what_can_not_be_sealed() -> None:
+    """An archive that refuses to seal is not out of order: all chunks come home."""
+    rig = Rig()
+    refused = ArchiveForbiddenError("no")
+    rig.archive.fail_next(refused, on="seal", times=1000)
+    chunks = await rig.several(4)
+
+    for _ in chunks:
+        await rig.attempt()
+
+    assert all(rig.receipt(chunk) is not None for chunk in chunks)
+    assert not rig.breaker.is_archive_paused()
 
 
 async def test_pipeline_never_deletes_without_a_document_id() -> None:
