@@ -101,12 +101,19 @@ def _account_problems(settings: Fields) -> list[str]:
 
 def _plain_problems(settings: Fields) -> list[str]:
     """The SDK sends no token over http; it would say so at every request."""
-    if settings.storage_account:
-        return []
-    why = f"must be https without {STORAGE_CONNECTION_STRING}, as tokens need it"
+    account = settings.storage_account
+    asked = [] if account else list(settings.places.items())
+    asked += [
+        ("byos_containers", place)
+        for place in settings.byos_places
+        if account is None or not account.is_of(place)
+    ]
+    why = (
+        f"must be https where {STORAGE_CONNECTION_STRING} is not for, as tokens need it"
+    )
     return [
         f"{variable(name)}: {why}"
-        for name, place in settings.places.items()
+        for name, place in asked
         if place.is_plain_http and not place.sas
     ]
 
@@ -233,7 +240,7 @@ _RULES = (
         check=_account_problems,
     ),
     _Rule(
-        reads=_STORAGE,
+        reads=_STORAGE | {"byos_containers"},
         uses=frozenset(Use),
         check=_plain_problems,
     ),

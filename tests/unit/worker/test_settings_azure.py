@@ -133,7 +133,15 @@ def test_token_is_not_promised_over_plain_http() -> None:
     here = {"WORKER_ARCHIVE": "http://127.0.0.1:10000/devstoreaccount1/calls"}
     (problem,) = problems(**here)
 
-    assert problem.startswith("WORKER_ARCHIVE: must be https without")
+    assert problem.startswith("WORKER_ARCHIVE: must be https where")
+    (exported,) = problems(
+        WORKER_ARCHIVE=here["WORKER_ARCHIVE"],
+        AZURE_STORAGE_CONNECTION_STRING=(
+            f"{STORAGE};BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1"
+        ),
+        WORKER_BYOS_CONTAINERS="http://127.0.0.1:9000/customer/exports",
+    )
+    assert exported.startswith("WORKER_BYOS_CONTAINERS: must be https where")
     assert not problems(WORKER_ARCHIVE=f"{here['WORKER_ARCHIVE']}?{SAS}")
     assert not problems(WORKER_ARCHIVE=here["WORKER_ARCHIVE"].replace("http", "https"))
 
