@@ -1,66 +1,61 @@
-"""What every queue keeps: the one in memory and the one in a SQLite file."""
+"""What every queue keeps: in memory, in a SQLite file, on a Storage Queue.
+
+What a queue with an index keeps beside this is in test_indexed_queue_contract.py.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
-from datetime import datetime, timedelta
+from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
-from random import Random
-from typing import Protocol
 
 import pytest
 
+from tests.conftest import UniqueName
+from tests.contract.queues import (
+    LEASE_SECONDS,
+    Rig,
+    WholeQueue,
+    lease_one,
+    memory_rig,
+    only,
+    sqlite_rig,
+    storage_rig,
+    wait_archived,
+)
 from tests.factories import a_chunk, a_delivery, an_announcement, some_chunks
 from tests.fakes.clock import START, ManualClock
-from tests.fakes.queue import MemoryQueue
-from worker.errors import LeaseLostError, QueueUnavailableError
-from worker.model import ChunkState, Lane, Lease, PutResult, QueuedChunk, RecordingKey
-from worker.ports import ChunkQueue, QueueListing
-from worker.queues.sqlite import SqliteQueue
+from worker.errors import LeaseLostError
+from worker.model import ChunkState, Lane, Lease, PutResult, RecordingKey
 
-LEASE_SECONDS = 60.0
 HOUR = timedelta(hours=1)
+SECOND = timedelta(seconds=1)
 LATER = START + timedelta(minutes=10)
 
 
-class WholeQueue(ChunkQueue, QueueListing, Protocol):
-    """Both halves of the port."""
+@pytest.fixture(params=["memory", "sqlite", "storage"])
+async def rig(
+    request: pytest.FixtureRequest, tmp_path: Path, unique_name: UniqueName
+) -> AsyncIterator[Rig]:
+    clock = ManualClock()
+    async with AsyncExitStack() as stack:
+        match request.param:
+            case "memory":
+                yield memory_rig(clock)
+            case "sqlite":
+                yield await stack.enter_async_context(sqlite_rig(clock, tmp_path))
+            case _:
+                azurite = request.getfixturevalue("azurite")
+                opened = storage_rig(clock, azurite, unique_name("contract"))
+                yield await stack.enter_async_context(opened)
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
+def queue(rig: Rig) -> WholeQueue:
+    return rig.queue
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def queue(
-    request: pytest.FixtureRequest, clock: ManualClock, tmp_path: Path
-) -> AsyncIterator[WholeQueue]:
-    if request.param == "memory":
-        yield MemoryQueue(clock, worker="w1", lease_seconds=LEASE_SECONDS)
-        return
-    sqlite = SqliteQueue(
-        tmp_path / "queue.db",
-        clock=clock,
-        worker="w1",
-        random=Random(1),  # noqa: S311 - jitter
-        lease_seconds=LEASE_SECONDS,
-    )
-    async with sqlite:
-        yield sqlite
-
-
-async def lease_one(queue: ChunkQueue) -> Lease:
-    (lease,) = await queue.lease(1)
-    return lease
-
-
-async def only(queue: QueueListing) -> QueuedChunk:
-    (entry,) = await queue.list()
-    return entry
-
-
-async def test_put_enqueues_every_chunk(queue: WholeQueue, clock: ManualClock) -> None:
+async def test_put_enqueues_every_chunk(queue: WholeQueue) -> None:
     """A chunk that was put is pending, due now, with no attempt spent."""
     chunks = some_chunks(3)
 
@@ -71,8 +66,8 @@ async def test_put_enqueues_every_chunk(queue: WholeQueue, clock: ManualClock) -
     assert {entry.chunk for entry in entries} == set(chunks)
     assert {entry.state for entry in entries} == {ChunkState.PENDING}
     assert {entry.attempts for entry in entries} == {0}
-    assert {entry.not_before for entry in entries} == {clock.now()}
-    assert {entry.enqueued_at for entry in entries} == {clock.now()}
+    assert {entry.not_before for entry in entries} == {START}
+    assert {entry.enqueued_at for entry in entries} == {START}
     assert {entry.leased_by for entry in entries} == {None}
     assert {entry.settled_at for entry in entries} == {None}
 
@@ -83,20 +78,7 @@ async def test_put_accepts_a_delivery_without_chunks(queue: WholeQueue) -> None:
 
     assert result == PutResult(enqueued=0, duplicates=0)
     assert await queue.list() == []
-
-
-async def test_put_of_a_pending_chunk_is_a_duplicate(
-    queue: WholeQueue, clock: ManualClock
-) -> None:
-    """The same chunk again changes nothing, whatever the delivery."""
-    await queue.put(a_delivery(a_chunk()))
-    before = await only(queue)
-    clock.advance(5)
-
-    result = await queue.put(a_delivery(a_chunk(), body=b"other"))
-
-    assert result == PutResult(enqueued=0, duplicates=1)
-    assert await only(queue) == before
+    assert await queue.lease(1) == []
 
 
 async def test_put_counts_a_chunk_once_within_a_delivery(queue: WholeQueue) -> None:
@@ -108,207 +90,48 @@ async def test_put_counts_a_chunk_once_within_a_delivery(queue: WholeQueue) -> N
 
     assert result == PutResult(enqueued=1, duplicates=0)
     assert (await only(queue)).chunk.expires_at == START + HOUR
+    (lease,) = await queue.lease(2)
+    assert lease.chunk.expires_at == START + HOUR
 
 
-async def test_put_of_a_leased_chunk_is_a_duplicate(queue: WholeQueue) -> None:
-    """A chunk that someone works on is left to them."""
-    await queue.put(a_delivery(a_chunk()))
-    lease = await lease_one(queue)
+async def test_put_of_the_same_delivery_is_a_duplicate(queue: WholeQueue) -> None:
+    """What Event Grid delivers twice is one entry."""
+    await queue.put(a_delivery(*some_chunks(2)))
 
-    result = await queue.put(a_delivery(a_chunk()))
+    result = await queue.put(a_delivery(*some_chunks(2)))
 
-    assert result == PutResult(enqueued=0, duplicates=1)
-    await queue.complete(lease, ChunkState.DELETED, note="")
-
-
-async def test_put_of_a_waiting_archived_chunk_is_a_duplicate(
-    queue: WholeQueue,
-) -> None:
-    """A chunk that waits for its siblings stays archived."""
-    await queue.put(a_delivery(a_chunk()))
-    await wait_archived(queue, until=LATER)
-
-    result = await queue.put(a_delivery(a_chunk()))
-
-    assert result == PutResult(enqueued=0, duplicates=1)
-    assert (await only(queue)).state is ChunkState.ARCHIVED
+    assert result == PutResult(enqueued=0, duplicates=2)
+    assert len(await queue.list()) == 2
 
 
-async def wait_archived(queue: WholeQueue, *, until: datetime) -> None:
-    lease = await lease_one(queue)
-    await queue.reschedule(
-        lease, not_before=until, reason="siblings", error="", archived=True
-    )
-
-
-async def test_put_revives_a_dead_chunk(queue: WholeQueue, clock: ManualClock) -> None:
-    """A replay makes a dead chunk pending again, attempts at 0, its history kept."""
+async def test_put_revives_a_dead_chunk(queue: WholeQueue) -> None:
+    """A replay makes a dead chunk pending again, attempts at 0."""
     await queue.put(a_delivery(a_chunk()))
     lease = await lease_one(queue)
     await queue.dead_letter(lease, reason="no-credential", error="no key")
-    clock.advance(5)
 
-    result = await queue.put(a_delivery(a_chunk(expires_at=START + 48 * HOUR)))
+    await queue.put(a_delivery(a_chunk()))
 
-    assert result == PutResult(enqueued=1, duplicates=0)
-    entry = await only(queue)
-    assert entry.state is ChunkState.PENDING
-    assert entry.attempts == 0
-    assert entry.enqueued_at == entry.not_before == clock.now()
-    assert entry.chunk.expires_at == START + 48 * HOUR
-    assert (entry.reason, entry.error, entry.settled_at) == (None, None, None)
-    assert [past.outcome for past in await queue.attempts(entry.row)] == ["dead"]
+    again = await lease_one(queue)
+    assert (again.row, again.attempts) == (lease.row, 1)
+    assert (await queue.counts(at_risk_within=HOUR)).dead == {}
+    assert [entry.state for entry in await queue.announced(a_chunk().recording)] != [
+        ChunkState.DEAD
+    ]
+    assert [past.outcome for past in await queue.attempts(lease.row)][:1] == ["dead"]
 
 
 @pytest.mark.parametrize("state", [ChunkState.ARCHIVED, ChunkState.DELETED])
 async def test_put_enqueues_a_done_chunk_anew(
     queue: WholeQueue, state: ChunkState
 ) -> None:
-    """A chunk that is done is enqueued like a new one; the archive knows it by its receipt."""
+    """A chunk that is done is leased like a new one; the archive knows it by its receipt."""
     await queue.put(a_delivery(a_chunk()))
     await queue.complete(await lease_one(queue), state, note="")
 
-    result = await queue.put(a_delivery(a_chunk()))
-
-    assert result == PutResult(enqueued=1, duplicates=0)
-    assert (await lease_one(queue)).attempts == 1
-
-
-async def test_put_keeps_the_earlier_expiry(queue: WholeQueue) -> None:
-    """A duplicate can make a chunk more urgent, never less."""
-    await queue.put(a_delivery(a_chunk(expires_at=START + 3 * HOUR)))
-
-    await queue.put(a_delivery(a_chunk(expires_at=START + 2 * HOUR), body=b"b"))
-    await queue.put(a_delivery(a_chunk(expires_at=START + 4 * HOUR), body=b"c"))
-
-    assert (await only(queue)).chunk.expires_at == START + 2 * HOUR
-    assert (await lease_one(queue)).chunk.expires_at == START + 2 * HOUR
-
-
-Hold = Callable[[WholeQueue], Awaitable[object]]
-HOLDS: dict[str, Hold] = {
-    "pending": lambda queue: queue.lease(0),
-    "leased": lambda queue: queue.lease(1),
-    "archived": lambda queue: wait_archived(queue, until=LATER),
-}
-
-
-@pytest.mark.parametrize("hold", HOLDS.values(), ids=HOLDS)
-async def test_put_of_a_duplicate_that_says_more_is_merged(
-    queue: WholeQueue, hold: Hold
-) -> None:
-    """An end, siblings and a duration are learnt; what is known is never forgotten."""
-    first, last = some_chunks(2)
-    unsaid = an_announcement(recording_duration_ms=None)
-    partial = replace(first, announcement=unsaid, announced=first.announced[:1])
-    await queue.put(a_delivery(replace(partial, end_reason=None)))
-    await hold(queue)
-    state = (await only(queue)).state
-
-    again = replace(first, received_at=LATER, expires_at=first.expires_at + HOUR)
-    news = await queue.put(a_delivery(again, body=b"b"))
-    less = await queue.put(a_delivery(partial, body=b"c"))
-
-    assert news == less == PutResult(enqueued=0, duplicates=1)
-    entry = await only(queue)
-    assert entry.chunk == first
-    assert last.key in {sibling.key for sibling in entry.chunk.announced}
-    assert entry.state is state
-
-
-async def test_put_merges_what_one_delivery_says_twice(queue: WholeQueue) -> None:
-    """Two events of one delivery are two announcements."""
-    first, _ = some_chunks(2)
-    less = replace(first, end_reason=None, announced=first.announced[:1])
-
-    result = await queue.put(a_delivery(less, first))
-
-    assert result == PutResult(enqueued=1, duplicates=0)
-    assert (await only(queue)).chunk == first
-
-
-async def test_put_that_says_more_wakes_the_recording(queue: WholeQueue) -> None:
-    """Whoever waits for an end or a sibling looks again; other recordings sleep on."""
-    waiting = a_chunk(document_id="d1", end_reason=None)
-    other = a_chunk(
-        document_id="x", announcement=an_announcement(recording_id="recording-2")
-    )
-    for chunk in (waiting, other):
-        await queue.put(a_delivery(chunk))
-        await wait_archived(queue, until=LATER)
-    await queue.put(a_delivery(waiting, body=b"the same"))
-    assert await queue.lease(2) == []
-
-    await queue.put(a_delivery(a_chunk(document_id="d1"), body=b"more"))
-
-    (lease,) = await queue.lease(2)
-    assert lease.chunk == a_chunk(document_id="d1")
-
-
-async def test_put_that_says_more_of_a_leased_chunk_is_seen_again(
-    queue: WholeQueue,
-) -> None:
-    """Whoever works on it has not heard the news: it is due as soon as it waits."""
-    await queue.put(a_delivery(a_chunk(end_reason=None)))
-    lease = await lease_one(queue)
-
-    await queue.put(a_delivery(a_chunk(), body=b"more"))
-
-    assert lease.chunk.end_reason is None
-    await queue.reschedule(
-        lease, not_before=LATER, reason="w", error="w", archived=True
-    )
-    assert (await lease_one(queue)).chunk == a_chunk()
-
-
-async def test_put_that_is_more_urgent_alone_wakes_nobody(queue: WholeQueue) -> None:
-    """A deadline says nothing of the recording's end."""
     await queue.put(a_delivery(a_chunk()))
-    await wait_archived(queue, until=LATER)
 
-    await queue.put(a_delivery(a_chunk(expires_at=START), body=b"b"))
-
-    assert await queue.lease(1) == []
-
-
-async def test_put_that_says_nothing_new_wakes_nobody(queue: WholeQueue) -> None:
-    """Neither the same news again nor an announcement that says less."""
-    chunk, less = a_chunk(), a_chunk(end_reason=None)
-    await queue.put(a_delivery(less))
-    await queue.put(a_delivery(chunk, body=b"more"))
-    await wait_archived(queue, until=LATER)
-
-    await queue.put(a_delivery(chunk, body=b"again"))
-    await queue.put(a_delivery(less, body=b"less"))
-
-    assert await queue.lease(1) == []
-
-
-async def test_put_that_revives_a_chunk_stores_it_as_announced_now(
-    queue: WholeQueue,
-) -> None:
-    """What a replay says replaces what was said of a chunk that was given up."""
-    first, _ = some_chunks(2)
-    await queue.put(a_delivery(replace(first, announced=first.announced[:1])))
-    await queue.dead_letter(await lease_one(queue), reason="r", error="e")
-
-    await queue.put(a_delivery(first))
-
-    assert (await only(queue)).chunk == first
-
-
-async def test_concurrent_puts_merge_what_they_say(queue: WholeQueue) -> None:
-    """Whatever batch they share."""
-    chunk, *others = some_chunks(4)
-    says = [
-        replace(chunk, announced=(chunk.announced[0], sibling))
-        for sibling in chunk.announced[1:]
-    ]
-
-    await asyncio.gather(*(queue.put(a_delivery(each, *others)) for each in says))
-
-    (entry,) = await queue.find(chunk.document_id)
-    assert entry.chunk == chunk
+    assert (await lease_one(queue)).attempts == 1
 
 
 async def test_put_keeps_a_document_with_other_locations_apart(
@@ -322,6 +145,7 @@ async def test_put_keeps_a_document_with_other_locations_apart(
     result = await queue.put(a_delivery(false, a_chunk(), without, undeletable))
 
     assert result == PutResult(enqueued=4, duplicates=0)
+    assert len(await queue.lease(9)) == 4
 
 
 async def test_concurrent_puts_enqueue_a_chunk_once(queue: WholeQueue) -> None:
@@ -335,19 +159,8 @@ async def test_concurrent_puts_enqueue_a_chunk_once(queue: WholeQueue) -> None:
     assert len(await queue.list()) == 1
 
 
-async def test_concurrent_puts_keep_the_earliest_expiry(queue: WholeQueue) -> None:
-    """Whatever the order in which they are written."""
-    deliveries = [
-        a_delivery(a_chunk(expires_at=START + hours * HOUR)) for hours in (3, 1, 2)
-    ]
-
-    await asyncio.gather(*(queue.put(delivery) for delivery in deliveries))
-
-    assert (await only(queue)).chunk.expires_at == START + HOUR
-
-
 async def test_lease_takes_the_earliest_expiry_first(queue: WholeQueue) -> None:
-    """Order of arrival counts nothing against the deadline."""
+    """Of what came together, order counts nothing against the deadline."""
     chunks = [
         a_chunk(document_id=f"d{hours}", expires_at=START + hours * HOUR)
         for hours in (3, 1, 2)
@@ -358,24 +171,6 @@ async def test_lease_takes_the_earliest_expiry_first(queue: WholeQueue) -> None:
 
     assert [lease.chunk.document_id for lease in leases] == ["d1", "d2"]
     assert await queue.lease(0) == []
-
-
-async def test_untried_lane_passes_by_what_was_tried(queue: WholeQueue) -> None:
-    """A backlog of failing chunks can't hold the slots that are kept for new ones."""
-    chunks = [
-        a_chunk(document_id=f"d{hours}", expires_at=START + hours * HOUR)
-        for hours in (1, 2, 3, 4)
-    ]
-    await queue.put(a_delivery(*chunks))
-    failed, released = await queue.lease(2)
-    await queue.reschedule(failed, not_before=START, reason="r", error="e")
-    await queue.release(released)
-
-    leases = await queue.lease(9, lane=Lane.UNTRIED)
-
-    documents = [lease.chunk.document_id for lease in leases]
-    assert documents == ["d2", "d3", "d4"]
-    assert [lease.row for lease in await queue.lease(9)] == [failed.row]
 
 
 async def test_newest_lane_takes_the_latest_expiry_first(queue: WholeQueue) -> None:
@@ -391,91 +186,72 @@ async def test_newest_lane_takes_the_latest_expiry_first(queue: WholeQueue) -> N
     assert [lease.chunk.document_id for lease in leases] == ["d3", "d2"]
 
 
-@pytest.mark.parametrize("lane", Lane)
-async def test_every_lane_leases_only_what_is_due(
-    queue: WholeQueue, clock: ManualClock, lane: Lane
-) -> None:
-    """Paused resources stay, what waits waits, and lapsed leases are reclaimed."""
-    paused = a_chunk(document_id="d1", announcement=an_announcement(resource="two"))
-    await queue.put(a_delivery(paused, a_chunk(document_id="d2")))
-    (lapsing,) = await queue.lease(1, paused=["two"], lane=lane)
-    clock.advance(LEASE_SECONDS - 1)
-    assert await queue.lease(1, paused=["two"], lane=lane) == []
-
-    clock.advance(1)
-    again = await queue.lease(9, paused=["two"], lane=lane)
-
-    expected = [] if lane is Lane.UNTRIED else [lapsing.row]
-    assert [lease.row for lease in again] == expected
-    history = await queue.attempts(lapsing.row)
-    assert history[0].outcome == "lapsed"
-
-
 async def test_lease_says_all_that_the_worker_needs(
-    queue: WholeQueue, clock: ManualClock
+    queue: WholeQueue, rig: Rig
 ) -> None:
     """A lease carries the chunk whole, the attempt counted, and its end."""
-    chunk = a_chunk()
+    chunk, _ = some_chunks(2)
     await queue.put(a_delivery(chunk))
-    clock.advance(5)
+    rig.clock.advance(5)
 
     lease = await lease_one(queue)
 
     assert lease.chunk == chunk
     assert lease.attempts == 1
-    assert lease.leased_until == clock.now() + timedelta(seconds=LEASE_SECONDS)
+    assert lease.leased_until == START + timedelta(seconds=5 + LEASE_SECONDS)
     assert lease.enqueued_at == START
-    entry = await only(queue)
-    assert entry.row == lease.row
-    assert entry.state is ChunkState.LEASED
-    assert entry.attempts == 1
-    assert entry.leased_by == "w1"
-    assert entry.leased_until == lease.leased_until
+    assert (await only(queue)).row == lease.row
 
 
 async def test_concurrent_leases_share_out_the_chunks(queue: WholeQueue) -> None:
     """No chunk is leased twice, however many ask at once."""
     await queue.put(a_delivery(*some_chunks(10)))
 
-    batches = await asyncio.gather(*(queue.lease(3) for _ in range(6)))
+    leases = await all_leases(queue, count=10)
 
-    leases = [lease for batch in batches for lease in batch]
     assert len({lease.row for lease in leases}) == len(leases) == 10
     assert len({lease.token for lease in leases}) == 10
+    assert await queue.lease(9) == []
+
+
+async def all_leases(queue: WholeQueue, *, count: int) -> list[Lease]:
+    """Ask with six at once, as often as it takes."""
+    leases: list[Lease] = []
+    while len(leases) < count:
+        batches = await asyncio.gather(*(queue.lease(3) for _ in range(6)))
+        assert any(batches)
+        leases += [lease for batch in batches for lease in batch]
+    return leases
 
 
 async def test_lease_leaves_paused_resources(queue: WholeQueue) -> None:
-    """Chunks of a paused resource stay; '' stands for chunks that name none."""
+    """Chunks of a paused resource stay, unspent; '' stands for chunks that name none."""
     named = a_chunk(document_id="named", announcement=an_announcement(resource="Acs1"))
     nameless = a_chunk(document_id="nameless", announcement=an_announcement(topic=""))
     await queue.put(a_delivery(named, nameless))
 
-    assert await queue.lease(2, paused={"acs1", ""}) == []
     (first,) = await queue.lease(2, paused={"acs1"})
-    (second,) = await queue.lease(2, paused=[""])
+    assert await queue.lease(2, paused={"acs1", ""}) == []
 
     assert first.chunk == nameless
-    assert second.chunk == named
+    (entry,) = await queue.find("named")
+    assert (entry.state, entry.attempts) == (ChunkState.PENDING, 0)
 
 
 async def test_rescheduled_chunk_waits_for_its_time(
-    queue: WholeQueue, clock: ManualClock
+    queue: WholeQueue, rig: Rig
 ) -> None:
-    """A rescheduled chunk is pending, with its reason, and due at `not_before`."""
+    """A rescheduled chunk is pending and due at `not_before`, its attempt spent."""
     await queue.put(a_delivery(a_chunk()))
     lease = await lease_one(queue)
 
-    await queue.reschedule(lease, not_before=LATER, reason="throttled", error="429")
+    await queue.reschedule(
+        lease, not_before=START + SECOND, reason="throttled", error="429"
+    )
 
-    entry = await only(queue)
-    assert entry.state is ChunkState.PENDING
-    assert (entry.reason, entry.error) == ("throttled", "429")
-    assert entry.not_before == LATER
-    assert (entry.leased_by, entry.leased_until) == (None, None)
-    clock.advance(599)
     assert await queue.lease(1) == []
-    clock.advance(1)
-    assert (await lease_one(queue)).attempts == 2
+    assert (await only(queue)).state is ChunkState.PENDING
+    assert (await rig.lease_after(1)).attempts == 2
 
 
 async def test_rescheduled_chunk_keeps_a_tightened_deadline(
@@ -494,119 +270,88 @@ async def test_rescheduled_chunk_keeps_a_tightened_deadline(
     counts = await queue.counts(at_risk_within=1.5 * HOUR)
     assert (counts.at_risk, counts.oldest_deadline) == (1, tight)
     assert [entry.chunk.expires_at for entry in await queue.list()] == [tight, other]
-    first = await lease_one(queue)
+    first, second = await queue.lease(2)
     assert (first.row, first.chunk.expires_at) == (lease.row, tight)
     await queue.reschedule(
         first, not_before=START, reason="r", error="e", expires_at=START + 9 * HOUR
     )
     assert (await lease_one(queue)).chunk.expires_at == tight
-    (entry,) = await queue.find("d1")
-    assert entry.chunk.expires_at == tight
+    assert second.chunk.document_id == "d2"
 
 
 async def test_waiting_archived_chunk_is_leased_again(
-    queue: WholeQueue, clock: ManualClock
+    queue: WholeQueue, rig: Rig
 ) -> None:
     """A chunk that waits as archived comes back at its time, and may end as deleted."""
     await queue.put(a_delivery(a_chunk()))
-    await wait_archived(queue, until=LATER)
+    await wait_archived(queue, until=START + SECOND)
 
     assert await queue.lease(1) == []
-    clock.advance(600)
-    await queue.complete(await lease_one(queue), ChunkState.DELETED, note="204")
+    assert (await only(queue)).state is ChunkState.ARCHIVED
+    lease = await rig.lease_after(1)
+    await queue.complete(lease, ChunkState.DELETED, note="204")
 
     entry = await only(queue)
     assert entry.state is ChunkState.DELETED
-    assert entry.settled_at == clock.now()
+    assert entry.settled_at == rig.clock.now()
 
 
-async def test_lapsed_lease_is_leased_again(
-    queue: WholeQueue, clock: ManualClock
-) -> None:
+async def test_lapsed_lease_is_leased_again(queue: WholeQueue, rig: Rig) -> None:
     """A chunk whose lease lapsed is leased again, with the attempt counted."""
     await queue.put(a_delivery(a_chunk()))
     first = await lease_one(queue)
-    clock.advance(LEASE_SECONDS - 1)
     assert await queue.lease(1) == []
+    await rig.lapse(first)
 
-    clock.advance(1)
     second = await lease_one(queue)
 
     assert second.row == first.row
     assert second.token != first.token
     assert second.attempts == 2
-    history = await queue.attempts(first.row)
-    assert [past.outcome for past in history] == ["lapsed", None]
-    assert history[0].ended_at == clock.now()
 
 
-async def test_lapsing_chunk_waits_longer_each_time(
-    queue: WholeQueue, clock: ManualClock
-) -> None:
-    """A chunk that crashes its worker again and again makes room for the others."""
+async def test_lapsing_chunk_makes_room_for_others(queue: WholeQueue, rig: Rig) -> None:
+    """A chunk that crashes its worker again and again waits, longer each time."""
     await queue.put(a_delivery(a_chunk(document_id="poison")))
-    await lapse(queue, clock, times=1)
-    await queue.lease(1)
-    clock.advance(LEASE_SECONDS)
-    await queue.put(a_delivery(a_chunk(document_id="d2", expires_at=START + 99 * HOUR)))
+    await rig.lapse(await lease_one(queue))
+    await rig.lapse(await lease_one(queue))
+    await queue.put(a_delivery(a_chunk(document_id="d2")))
 
     leases = await queue.lease(2)
 
     assert [lease.chunk.document_id for lease in leases] == ["d2"]
-    (poison,) = await queue.list(state=ChunkState.PENDING)
-    delay = poison.not_before - clock.now()
-    assert timedelta(seconds=2) <= delay <= timedelta(seconds=4)
-
-
-async def lapse(queue: ChunkQueue, clock: ManualClock, *, times: int) -> None:
-    for _ in range(times):
-        await lease_one(queue)
-        clock.advance(LEASE_SECONDS)
+    assert (await rig.lease_after(4)).attempts == 3
 
 
 async def test_lapsed_lease_of_an_archived_chunk_stays_archived(
-    queue: WholeQueue, clock: ManualClock
+    queue: WholeQueue, rig: Rig
 ) -> None:
     """Bytes that are safe are never counted as pending again."""
     await queue.put(a_delivery(a_chunk()))
     await wait_archived(queue, until=START)
-    await lease_one(queue)
-    clock.advance(LEASE_SECONDS)
+    await rig.lapse(await lease_one(queue))
 
     assert await queue.lease(1) == []
 
     assert (await only(queue)).state is ChunkState.ARCHIVED
 
 
-async def test_extended_lease_does_not_lapse(
-    queue: WholeQueue, clock: ManualClock
+async def test_extended_lease_is_settled_by_its_newest_token(
+    queue: WholeQueue, rig: Rig
 ) -> None:
-    """Extending counts from now, and keeps the token."""
+    """Extending counts from now; nobody else leases the chunk meanwhile."""
     await queue.put(a_delivery(a_chunk()))
     lease = await lease_one(queue)
-    clock.advance(LEASE_SECONDS - 1)
+    rig.clock.advance(LEASE_SECONDS - 1)
 
     extended = await queue.extend(lease)
 
-    assert extended.leased_until == clock.now() + timedelta(seconds=LEASE_SECONDS)
-    assert extended.token == lease.token
-    clock.advance(LEASE_SECONDS - 1)
+    until = rig.clock.now() + timedelta(seconds=LEASE_SECONDS)
+    assert extended.leased_until == until
     assert await queue.lease(1) == []
-    assert (await only(queue)).leased_until == extended.leased_until
-    await queue.complete(lease, ChunkState.DELETED, note="")
-
-
-async def test_lapsed_lease_that_nobody_took_still_settles(
-    queue: WholeQueue, clock: ManualClock
-) -> None:
-    """Late work counts as long as no other worker has begun."""
-    await queue.put(a_delivery(a_chunk()))
-    lease = await lease_one(queue)
-    clock.advance(LEASE_SECONDS * 2)
-
-    await queue.complete(lease, ChunkState.ARCHIVED, note="late")
-
-    assert (await only(queue)).state is ChunkState.ARCHIVED
+    extended = await queue.extend(extended)
+    await queue.complete(extended, ChunkState.DELETED, note="")
+    assert (await only(queue)).state is ChunkState.DELETED
 
 
 Use = Callable[[WholeQueue, Lease], Awaitable[object]]
@@ -618,6 +363,14 @@ USES: dict[str, Use] = {
     "reschedule": lambda queue, lease: queue.reschedule(
         lease, not_before=START, reason="late", error="late", expires_at=START
     ),
+    "wait": lambda queue, lease: queue.reschedule(
+        lease,
+        not_before=LATER,
+        reason="late",
+        error="late",
+        archived=True,
+        others_close=True,
+    ),
     "dead_letter": lambda queue, lease: queue.dead_letter(
         lease, reason="late", error="late"
     ),
@@ -627,12 +380,12 @@ USES: dict[str, Use] = {
 
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
 async def test_stale_token_changes_nothing(
-    queue: WholeQueue, clock: ManualClock, use: Use
+    queue: WholeQueue, rig: Rig, use: Use
 ) -> None:
     """A worker whose lease went to another learns so, and changes nothing."""
     await queue.put(a_delivery(a_chunk()))
     stale = await lease_one(queue)
-    clock.advance(LEASE_SECONDS)
+    await rig.lapse(stale)
     current = await lease_one(queue)
     entry, history = await only(queue), await queue.attempts(current.row)
 
@@ -641,6 +394,7 @@ async def test_stale_token_changes_nothing(
 
     assert await only(queue) == entry
     assert await queue.attempts(current.row) == history
+    await queue.complete(current, ChunkState.ARCHIVED, note="")
 
 
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
@@ -659,7 +413,7 @@ async def test_settled_lease_is_lost(queue: WholeQueue, use: Use) -> None:
 
 @pytest.mark.parametrize("state", [ChunkState.ARCHIVED, ChunkState.DELETED])
 async def test_completed_chunk_is_never_leased_again(
-    queue: WholeQueue, clock: ManualClock, state: ChunkState
+    queue: WholeQueue, rig: Rig, state: ChunkState
 ) -> None:
     """Completed is for good, and forgets earlier trouble."""
     await queue.put(a_delivery(a_chunk()))
@@ -670,11 +424,9 @@ async def test_completed_chunk_is_never_leased_again(
 
     entry = await only(queue)
     assert entry.state is state
-    assert entry.settled_at == clock.now()
+    assert entry.settled_at == rig.clock.now()
     assert (entry.reason, entry.error, entry.leased_by) == (None, None, None)
-    history = await queue.attempts(entry.row)
-    assert (history[-1].outcome, history[-1].reason) == (state.value, "source expired")
-    clock.advance(1_000_000)
+    rig.clock.advance(3600)
     assert await queue.lease(1) == []
     assert await queue.next_due() is None
 
@@ -692,61 +444,51 @@ async def test_complete_refuses_other_states(
     with pytest.raises(ValueError, match=state.value):
         await queue.complete(lease, state, note="")
 
-    assert (await only(queue)).state is ChunkState.LEASED
+    await queue.complete(lease, ChunkState.ARCHIVED, note="")
 
 
 async def test_dead_letter_is_parked_with_its_reason(
-    queue: WholeQueue, clock: ManualClock
+    queue: WholeQueue, rig: Rig
 ) -> None:
     """A dead chunk stays where an operator sees it, and why."""
     await queue.put(a_delivery(a_chunk()))
+    lease = await lease_one(queue)
 
-    await queue.dead_letter(
-        await lease_one(queue), reason="source-expired", error="404"
-    )
+    await queue.dead_letter(lease, reason="source-expired", error="404")
 
     entry = await only(queue)
     assert entry.state is ChunkState.DEAD
     assert (entry.reason, entry.error) == ("source-expired", "404")
-    assert entry.settled_at == clock.now()
-    clock.advance(1_000_000)
+    assert (entry.attempts, entry.settled_at) == (1, rig.clock.now())
+    assert [past.outcome for past in await queue.attempts(lease.row)] == ["dead"]
+    rig.clock.advance(3600)
     assert await queue.lease(1) == []
+    assert await queue.next_due() is None
 
 
-async def test_release_gives_the_attempt_back(
-    queue: WholeQueue, clock: ManualClock
-) -> None:
-    """A released chunk is due at once and has spent nothing."""
+async def test_release_gives_the_attempt_back(queue: WholeQueue) -> None:
+    """A released chunk is due at once and has spent nothing, however often."""
     await queue.put(a_delivery(a_chunk()))
-    lease = await lease_one(queue)
-    clock.advance(5)
 
-    await queue.release(lease)
+    await queue.release(await lease_one(queue))
+    await queue.release(await lease_one(queue))
 
     entry = await only(queue)
     assert entry.state is ChunkState.PENDING
     assert entry.attempts == 0
-    assert entry.not_before == clock.now()
-    assert (entry.leased_by, entry.leased_until) == (None, None)
-    assert [past.outcome for past in await queue.attempts(lease.row)] == ["released"]
     assert (await lease_one(queue)).attempts == 1
 
 
-async def test_release_may_delay_the_chunk(
-    queue: WholeQueue, clock: ManualClock
-) -> None:
+async def test_release_may_delay_the_chunk(queue: WholeQueue, rig: Rig) -> None:
     """A released chunk waits if asked to, and an archived one stays archived."""
     await queue.put(a_delivery(a_chunk()))
     await wait_archived(queue, until=START)
 
-    await queue.release(await lease_one(queue), not_before=LATER)
+    await queue.release(await lease_one(queue), not_before=START + SECOND)
 
-    entry = await only(queue)
-    assert entry.state is ChunkState.ARCHIVED
-    assert entry.not_before == LATER
+    assert (await only(queue)).state is ChunkState.ARCHIVED
     assert await queue.lease(1) == []
-    clock.advance(600)
-    assert (await lease_one(queue)).attempts == 2
+    assert (await rig.lease_after(1)).attempts == 2
 
 
 async def test_announced_holds_every_chunk_of_the_recording(queue: WholeQueue) -> None:
@@ -756,14 +498,16 @@ async def test_announced_holds_every_chunk_of_the_recording(queue: WholeQueue) -
         document_id="x", announcement=an_announcement(recording_id="recording-2")
     )
     await queue.put(a_delivery(first))
-    await queue.complete(await lease_one(queue), ChunkState.DELETED, note="")
+    await queue.dead_letter(await lease_one(queue), reason="bad host", error="e")
     await queue.put(a_delivery(late, other))
+    await queue.lease(2)
 
     entries = await queue.announced(first.recording)
 
     assert [entry.chunk for entry in entries] == [first, late]
-    states = [ChunkState.DELETED, ChunkState.PENDING]
-    assert [entry.state for entry in entries] == states
+    assert entries[0].state is ChunkState.DEAD
+    assert (entries[0].reason, entries[0].error) == ("bad host", "e")
+    assert entries[1].state in {ChunkState.PENDING, ChunkState.LEASED}
     assert await queue.announced(RecordingKey("unknown")) == []
 
 
@@ -774,91 +518,41 @@ async def test_naming_finds_every_entry_of_a_document(queue: WholeQueue) -> None
     elsewhere = a_chunk(document_id="d1", announcement=other, metadata_location=None)
     nameless = a_chunk(document_id="", content_location=own.content_location)
     await queue.put(a_delivery(own, elsewhere, nameless, a_chunk(document_id="d2")))
+    await queue.lease(9)
 
     entries = await queue.naming("d1")
 
-    assert [entry.chunk for entry in entries] == [own, elsewhere, nameless]
+    assert {entry.chunk for entry in entries} == {own, elsewhere, nameless}
+    assert len(entries) == 3
     assert await queue.naming("unknown") == []
 
 
-async def test_wake_makes_waiting_archived_chunks_due(queue: WholeQueue) -> None:
-    """The last sibling can call the others; nothing else of the recording moves."""
-    waiting, pending = a_chunk(document_id="d1"), a_chunk(document_id="d2")
-    await queue.put(a_delivery(waiting))
-    await wait_archived(queue, until=LATER)
-    await queue.put(a_delivery(pending))
-    lease = await lease_one(queue)
-    await queue.reschedule(lease, not_before=LATER, reason="r", error="e")
-    await queue.wake(RecordingKey("other"))
-    assert await queue.lease(2) == []
-
-    await queue.wake(waiting.recording)
-
-    assert [lease.chunk for lease in await queue.lease(2)] == [waiting]
-
-
-async def test_wake_of_a_leased_chunk_is_due_as_soon_as_it_waits(
-    queue: WholeQueue,
-) -> None:
-    """A sibling that looks just before the last one finishes doesn't wait in vain."""
-    await queue.put(a_delivery(a_chunk()))
-    (lease,) = await queue.lease(1)
-
-    await queue.wake(a_chunk().recording)
-    await queue.reschedule(
-        lease, not_before=LATER, reason="w", error="w", archived=True
-    )
-    (again,) = await queue.lease(1)
-    await queue.reschedule(
-        again, not_before=LATER, reason="w", error="w", archived=True
-    )
-
-    assert list(await queue.lease(1)) == []
-
-
-async def test_wake_never_delays(queue: WholeQueue, clock: ManualClock) -> None:
-    """A chunk that is due already keeps its time; a completed one stays completed."""
-    await queue.put(a_delivery(a_chunk(document_id="d1")))
-    await queue.complete(await lease_one(queue), ChunkState.ARCHIVED, note="")
-    await queue.put(a_delivery(a_chunk(document_id="d2")))
-    await wait_archived(queue, until=START)
-    before = await queue.list()
-    clock.advance(5)
-
-    await queue.wake(a_chunk().recording)
-
-    assert await queue.list() == before
-
-
-async def test_next_due_is_the_earliest_time_to_lease(
-    queue: WholeQueue, clock: ManualClock
-) -> None:
-    """Due pending chunks, waiting ones and the end of leases count; settled ones don't."""
+async def test_next_due_ends_with_the_last_chunk(queue: WholeQueue) -> None:
+    """What is due, in hand or about to come back counts; what is settled does not."""
     assert await queue.next_due() is None
     await queue.put(a_delivery(a_chunk()))
     assert await queue.next_due() == START
 
     lease = await lease_one(queue)
-    assert await queue.next_due() == lease.leased_until
+    in_hand = await queue.next_due()
+    assert in_hand is not None
+    assert START < in_hand <= lease.leased_until
 
-    await queue.reschedule(lease, not_before=LATER, reason="", error="", archived=True)
-    assert await queue.next_due() == LATER
-
-    clock.advance(600)
-    await queue.dead_letter(await lease_one(queue), reason="r", error="e")
+    await queue.reschedule(lease, not_before=START, reason="", error="")
+    assert await queue.next_due() == START
+    await queue.complete(await lease_one(queue), ChunkState.DELETED, note="")
     assert await queue.next_due() is None
 
 
-async def test_next_due_leaves_paused_resources(queue: WholeQueue) -> None:
-    """What can't be leased now is not due, leased or not."""
-    one = a_chunk(document_id="d1", announcement=an_announcement(resource="one"))
-    two = a_chunk(document_id="d2", announcement=an_announcement(resource="two"))
-    await queue.put(a_delivery(one, two))
-    (lease,) = await queue.lease(1, paused=["two"])
+async def test_next_due_is_late_for_what_waits_for_its_recording(
+    queue: WholeQueue,
+) -> None:
+    """Its bytes are safe: a worker that only empties the queue need not stay for it."""
+    await queue.put(a_delivery(a_chunk(expires_at=START + HOUR)))
 
-    assert await queue.next_due(paused=["two"]) == lease.leased_until
-    assert await queue.next_due(paused=["one"]) == START
-    assert await queue.next_due(paused=["one", "two"]) is None
+    await wait_archived(queue, until=START + HOUR)
+
+    assert await queue.next_due() == START + HOUR
 
 
 async def test_counts_of_an_empty_queue(queue: WholeQueue) -> None:
@@ -883,17 +577,16 @@ async def test_counts_by_state_and_reason(queue: WholeQueue) -> None:
     await queue.dead_letter(dead, reason="bad-host", error="")
     await queue.dead_letter(other, reason="expired", error="")
     await queue.reschedule(
-        waiting, not_before=START, reason="", error="", archived=True
+        waiting, not_before=LATER, reason="", error="", archived=True
     )
     await queue.release(again)
-    assert (await lease_one(queue)).row == waiting.row
 
     counts = await queue.counts(at_risk_within=6.5 * HOUR)
 
     assert counts.by_state == {
         ChunkState.PENDING: 2,
-        ChunkState.LEASED: 1,
-        ChunkState.ARCHIVED: 1,
+        ChunkState.LEASED: 0,
+        ChunkState.ARCHIVED: 2,
         ChunkState.DELETED: 1,
         ChunkState.DEAD: 2,
     }
@@ -902,7 +595,7 @@ async def test_counts_by_state_and_reason(queue: WholeQueue) -> None:
     assert counts.oldest_deadline == START + 6 * HOUR
 
 
-async def test_counts_a_leased_chunk_as_at_risk(queue: WholeQueue) -> None:
+async def test_counts_a_chunk_in_hand_as_at_risk(queue: WholeQueue) -> None:
     """Being worked on is not yet being safe; the bound itself is still in time."""
     await queue.put(a_delivery(a_chunk(expires_at=START + HOUR)))
     await lease_one(queue)
@@ -928,17 +621,17 @@ async def test_list_is_ordered_and_bounded(queue: WholeQueue) -> None:
         a_chunk(document_id=f"d{n}", expires_at=START + n * HOUR) for n in (3, 1, 4, 2)
     ]
     await queue.put(a_delivery(*chunks))
-    await lease_one(queue)
 
     async def listed(state: ChunkState | None, limit: int) -> list[str]:
         entries = await queue.list(state=state, limit=limit)
         return [entry.chunk.document_id for entry in entries]
 
-    assert await listed(None, 1000) == ["d1", "d2", "d3", "d4"]
     assert await listed(None, 2) == ["d1", "d2"]
+    await queue.dead_letter(await lease_one(queue), reason="r", error="e")
+    assert await listed(None, 1000) == ["d1", "d2", "d3", "d4"]
     assert await listed(ChunkState.PENDING, 2) == ["d2", "d3"]
-    assert await listed(ChunkState.LEASED, 1000) == ["d1"]
-    assert await listed(ChunkState.DEAD, 1000) == []
+    assert await listed(ChunkState.DEAD, 1000) == ["d1"]
+    assert await listed(ChunkState.DELETED, 1000) == []
 
 
 async def test_find_knows_every_id(queue: WholeQueue) -> None:
@@ -960,54 +653,17 @@ async def test_find_knows_every_id(queue: WholeQueue) -> None:
         assert await queue.find(text) == []
 
 
-async def test_attempts_tell_the_history(queue: WholeQueue, clock: ManualClock) -> None:
-    """Every attempt is kept, oldest first, with how it ended."""
-    await queue.put(a_delivery(a_chunk()))
-    first = await lease_one(queue)
-    clock.advance(5)
-    await queue.reschedule(first, not_before=START, reason="throttled", error="429")
-    await lease_one(queue)
-
-    done, running = await queue.attempts(first.row)
-
-    assert (done.number, done.worker) == (1, "w1")
-    assert (done.started_at, done.ended_at) == (START, clock.now())
-    assert (done.outcome, done.reason, done.error) == (
-        "rescheduled",
-        "throttled",
-        "429",
-    )
-    assert (running.number, running.started_at) == (2, clock.now())
-    assert (running.ended_at, running.outcome) == (None, None)
-    clock.advance(LEASE_SECONDS)
-    assert await queue.lease(1) == []
-    lapsed = replace(running, ended_at=clock.now(), outcome="lapsed")
-    assert await queue.attempts(first.row) == [done, lapsed]
-    assert await queue.attempts(first.row[:8]) == await queue.attempts("unknown")
-
-
 async def test_error_texts_are_bounded(queue: WholeQueue) -> None:
-    """What others wrote can't make a row grow, nor make it unwritable."""
+    """What others wrote can't make an entry grow, nor make it unwritable."""
     await queue.put(a_delivery(a_chunk()))
+    lease = await lease_one(queue)
+    reason, error = "r" * 5000, "\udcff\0<é" + "e" * 5000
+    await queue.reschedule(lease, not_before=START, reason=reason, error=error)
 
-    await queue.dead_letter(
-        await lease_one(queue), reason="r" * 5000, error="\udcff" + "e" * 5000
-    )
+    await queue.dead_letter(await lease_one(queue), reason=reason, error=error)
 
     entry = await only(queue)
     assert entry.reason == "r" * 2000
-    assert entry.error == "?" + "e" * 1999
-    (attempt,) = await queue.attempts(entry.row)
+    assert entry.error == "?\0<é" + "e" * 1996
+    (*_, attempt) = await queue.attempts(entry.row)
     assert (attempt.reason, attempt.error) == (entry.reason, entry.error)
-
-
-async def test_memory_queue_can_be_in_trouble(clock: ManualClock) -> None:
-    """The fake fails as the real queue does, for as long as a test wants it to."""
-    queue = MemoryQueue(clock, trouble="the disk is full")
-    with pytest.raises(QueueUnavailableError, match="disk is full"):
-        await queue.ready()
-
-    queue.trouble = None
-
-    await queue.put(a_delivery(a_chunk()))
-    assert len(await queue.list()) == 1
