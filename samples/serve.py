@@ -54,7 +54,6 @@ def options_from(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="NAME=SIZE",
         help="also serve a made-up MP4 of SIZE bytes (512MiB, 2GiB, …) as document NAME",
     )
-    add("--token", action="append", default=[], help="of Entra that is accepted, too")
     add("--tls-cert", help="PEM file: serve https")
     add("--tls-key", help="PEM file, if the key is apart from the certificate")
     add(
@@ -74,7 +73,6 @@ async def serve(
 ) -> None:
     """Serve until `stopping` is set; announces where, as one line of JSON, when ready."""
     async with _stand_in(options) as acs:
-        acs.tokens.update(options.token)
         acs.serve_samples()
         for name, size in options.synthetic:
             _put_synthetic(acs, name, size)

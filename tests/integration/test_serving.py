@@ -392,6 +392,9 @@ def test_replay_command_simulates_the_source(
     """No settings are needed, and those that would lead elsewhere don't count."""
     monkeypatch.setenv("WORKER_SOURCE_HOSTS", "127.0.0.1:9")
     monkeypatch.setenv("WORKER_LISTEN", "0.0.0.0:80")
+    monkeypatch.setenv("WORKER_INBOX", "https://acct.queue.core.windows.net/events")
+    monkeypatch.setenv("WORKER_NOTIFY", "https://topic.example/api/events")
+    monkeypatch.setenv("WORKER_ACS_ENDPOINT", "https://contoso.communication.azure.com")
 
     code = command("replay", str(ONE_CHUNK), "--simulate")
 
@@ -399,6 +402,19 @@ def test_replay_command_simulates_the_source(
     assert code == 0
     assert "recording complete; source said 200" in out
     assert "archive  data/archive" in out
+
+
+def test_replay_command_refuses_real_chunks_that_tokens_are_for(
+    command: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An endpoint says as well as a key that the queue may be a real source's."""
+    monkeypatch.setenv("WORKER_QUEUE", "sqlite:real/queue.db")
+    monkeypatch.setenv("WORKER_ACS_ENDPOINT", "https://contoso.communication.azure.com")
+
+    assert command("replay", str(ONE_CHUNK), "--simulate") == 78
+    assert "AZURE_COMMUNICATION_ENDPOINT" in capsys.readouterr().err
 
 
 def test_replay_command_reports_what_is_dead(

@@ -84,6 +84,28 @@ async def test_false_signature_is_refused(
     assert got.status == 401
 
 
+@pytest.mark.parametrize("host", ["global_host", "regional_host"])
+async def test_token_that_was_given_is_taken(client: SignedClient, host: str) -> None:
+    """Both listeners take it, with whose it is; they take it no longer than it is given."""
+    url = f"http://{getattr(client.acs, host)}/v1/objects/{DOC}/content/video"
+    contoso = {"x-ms-host": "contoso.communication.azure.com"}
+    bearing = {"Authorization": "Bearer one"} | contoso
+    client.acs.tokens.add("one")
+
+    taken = await client.ask_with("GET", url, headers=bearing)
+    elsewhere = await client.ask_with(
+        "GET", url, headers=bearing | {"x-ms-host": "fabrikam.communication.azure.com"}
+    )
+    other = await client.ask_with(
+        "GET", url, headers=contoso | {"Authorization": "Bearer two"}
+    )
+    client.acs.tokens.clear()
+    late = await client.ask_with("GET", url, headers=bearing)
+
+    assert taken.status in {200, 302}
+    assert [got.status for got in (elsewhere, other, late)] == [401, 401, 401]
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [("DELETE", "video"), ("GET", "acsmetadata"), ("GET", "video?a=b")],

@@ -145,13 +145,16 @@ def test_warnings_of_python_are_logged() -> None:
 
 
 def test_chatty_libraries_are_quiet() -> None:
-    """azure logs every request at info, and access logs hold query strings."""
+    """azure logs every request at info, and access logs hold query strings; whoever asks
+    for a token says why there is none.
+    """
     stream = io.StringIO()
     configure_logging(stream=stream, level="debug")
 
     logging.getLogger("azure.core").info("request")
     logging.getLogger("aiohttp.access").warning("GET /?code=1")
     logging.getLogger("azure.core").warning("retry")
+    logging.getLogger("azure.identity.aio").warning("no token, in twenty lines")
 
     assert [line["event"] for line in lines(stream)] == ["retry"]
 
@@ -198,6 +201,7 @@ def test_traceback_shows_no_locals_and_no_secret(line_format: str) -> None:
         "HMAC-SHA256 SECRET",
         "client_secret=SECRET",
         "password: SECRET",
+        "no token: eyJhbGciOiJub25lIn0.SECRET.SECRET",
     ],
 )
 @pytest.mark.parametrize("in_json", [False, True])
