@@ -21,6 +21,7 @@ from worker.queues.storage.parallel import in_parallel
 from worker.queues.storage.parts import Part
 
 T = TypeVar("T")
+FEW_RECORDINGS = 8
 RENEW_AFTER = 32
 """Operations between two looks at the lease on the delivery."""
 
@@ -85,13 +86,16 @@ async def _know(means: Means, announced: Sequence[Announced], delivery: InHand) 
     await _in_turns(wanted, means.ledger.create, delivery)
     rows = {each.message.row: each.message for each in announced}
 
-    async def revive(recording: RecordingKey) -> None:
+    async def revive(recording: RecordingKey | None) -> None:
         async for death in means.ledger.deaths(recording):
             if death.row in rows:
                 await means.ledger.create(death.revived)
                 await means.ledger.mark(rows[death.row].due, Mark.PENDING)
 
-    await _in_turns({each.chunk.recording for each in announced}, revive, delivery)
+    recordings = {each.chunk.recording for each in announced}
+    # All the dead there are, mostly none, are sooner looked through than many folders.
+    folders = recordings if len(recordings) <= FEW_RECORDINGS else [None]
+    await _in_turns(folders, revive, delivery)
 
 
 async def _in_turns(

@@ -14,7 +14,14 @@ from random import Random
 from types import TracebackType
 from typing import Self
 
-from worker.errors import LeaseLostError, WorkerError
+import structlog
+
+from worker.errors import (
+    ConfigError,
+    LeaseLostError,
+    QueueUnavailableError,
+    WorkerError,
+)
 from worker.model import (
     Attempt,
     ChunkState,
@@ -43,13 +50,14 @@ from worker.storage_places import Place
 
 URGENT = "-urgent"
 POISON = "-poison"
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 
 class StorageQueue:
     """Satisfies ports.ChunkQueue and ports.QueueListing; an async context manager.
 
-    `create`: make the queues that are missing, where that is allowed. Missing queues raise
-    QueueUnavailableError, whose hint is the command that makes them.
+    `create`: make the queues that are missing, where that is allowed. What a human must mend
+    raises ConfigError, whose hint is a command; a service that is down comes back.
     """
 
     def __init__(  # noqa: PLR0913 - what a queue needs to know
@@ -87,9 +95,19 @@ class StorageQueue:
         async with AsyncExitStack() as undo:
             for channel in (means.usual, means.urgent, means.poison):
                 await undo.enter_async_context(channel)
-                await channel.make_sure(create=self._create)
+                await self._make_sure_of(channel)
             self._stack = undo.pop_all()
         return self
+
+    async def _make_sure_of(self, channel: Channel) -> None:
+        try:
+            await channel.make_sure(create=self._create)
+        except QueueUnavailableError as error:
+            if error.hint is not None:
+                refused = ConfigError([f"queue: {error}"])
+                refused.hint = error.hint
+                raise refused from error
+            log.error("queue.unavailable", error=str(error))
 
     async def __aexit__(
         self,

@@ -1,0 +1,511 @@
+"""The Storage Queue beyond the contract: messages, lanes, several workers, what was lost."""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.azurite import Azurite
+from tests.conftest import UniqueName
+from tests.contract.queues import (
+    PATIENCE_SECONDS,
+    lease_one,
+    only,
+    wait_archived,
+)
+from tests.factories import a_chunk, a_delivery, an_announcement, some_chunks
+from tests.fakes.clock import START
+from tests.integration.storage_world import (
+    HOUR,
+    World,
+    a_recording,
+    eventually,
+    leased,
+    leased_and_released,
+)
+from worker import names as archive_names
+from worker.errors import (
+    ArchiveUnavailableError,
+    ConfigError,
+    LeaseLostError,
+    QueueUnavailableError,
+)
+from worker.model import ChunkState, DeleteAnswer, Lane
+from worker.queues.storage.queue import POISON, StorageQueue
+from worker.stored import SourceDeleted, encode
+
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def world(azurite: Azurite, unique_name: UniqueName) -> World:
+    return World(azurite=azurite, name=unique_name("storage"))
+
+
+@pytest.fixture
+async def queue(world: World) -> AsyncIterator[StorageQueue]:
+    async with world.worker() as queue:
+        yield queue
+
+
+async def test_workers_never_hold_the_same_lease(world: World) -> None:
+    """Two on one queue share out the chunks, and each settles its own."""
+    chunks = [a_recording(n) for n in range(12)]
+    async with world.worker("w1") as one, world.worker("w2") as two:
+        await one.put(a_delivery(*chunks))
+
+        batches = [await asyncio.gather(one.lease(2), two.lease(2)) for _ in range(4)]
+
+        mine = [lease for first, _ in batches for lease in first]
+        theirs = [lease for _, second in batches for lease in second]
+        assert len({lease.row for lease in mine + theirs}) == len(mine + theirs) == 12
+        assert mine
+        assert theirs
+        for queue, leases in ((one, mine), (two, theirs)):
+            for lease in leases:
+                await queue.complete(lease, ChunkState.DELETED, note="")
+        assert await two.next_due() is None
+        counts = await two.counts(at_risk_within=HOUR)
+        assert counts.by_state[ChunkState.DELETED] == 12
+
+
+async def test_delivery_is_durable_before_it_is_acknowledged(
+    world: World, queue: StorageQueue
+) -> None:
+    """Its body and its chunks lie in the archive, its message in the queue, for ever."""
+    await queue.put(a_delivery(a_chunk(), body=b"as \xff received"))
+
+    (name,) = world.archive.objects
+    document = json.loads(world.archive.objects[name])
+    assert name.startswith("announced/deliveries/2026/03/01/12/")
+    assert document["body_base64"] == "YXMg/yByZWNlaXZlZA=="
+    async with world.client() as client:
+        (message,) = await client.peek_messages()
+    assert json.loads(message.content or "")["part"] == name
+    assert message.expires_on is not None
+    assert message.expires_on.year == 9999
+
+
+async def test_delivery_of_many_chunks_is_split(
+    world: World, queue: StorageQueue
+) -> None:
+    """Each part is fanned out by whoever receives it, and all of them come."""
+    chunks = [a_recording(n) for n in range(150)]
+
+    result = await queue.put(a_delivery(*chunks))
+
+    assert result.enqueued == 150
+    assert await world.sizes() == [0, 3]
+    assert (await queue.counts(at_risk_within=HOUR)).by_state[ChunkState.PENDING] == 150
+    assert len(await queue.list()) == 150
+    leases = await leased(queue, 150)
+    assert {lease.chunk for lease in leases} == set(chunks)
+
+
+async def test_lapsed_lease_that_nobody_took_still_settles(world: World) -> None:
+    """Late work counts as long as no other worker has begun."""
+    async with world.worker(lease_seconds=1) as queue:
+        await queue.put(a_delivery(a_chunk()))
+        lease = await lease_one(queue)
+        await eventually(world.contents)
+
+        await queue.complete(lease, ChunkState.ARCHIVED, note="late")
+
+        assert (await only(queue)).state is ChunkState.ARCHIVED
+        assert await queue.next_due() is None
+
+
+async def test_urgent_chunks_come_first(world: World, queue: StorageQueue) -> None:
+    """What has under six hours left is polled first, whenever it came."""
+    await queue.put(a_delivery(a_recording(1), a_recording(2)))
+    await leased_and_released(queue, 2)
+    await queue.put(a_delivery(a_recording(3, expires_at=START + 6 * HOUR - MINUTE)))
+
+    (lease,) = await queue.lease(1)
+
+    assert lease.chunk.document_id == "d3"
+    assert await world.sizes() == [1, 2]
+
+
+@pytest.mark.parametrize("lane", [Lane.UNTRIED, Lane.NEWEST])
+async def test_other_lanes_look_behind_what_is_urgent(
+    queue: StorageQueue, lane: Lane
+) -> None:
+    """Urgent chunks that keep failing can't hold every slot."""
+    await queue.put(a_delivery(a_recording(1, expires_at=START + HOUR)))
+    await queue.put(a_delivery(a_recording(2)))
+
+    (lease,) = await queue.lease(1, lane=lane)
+
+    assert lease.chunk.document_id == "d2"
+
+
+async def test_rescheduled_chunk_moves_when_its_time_runs_out(
+    world: World, queue: StorageQueue
+) -> None:
+    """Under six hours it goes to the urgent queue, hidden for as long as it has to wait."""
+    await queue.put(a_delivery(a_recording(1, expires_at=START + 7 * HOUR)))
+    lease = await lease_one(queue)
+    world.clock.advance(2 * 3600)
+
+    await queue.reschedule(
+        lease, not_before=world.clock.now() + MINUTE, reason="r", error="e"
+    )
+
+    assert await world.sizes() == [1, 0]
+    assert await queue.lease(1) == []
+    with pytest.raises(LeaseLostError):
+        await queue.extend(lease)
+
+
+async def test_tightened_deadline_moves_a_chunk(
+    world: World, queue: StorageQueue
+) -> None:
+    """A deadline learnt from the metadata counts as the announced one does."""
+    await queue.put(a_delivery(a_recording(1)))
+    tight = START + 5 * HOUR
+    await queue.reschedule(
+        await lease_one(queue),
+        not_before=START,
+        reason="r",
+        error="e",
+        expires_at=tight,
+    )
+
+    assert await world.sizes() == [1, 0]
+    lease = await lease_one(queue)
+    assert (lease.attempts, lease.chunk.expires_at) == (2, tight)
+    assert (await only(queue)).chunk.expires_at == tight
+    await queue.complete(lease, ChunkState.DELETED, note="")
+    assert (await only(queue)).state is ChunkState.DELETED
+
+
+async def test_chunk_that_siblings_close_for_is_not_kept(
+    world: World, queue: StorageQueue
+) -> None:
+    """Its receipt is durable: whoever ends last closes the recording."""
+    first, last = some_chunks(2)
+    await queue.put(a_delivery(first, last))
+    mine, theirs = await leased(queue, 2)
+
+    await queue.reschedule(
+        mine,
+        not_before=START + 24 * HOUR,
+        reason="waiting",
+        error="",
+        archived=True,
+        others_close=True,
+    )
+
+    assert await world.sizes() == [0, 1]
+    (waiting,) = await queue.list(state=ChunkState.ARCHIVED)
+    assert waiting.row == mine.row
+    await queue.complete(theirs, ChunkState.DELETED, note="")
+    assert await queue.next_due() is None
+
+
+async def test_wake_settles_what_was_deleted_with_the_others(
+    world: World, queue: StorageQueue
+) -> None:
+    """The last sibling's close speaks for those whose messages are gone."""
+    chunks = some_chunks(2)
+    await queue.put(a_delivery(*chunks))
+    for lease in await leased(queue, 2):
+        await queue.reschedule(
+            lease,
+            not_before=START,
+            reason="",
+            error="",
+            archived=True,
+            others_close=True,
+        )
+    answer = DeleteAnswer(status=200, host="h", at=START, hops=())
+    record = SourceDeleted(
+        key=chunks[0].key, worker_version="1", worker_instance="w", answer=answer
+    )
+    name = archive_names.source_deleted_name(chunks[0].key)
+    await world.archive.create(name, encode(record))
+
+    await queue.wake(chunks[0].recording)
+
+    states = {entry.chunk.index: entry.state for entry in await queue.list()}
+    assert states == {0: ChunkState.DELETED, 1: ChunkState.ARCHIVED}
+
+
+async def test_waiting_chunk_looks_again_less_and_less(queue: StorageQueue) -> None:
+    """It can't be woken; so it comes back by itself, soon and then rarely."""
+    await queue.put(a_delivery(a_chunk()))
+
+    await wait_archived(queue, until=START + 24 * HOUR)
+
+    assert await queue.lease(1) == []
+    (lease,) = await eventually(partial(queue.lease, 1))
+    assert lease.attempts == 2
+
+
+FOREIGN = {
+    "no JSON": "hello",
+    "no message": '{"v": 1, "kind": "chunk"}',
+    "a number": "5",
+    "deep": "[" * 60_000,
+    "base64": "eyJ2IjogMX0=",
+    "another part": '{"v": 1, "kind": "delivery", "part": "../../secrets"}',
+    "markup": "<a>&amp;]]></a>",
+}
+
+
+@pytest.mark.parametrize("text", FOREIGN.values(), ids=FOREIGN)
+async def test_foreign_message_is_poisoned(
+    world: World, queue: StorageQueue, text: str
+) -> None:
+    """It stalls nobody, and nothing of it is lost."""
+    await world.send(text)
+    await queue.put(a_delivery(a_chunk()))
+
+    with capture_logs() as logs:
+        (lease,) = await queue.lease(9)
+
+    assert lease.chunk == a_chunk()
+    (poison,) = [json.loads(content) for content in await world.contents(POISON)]
+    assert poison["reason"] == "foreign-message"
+    assert raw_of(world, poison) == text
+    assert await world.sizes() == [0, 1]
+    assert [line["event"] for line in logs] == ["message.poisoned"]
+
+
+def raw_of(world: World, poison: dict[str, str]) -> str:
+    if "raw_stored" in poison:
+        return world.archive.objects[poison["raw_stored"]].decode()
+    return base64.b64decode(poison["raw_base64"]).decode()
+
+
+async def test_newer_message_is_left_to_a_newer_worker(
+    world: World, queue: StorageQueue
+) -> None:
+    """During an upgrade nothing is poisoned that others understand."""
+    await world.send('{"v": 2, "kind": "recording", "what": "?"}')
+
+    with capture_logs() as logs:
+        assert await queue.lease(1) == []
+
+    assert await world.sizes() == [0, 1]
+    assert await world.size(POISON) == 0
+    assert [line["event"] for line in logs] == ["chunk.postponed"]
+
+
+async def test_newer_delivery_is_left_to_a_newer_worker(
+    world: World, queue: StorageQueue
+) -> None:
+    """The same where only the announcement is newer."""
+    await queue.put(a_delivery(a_chunk()))
+    (name,) = world.archive.objects
+    world.archive.objects[name] = b'{"v": 2}'
+
+    assert await queue.lease(1) == []
+
+    assert await world.sizes() == [0, 1]
+    assert await world.size(POISON) == 0
+
+
+async def test_dead_letter_tells_why_in_the_poison_queue(
+    world: World, queue: StorageQueue
+) -> None:
+    """Reason, attempts and last error are inside the message."""
+    await queue.put(a_delivery(a_chunk()))
+    await queue.reschedule(
+        await lease_one(queue), not_before=START, reason="r", error="e"
+    )
+
+    await queue.dead_letter(await lease_one(queue), reason="host", error="not ours")
+
+    (poison,) = [json.loads(content) for content in await world.contents(POISON)]
+    entry = await only(queue)
+    told = {name: poison[name] for name in ("reason", "error", "attempts", "worker")}
+    assert told == {
+        "reason": "host",
+        "error": "not ours",
+        "attempts": 2,
+        "worker": "w1",
+    }
+    assert (poison["row"], poison["document_id"]) == (entry.row, "0-eus-d1-doc1")
+    assert await world.sizes() == [0, 0]
+
+
+async def test_missing_announcement_is_waited_for_an_hour(
+    world: World, queue: StorageQueue
+) -> None:
+    """Then the chunk is dead, where an operator sees it."""
+    await queue.put(a_delivery(a_chunk()))
+    await leased_and_released(queue, 1)
+    (name,) = [each for each in world.archive.objects if each.endswith(".json")]
+    document = world.archive.objects[name]
+    world.archive.lose(name)
+    async with world.worker("w2") as other:
+        assert await other.lease(1) == []
+        world.clock.advance(3600)
+        await eventually(partial(leased_to_death, world, other))
+
+        await world.archive.create(name, document)
+        entry = await only(other)
+    assert (entry.state, entry.reason) == (ChunkState.DEAD, "announcement-lost")
+
+
+async def leased_to_death(world: World, queue: StorageQueue) -> int:
+    assert await queue.lease(1) == []
+    return await world.size(POISON)
+
+
+async def test_unreadable_announcement_kills_its_chunks_only(
+    world: World, queue: StorageQueue
+) -> None:
+    """Damage is told, and others are leased."""
+    await queue.put(a_delivery(a_recording(1)))
+    await leased_and_released(queue, 1)
+    (name,) = [each for each in world.archive.objects if each.endswith(".json")]
+    await queue.put(a_delivery(a_recording(2)))
+    world.archive.objects[name] = b"{}"
+    async with world.worker("w2") as other:
+        (lease,) = await other.lease(9)
+
+        assert lease.chunk.document_id == "d2"
+        assert (await other.counts(at_risk_within=HOUR)).dead == {"stored-format": 1}
+
+
+async def test_lost_queues_are_rebuilt(world: World) -> None:
+    """Every outstanding chunk and delivery gets a message; what is settled gets none."""
+    async with world.worker() as queue:
+        await queue.put(a_delivery(*(a_recording(n) for n in range(4))))
+        done, dead, waiting, _ = await leased(queue, 4)
+        await queue.complete(done, ChunkState.DELETED, note="")
+        await queue.dead_letter(dead, reason="r", error="e")
+        await queue.reschedule(
+            waiting, not_before=START + HOUR, reason="", error="", archived=True
+        )
+        await queue.put(a_delivery(a_recording(5)))
+        await world.lose_queues()
+    async with world.worker() as queue:
+        assert await queue.lease(9) == []
+        planned = await queue.rebuild(dry_run=True)
+        assert await world.sizes() == [0, 0]
+
+        rebuilt = await queue.rebuild()
+
+        assert planned == rebuilt
+        assert (rebuilt.chunks, rebuilt.deliveries) == (2, 1)
+        leases = await leased(queue, 3)
+        documents = {lease.chunk.document_id for lease in leases}
+        assert documents == {waiting.chunk.document_id, "d3", "d5"}
+
+
+async def test_revived_chunk_is_at_work_again(queue: StorageQueue) -> None:
+    """It may die again, and each death is told."""
+    await queue.put(a_delivery(a_chunk()))
+    await queue.dead_letter(await lease_one(queue), reason="first", error="1")
+    await queue.put(a_delivery(a_chunk()))
+    lease = await lease_one(queue)
+    (entry,) = await queue.announced(a_chunk().recording)
+    assert entry.state is ChunkState.PENDING
+
+    await queue.dead_letter(lease, reason="again", error="2")
+
+    assert (await only(queue)).reason == "again"
+    assert (await queue.counts(at_risk_within=HOUR)).dead == {"again": 1}
+    history = await queue.attempts(lease.row)
+    assert [attempt.reason for attempt in history] == ["first", "again"]
+
+
+async def test_announcements_of_one_chunk_are_told_as_one(queue: StorageQueue) -> None:
+    """Nothing that any of them says is forgotten where a recording is looked at."""
+    first, _ = some_chunks(2)
+    unsaid = an_announcement(recording_duration_ms=None)
+    partial = replace(
+        first, announcement=unsaid, announced=first.announced[:1], end_reason=None
+    )
+    await queue.put(a_delivery(partial))
+    await queue.put(a_delivery(first, body=b"more"))
+    await queue.lease(9)
+
+    (entry,) = await queue.announced(first.recording)
+
+    assert entry.chunk == first
+    assert [each.chunk for each in await queue.naming(first.document_id)] == [first]
+
+
+async def test_cancelled_lease_gives_back_what_it_got(world: World) -> None:
+    """A worker that is stopped while it leases holds nothing, and has spent nothing."""
+    async with world.worker("w1") as queue, world.worker("w2") as other:
+        await queue.put(a_delivery(a_recording(1), a_recording(2)))
+        leasing = asyncio.ensure_future(queue.lease(2))
+        await asyncio.sleep(0)
+        leasing.cancel()
+        await asyncio.wait({leasing}, timeout=PATIENCE_SECONDS)
+
+        assert leasing.cancelled()
+        leases = await leased(other, 2)
+        assert {lease.attempts for lease in leases} == {1}
+
+
+async def test_missing_queues_are_created_or_told(world: World) -> None:
+    """Who only looks creates nothing; the hint is the command that helps."""
+    with pytest.raises(ConfigError, match="no such queue") as refused:
+        await world.worker(create=False).__aenter__()
+
+    assert refused.value.hint == (
+        f"az storage queue create --name {world.name} "
+        "--account-name devstoreaccount1 --auth-mode login"
+    )
+    async with world.worker():
+        pass
+    async with world.worker(create=False) as queue:
+        await queue.ready()
+
+
+async def test_queue_that_went_away_is_told_with_the_command(world: World) -> None:
+    """A queue that somebody deleted stops the worker's leasing, not the worker."""
+    async with world.worker() as queue:
+        await world.lose_queues()
+
+        with pytest.raises(QueueUnavailableError, match="no such queue") as gone:
+            await queue.put(a_delivery(a_chunk()))
+
+        assert "az storage queue create" in (gone.value.hint or "")
+        with pytest.raises(QueueUnavailableError):
+            await queue.ready()
+
+
+async def test_trouble_of_the_ledger_is_the_queues(
+    world: World, queue: StorageQueue
+) -> None:
+    """Whoever leases or puts need not know that an archive is behind it."""
+    for operation in ("create", "list", "ready"):
+        world.archive.fail_next(ArchiveUnavailableError("down"), on=operation)
+
+    with pytest.raises(QueueUnavailableError, match="down"):
+        await queue.put(a_delivery(a_chunk()))
+    with pytest.raises(QueueUnavailableError, match="down"):
+        await queue.announced(a_chunk().recording)
+    with pytest.raises(QueueUnavailableError, match="down"):
+        await queue.ready()
+
+
+async def test_trouble_while_fanning_out_gives_the_rest_back(
+    world: World, queue: StorageQueue
+) -> None:
+    """The delivery comes back by itself, and is done again."""
+    await queue.put(a_delivery(a_recording(1)))
+    await queue.put(a_delivery(a_recording(2)))
+    world.archive.fail_next(
+        ArchiveUnavailableError("down"), on="create", matching="announced/due/"
+    )
+
+    with pytest.raises(QueueUnavailableError, match="down"):
+        await queue.lease(9)
+
+    leases = await leased(queue, 2)
+    assert {lease.attempts for lease in leases} == {1}
