@@ -12,7 +12,7 @@ from typing import Protocol
 import structlog
 
 from handlers import registry
-from handlers.sorting import Reject, Sorted, Sorter
+from handlers.sorting import IsLeftAlone, Reject, Sorted, Sorter
 from worker.errors import MalformedEventError, WorkerError
 from worker.model import Delivery, PutResult
 from worker.ports import Clock
@@ -52,13 +52,15 @@ class ReceivedKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """The outcome of one delivery; counts are events but for `chunks` and `duplicates`."""
+    """The outcome of one delivery; counts are events but for those of chunks."""
 
     kind: ReceivedKind
     events: int = 0
     chunks: int = 0
     duplicates: int = 0
     ignored: int = 0
+    exported: int = 0
+    """Chunks that stay in the user's own storage, unlooked at."""
     quarantined: int = 0
     validation_code: str | None = field(default=None, repr=False)
     reason: str | None = None
@@ -75,11 +77,14 @@ class Receiver:
         *,
         retention: timedelta,
         topics: frozenset[str] | None = None,
+        is_left_alone: IsLeftAlone | None = None,
     ) -> None:
         self._queue = queue
         self._quarantine = quarantine
         self._clock = clock
-        self._sorter = Sorter(retention=retention, topics=topics)
+        self._sorter = Sorter(
+            retention=retention, topics=topics, is_left_alone=is_left_alone
+        )
 
     async def receive(
         self,
@@ -128,6 +133,7 @@ class Receiver:
             chunks=len(found.chunks),
             duplicates=put.duplicates,
             ignored=found.ignored,
+            exported=found.exported,
             quarantined=len(found.rejects),
             validation_code=found.validation_code,
             reason=found.rejects[0].why if found.rejects else None,
@@ -234,6 +240,7 @@ def _log(received: Received, fields: dict[str, object]) -> None:
         "chunks": received.chunks,
         "duplicates": received.duplicates,
         "ignored": received.ignored,
+        "exported": received.exported,
         "quarantined": received.quarantined,
     }
     if received.kind in {ReceivedKind.MALFORMED, ReceivedKind.UNAVAILABLE}:

@@ -1,6 +1,7 @@
 """What is in a delivery, by what is to be done with it. No I/O."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -14,6 +15,8 @@ MAX_CODE_CHARS = 1024
 MAX_WEIGHT_BYTES = 64 * 1024 * 1024
 """What one delivery may put into the queue, about; legal ones are far below."""
 _EVENTS_PER_TURN = 100
+IsLeftAlone = Callable[[Chunk], bool]
+"""Whether a chunk lies in the user's own storage and is to stay there, unlooked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +38,8 @@ class Sorted:
     weight_bytes: int = 0
     rejects: list[Reject] = field(default_factory=list)
     ignored: int = 0
+    exported: int = 0
+    """Chunks that are left alone; an event with no others is ignored."""
     topic: str = ""
     """Of what is said about a subscription."""
     deleted: bool = False
@@ -46,9 +51,16 @@ class Sorted:
 class Sorter:
     """Sorts the events of a delivery; topics are compared without case, None: any."""
 
-    def __init__(self, *, retention: timedelta, topics: frozenset[str] | None) -> None:
+    def __init__(
+        self,
+        *,
+        retention: timedelta,
+        topics: frozenset[str] | None,
+        is_left_alone: IsLeftAlone | None = None,
+    ) -> None:
         self._retention = retention
         self._topics = topics and frozenset(topic.casefold() for topic in topics)
+        self._is_left_alone = is_left_alone or (lambda _: False)
 
     async def sort(self, body: bytes, received_at: datetime) -> Sorted:
         """Read `body`; never raises, for what can't be read is sorted too."""
@@ -112,7 +124,10 @@ class Sorter:
         if found.weight_bytes + announced.weight_bytes > MAX_WEIGHT_BYTES:
             found.rejects.append(_reject(event, "too many chunks in one delivery"))
             return
-        found.chunks += announced.chunks
+        wanted = [chunk for chunk in announced.chunks if not self._is_left_alone(chunk)]
+        found.chunks += wanted
+        found.exported += len(announced.chunks) - len(wanted)
+        found.ignored += not wanted
         found.weight_bytes += announced.weight_bytes
         if announced.problems:
             found.rejects.append(_reject(event, "; ".join(announced.problems)))

@@ -19,7 +19,7 @@ from handlers.health import Health
 from handlers.quarantine import Quarantine
 from handlers.receiver import Receiver
 from handlers.webhook import webhook_app, webhook_runner
-from worker import __version__
+from worker import __version__, own_storage
 from worker.archives.directory import DirectoryArchive
 from worker.at_risk import RiskWatch
 from worker.attempt import NoObserver, Observer
@@ -199,6 +199,7 @@ async def open_consumer(
     async with (
         _notices(settings, queue, archive, cut=cut) as notices,
         _source(settings, clock) as source,
+        own_storage.open_exports(settings) as exports,
     ):
         breaker = Breaker(clock.now)
         closer = Closer(
@@ -208,6 +209,7 @@ async def open_consumer(
             clock=clock,
             policy=settings.delete_source,
             instance=settings.instance,
+            exports=exports,
             notices=notices,
         )
         pipeline = _pipeline(settings, source, archive, closer, clock, watcher)
@@ -338,6 +340,7 @@ def _pipeline(
         observer=observer,
         retention=settings.source_retention,
         instance=settings.instance,
+        exports=closer.exports,
     )
 
 
@@ -353,6 +356,7 @@ def receiver_of(
         clock,
         retention=settings.source_retention,
         topics=topics or None,
+        is_left_alone=own_storage.left_alone(settings),
     )
 
 

@@ -12,8 +12,9 @@ from typing import Literal
 
 import structlog
 
-from worker import __version__, names, recording, retry, siblings
+from worker import __version__, byos, names, recording, retry, siblings
 from worker.attempt import AttemptLog
+from worker.byos import NO_EXPORTS, Exports
 from worker.errors import AlreadyExistsError, PermanentError, RetryableError
 from worker.model import Chunk, ChunkState, DeleteAnswer
 from worker.notices import Notices
@@ -53,6 +54,7 @@ class Closer:
     clock: Clock
     policy: DeletePolicy
     instance: str
+    exports: Exports = NO_EXPORTS
     notices: Notices | None = None
     """None: nobody is told."""
 
@@ -245,6 +247,8 @@ class Closer:
         return all([await self._has(each) for each in proven if each is not None])
 
     async def _has(self, proven: ProvenObject) -> bool:
+        if names.is_external(proven.name):
+            return await byos.still_holds(self.exports, proven)
         stored = await self.archive.stat(proven.name)
         return stored is not None and stored.size_bytes == proven.size_bytes
 
@@ -256,7 +260,9 @@ class Closer:
             return Complete(
                 state=ChunkState.DELETED, note=f"{note}; source said {answer.status}"
             )
-        if receipt.flags:
+        if names.is_external(receipt.content.name):
+            note = f"{note}; proven in your own storage, where it stays"
+        elif receipt.flags:
             note = f"{note}; source kept: {', '.join(receipt.flags)}"
         elif self.policy == "never":
             note = f"{note}; source kept: by policy"
@@ -272,8 +278,11 @@ class Closer:
 def _delete_location(chunk: Chunk, receipt: Receipt) -> str | None:
     """Where to delete what the receipt proves; None if that is not to be done.
 
-    An early announcement may have lacked the location that a later one gives.
+    An early announcement may have lacked the location that a later one gives. What lies in
+    the user's own storage is the user's.
     """
+    if names.is_external(receipt.content.name):
+        return None
     location = receipt.delete_location
     if location is None and chunk.key == receipt.key:
         location = chunk.delete_location

@@ -9,6 +9,8 @@
     - SourceChangedError        parts disagree on total or Last-Modified
     - SourceNotFoundError       404/410: not there yet, or gone; the deadline decides
     - SourceForbiddenError      401/403: one chunk's trouble until several fail alike
+    - ExportNotFoundError       no such blob in the user's own storage (yet)
+    - ExportForbiddenError      the user's own storage refuses us
     - TokenUnavailableError     Entra, or what stands for it on this machine, did not answer
     - IdentityRefusedError      it answered: we are nobody, or may have no token for ACS
     - ArchiveUnavailableError   the archive did not answer
@@ -102,6 +104,15 @@ class IdentityRefusedError(RetryableError):
     reason = "identity-refused"
     hint = "recording-worker config"
     scope = "credential"
+
+
+class ExportNotFoundError(RetryableError):
+    reason = "export-not-found"
+
+
+class ExportForbiddenError(RetryableError):
+    reason = "export-forbidden"
+    hint = "recording-worker config"
 
 
 class ArchiveUnavailableError(RetryableError):

@@ -6,17 +6,23 @@ Pure, but for reads of the archived content.
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from worker import names
 from worker.errors import HostNotAllowedError
 from worker.model import Chunk
-from worker.ports import Archive, Source
+from worker.ports import Source
 from worker.stored import ProvenObject
 from worker.structure import checks
 
 METADATA_LONGEST = 1024 * 1024
 """Real metadata is about 0.8 to 3 KB; more than this is not read."""
+
+
+class RangeReader(Protocol):
+    """What a look at the media needs of ports.Archive."""
+
+    async def read_range(self, name: str, offset: int, length: int) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +147,7 @@ def delete_flags(chunk: Chunk, source: Source) -> list[str]:
 
 
 async def structure_flags(
-    archive: Archive,
+    archive: RangeReader,
     content: ProvenObject,
     *,
     chunk: Chunk,

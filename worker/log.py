@@ -14,7 +14,7 @@ worker.started | info | listen
 worker.draining | info | chunks
 worker.stopped | info |
 delivery.accepted | info | origin, outcome, events, chunks, duplicates, ignored, quarantined
-delivery.accepted | and what stays in your own storage | exported
+delivery.accepted | what was left alone | exported
 delivery.rejected | warning | reason, error, delivery_count
 delivery.refused | error | reason, delivery_count
 event.quarantined | error, warning | name, reason, event_id, events

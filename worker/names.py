@@ -168,6 +168,11 @@ def quarantine_name(body: bytes, received_at: datetime) -> str:
     return f"{QUARANTINE}{received_at:%Y/%m/%d}/{name}.json"
 
 
+def is_external(name: str) -> bool:
+    """Whether a proven object lies outside the archive: then its name is its URL."""
+    return name.startswith(("https://", "http://"))
+
+
 def notices_folder(day: date) -> str:
     """`notices/yyyymmdd/`: what is to be told; by day, so that a look back has an end."""
     return f"{NOTICES}{day:%Y%m%d}/"

@@ -5,22 +5,25 @@ source, settle. Every step may run twice; an existing receipt skips the transfer
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
-from worker import __version__, deadline, evidence, names, siblings
+from worker import __version__, byos, deadline, evidence, names, siblings
 from worker.attempt import AttemptLog, Observer
+from worker.byos import NO_EXPORTS, Exports, Pinned
 from worker.closing import Closer
 from worker.errors import (
     ArchiveConflictError,
     ArchiveLostError,
+    ExportNotFoundError,
     PermanentError,
     RetryableError,
     SourceNotFoundError,
     WorkerError,
 )
-from worker.evidence import MetadataFacts
+from worker.evidence import MetadataFacts, RangeReader
 from worker.model import Chunk, Lease
 from worker.ports import Archive, Clock, Source
 from worker.proving import Prover
@@ -67,6 +70,7 @@ class Pipeline:
     observer: Observer
     retention: timedelta
     instance: str
+    exports: Exports = NO_EXPORTS
 
     async def process(self, lease: Lease, attempt: AttemptLog) -> Settlement:
         """Bring the chunk home unless that is done, then close what can be closed.
@@ -91,6 +95,8 @@ class Pipeline:
 
     async def _seal(self, receipt: Receipt) -> None:
         """Proven, and nothing of ours reads it again."""
+        if names.is_external(receipt.content.name):
+            return
         try:
             await self.archive.seal(receipt.content.name)
         except RetryableError as error:
@@ -110,14 +116,15 @@ class Pipeline:
             if found is None or not siblings.covers(found, lease.chunk):
                 raise
             return found
-        attempt.transferred = True
+        # That a blob of the user's could be read says nothing of the source.
+        attempt.transferred = not names.is_external(receipt.content.name)
         return receipt
 
     async def _bring_home(self, lease: Lease, attempt: AttemptLog) -> Receipt:
         chunk = lease.chunk
         for location in (chunk.content_location, chunk.metadata_location):
             if location is not None:
-                self.source.check(location)
+                self._check(chunk, location)
         metadata, facts, trouble = await self._bring_metadata(chunk, attempt)
         content, flags = await self._bring_content(chunk, attempt)
         if trouble is not None and self._may_still_come(trouble, attempt):
@@ -129,17 +136,16 @@ class Pipeline:
         self.observer.stage(chunk, "verifying")
         with attempt.timed("verify"):
             structure, more = await evidence.structure_flags(
-                self.archive, content, chunk=chunk, metadata=facts
+                self._reader_of(content), content, chunk=chunk, metadata=facts
             )
-        flags += evidence.identity_flags(chunk, facts)
-        flags += evidence.delete_flags(chunk, self.source) + more
+        flags += self._identity_flags(chunk, content, facts) + more
         flags += self._protection_flags(content, metadata)
         found = _Found(content, metadata, facts, structure, tuple(sorted(set(flags))))
         return await self._keep(chunk, self._receipt(lease, attempt, found))
 
     def _may_still_come(self, trouble: WorkerError, attempt: AttemptLog) -> bool:
         """Whether the metadata is worth another try: after the deadline a 404 is final."""
-        is_gone = isinstance(trouble, SourceNotFoundError)
+        is_gone = isinstance(trouble, SourceNotFoundError | ExportNotFoundError)
         grace = timedelta() if is_gone else deadline.LATE_GRACE
         return self.clock.now() < attempt.expires_at + grace
 
@@ -148,7 +154,12 @@ class Pipeline:
     ) -> list[str]:
         """What the archive was asked to protect them by, and does not."""
         proven = [each for each in (content, metadata) if each is not None]
-        unmet = [kind for each in proven for kind in self.archive.unmet(each.protection)]
+        unmet = [
+            kind
+            for each in proven
+            for kind in self.archive.unmet(each.protection)
+            if not names.is_external(each.name)
+        ]
         return [f"{kind}-missing" for kind in unmet]
 
     def _receipt(self, lease: Lease, attempt: AttemptLog, found: _Found) -> Receipt:
@@ -168,7 +179,9 @@ class Pipeline:
             metadata_path=names.location_path(chunk.metadata_location)
             if chunk.metadata_location is not None
             else None,
-            delete_location=chunk.delete_location,
+            delete_location=None
+            if names.is_external(found.content.name)
+            else chunk.delete_location,
             event=json.loads(announcement.raw),
             announced=chunk.announced,
             recording_duration_ms=announcement.recording_duration_ms,
@@ -203,11 +216,11 @@ class Pipeline:
         if chunk.metadata_location is None:
             return None, None, None
         try:
-            proven, _ = await self.prover.prove(
+            proven, _ = await self._prove(
+                chunk,
                 chunk.metadata_location,
                 lambda candidate: names.metadata_name(chunk, candidate=candidate),
-                resource=chunk.announcement.resource,
-                log=attempt,
+                attempt,
             )
         except (RetryableError, PermanentError) as error:
             return None, None, error
@@ -223,26 +236,76 @@ class Pipeline:
     async def _read_metadata(self, proven: ProvenObject) -> MetadataFacts:
         if proven.size_bytes > evidence.METADATA_LONGEST:
             return MetadataFacts(readable=False)
-        data = await self.archive.read_range(proven.name, 0, proven.size_bytes)
+        reader = self._reader_of(proven)
+        data = await reader.read_range(proven.name, 0, proven.size_bytes)
         return evidence.metadata_facts(data)
 
     async def _bring_content(
         self, chunk: Chunk, attempt: AttemptLog
     ) -> tuple[ProvenObject, list[str]]:
         """Archive the content, unless an earlier attempt proved it and lacked the metadata."""
-        noted = await self.archive.read(names.content_proof_name(chunk))
+        noted = await self._noted(chunk)
         if noted is not None:
-            return decode(ProvenObject, noted), []
+            return noted, []
         self.observer.stage(chunk, "downloading")
         attempt.stats.on_bytes = partial(self._moved, chunk, attempt)
-        content, size_announced = await self.prover.prove(
+        content, size_announced = await self._prove(
+            chunk,
             chunk.content_location,
             lambda candidate: names.content_name(chunk, candidate=candidate),
-            resource=chunk.announcement.resource,
-            log=attempt,
+            attempt,
         )
         attempt.stats.on_bytes = None
         return content, [] if size_announced else ["size-not-announced"]
+
+    async def _noted(self, chunk: Chunk) -> ProvenObject | None:
+        """What an earlier attempt proved, unless it is the user's and has changed since."""
+        data = await self.archive.read(names.content_proof_name(chunk))
+        noted = None if data is None else decode(ProvenObject, data)
+        if noted is None or not names.is_external(noted.name):
+            return noted
+        return noted if await byos.still_holds(self.exports, noted) else None
+
+    def _check(self, chunk: Chunk, location: str) -> None:
+        """Raise HostNotAllowedError unless the location may be asked for."""
+        if byos.is_exported(chunk, location, self.source.check):
+            self.exports.name_of(location)
+        else:
+            self.source.check(location)
+
+    async def _prove(
+        self,
+        chunk: Chunk,
+        location: str,
+        name_of: Callable[[int], str],
+        attempt: AttemptLog,
+    ) -> tuple[ProvenObject, bool]:
+        """Archive what lies at the location, or hash it where it is the user's own.
+
+        Returns the proof and whether the size was announced.
+        """
+        if not byos.is_exported(chunk, location, self.source.check):
+            return await self.prover.prove(
+                location, name_of, resource=chunk.announcement.resource, log=attempt
+            )
+        block_bytes = self.prover.limits.range_bytes
+        proven = await byos.prove(
+            self.exports, location, block_bytes=block_bytes, log=attempt
+        )
+        return proven, True
+
+    def _reader_of(self, proven: ProvenObject) -> RangeReader:
+        if names.is_external(proven.name):
+            return Pinned(exports=self.exports, etag=proven.etag)
+        return self.archive
+
+    def _identity_flags(
+        self, chunk: Chunk, content: ProvenObject, facts: MetadataFacts | None
+    ) -> list[str]:
+        if names.is_external(content.name):
+            return byos.flags(chunk, facts)
+        flags = evidence.identity_flags(chunk, facts)
+        return flags + evidence.delete_flags(chunk, self.source)
 
     def _moved(self, chunk: Chunk, attempt: AttemptLog, _count: int) -> None:
         stats = attempt.stats

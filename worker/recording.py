@@ -130,20 +130,30 @@ def _manifest_chunk(receipt: Receipt, folder: str) -> ManifestChunk:
 
 
 def _relative(name: str, folder: str) -> str:
-    """A name below the folder, or with `../` steps out of it (a sibling from another day)."""
+    """A name below the folder, or with `../` steps out of it (a sibling from another day).
+
+    What lies outside the archive keeps its URL.
+    """
+    if names.is_external(name):
+        return name
     if name.startswith(folder):
         return name.removeprefix(folder)
     return "../" * folder.count("/") + name
 
 
 def checksums_of(manifest: Manifest) -> bytes:
-    """The manifest's hashes in sha256sum format, for `sha256sum -c` in its folder."""
+    """The manifest's hashes in sha256sum format, for `sha256sum -c` in its folder.
+
+    Without those of what lies outside the archive, which no path leads to.
+    """
     lines: list[tuple[str | None, str | None]] = []
     for chunk in manifest.chunks:
         lines.append((chunk.sha256, chunk.content))
         lines.append((chunk.metadata_sha256, chunk.metadata))
     return "".join(
-        f"{sha256}  {name}\n" for sha256, name in lines if sha256 and name
+        f"{sha256}  {name}\n"
+        for sha256, name in lines
+        if sha256 and name and not names.is_external(name)
     ).encode()
 
 

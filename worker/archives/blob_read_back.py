@@ -2,25 +2,32 @@
 
 import asyncio
 from collections.abc import Iterator
+from typing import Protocol
 
-from worker.archives.blob_store import BlobStore
 from worker.archives.read_back import Digests
 from worker.archives.threads import Threads
 from worker.errors import IntegrityError
 from worker.model import ReadBack
+from worker.storage_clients import RANGE_BYTES
 
-PIECE_BYTES = 4 * 1024 * 1024
-"""One range. As long as the SDK's own pieces, so that it is handed over without a copy."""
-RANGES = 3
-"""Of one blob at once."""
-MOST_PIECES = 8
+PIECE_BYTES = RANGE_BYTES
+"""One range: long, for what costs is the request."""
+RANGES = 2
+"""Of one blob at once: one comes while one is hashed."""
+MOST_PIECES = 4
 """Of all blobs at once: the bound on what reading back holds."""
+
+
+class Ranges(Protocol):
+    """Where a reader gets its pieces from."""
+
+    async def get(self, name: str, offset: int, length: int) -> bytes | None: ...
 
 
 class BlobReader:
     """Reads blobs back; all of them share one bound on memory."""
 
-    def __init__(self, store: BlobStore, threads: Threads) -> None:
+    def __init__(self, store: Ranges, threads: Threads) -> None:
         self._store = store
         self._threads = threads
         self._room = asyncio.Semaphore(MOST_PIECES)

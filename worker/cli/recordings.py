@@ -144,6 +144,8 @@ def _print_detail(detail: "RecordingDetail") -> None:
 def _at_source(chunk: "ChunkRow", now: datetime) -> str:
     from worker.cli import printing
 
+    if chunk.is_external:
+        return "in your own storage"
     if chunk.source_deleted:
         return f"deleted ({chunk.source_status})"
     if chunk.flags:

@@ -74,6 +74,11 @@ class ChunkRow:
     source_status: int | None
     receipt: str
 
+    @property
+    def is_external(self) -> bool:
+        """Whether it was proven in the user's own storage; `content` is its URL then."""
+        return names.is_external(self.content)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingDetail:
@@ -260,6 +265,8 @@ def _from_manifest_chunk(folder: _Folder, chunk: ManifestChunk) -> ChunkRow:
 
 def _absolute(folder: _Folder, relative: str) -> str:
     """The name behind a manifest's; `../` steps lead out of the folder to the top."""
+    if names.is_external(relative):
+        return relative
     outside = relative.startswith("../")
     return relative.lstrip("./") if outside else folder.path + relative
 

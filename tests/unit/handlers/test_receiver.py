@@ -33,6 +33,7 @@ from worker.stored import StoredFormatError
 BAD = a_grid_event({"recordingStorageInfo": "none"})
 UNKNOWN = a_grid_event(eventType="Microsoft.Communication.CallStarted")
 DELETED = a_grid_event({}, eventType=DELETED_TYPE)
+OWN = "https://contoso.blob.core.windows.net/calls"
 SAMPLES = Path(__file__).parents[3] / "samples" / "events"
 SAMPLE_BODIES = [a_body(BAD, a_grid_event())] + [
     path.read_bytes() for path in sorted(SAMPLES.rglob("*.json"))
@@ -366,6 +367,57 @@ async def test_receive_lets_cancellation_pass(
         await receiver.receive(a_body(recording(1)), origin="webhook")
 
 
+@pytest.fixture
+def ignoring(queue: SmallQueue, quarantine: SmallQuarantine) -> Receiver:
+    """A receiver that leaves alone what lies in the user's own storage."""
+    return Receiver(
+        queue,
+        quarantine,
+        ManualClock(),
+        retention=RETENTION,
+        is_left_alone=lambda chunk: chunk.content_location.startswith(OWN),
+    )
+
+
+def exported(document_id: str, *, index: int = 0) -> dict[str, object]:
+    """One element of recordingChunks, in the user's own container."""
+    return an_entry(
+        document_id, index=index, contentLocation=f"{OWN}/{document_id}.mp4"
+    )
+
+
+async def test_receive_leaves_exported_recordings_alone(
+    ignoring: Receiver, queue: SmallQueue, quarantine: SmallQuarantine
+) -> None:
+    """They are ignored, with their number in the line, and nothing is queued."""
+    event = a_grid_event(recording_data(exported("d1"), exported("d2", index=1)))
+    with capture_logs() as logs:
+        received = await ignoring.receive(a_body(event), origin="webhook")
+
+    assert received == Received(
+        kind=ReceivedKind.IGNORED, events=1, ignored=1, exported=2
+    )
+    assert queue.deliveries == []
+    assert quarantine.bodies == []
+    [line] = [line for line in logs if line["event"] == "delivery.accepted"]
+    assert line["exported"] == 2
+
+
+async def test_receive_queues_what_was_not_exported(
+    ignoring: Receiver, queue: SmallQueue
+) -> None:
+    """The chunk of a failed export is queued; it knows of its siblings elsewhere."""
+    event = a_grid_event(recording_data(exported("d1"), an_entry("d2", index=1)))
+
+    received = await ignoring.receive(a_body(event), origin="webhook")
+
+    assert received.kind is ReceivedKind.ACCEPTED
+    assert (received.chunks, received.exported, received.ignored) == (1, 1, 0)
+    [chunk] = queue.deliveries[0].chunks
+    assert chunk.document_id == "d2"
+    assert [sibling.index for sibling in chunk.announced] == [0, 1]
+
+
 async def test_receive_writes_one_line_with_all_counts(receiver: Receiver) -> None:
     """The delivery's line has every count and neither body nor location."""
     body = a_body(recording(1), BAD, UNKNOWN)
@@ -383,6 +435,7 @@ async def test_receive_writes_one_line_with_all_counts(receiver: Receiver) -> No
             "chunks": 1,
             "duplicates": 0,
             "ignored": 1,
+            "exported": 0,
             "quarantined": 1,
             "delivery_count": 3,
             "bytes": len(body),

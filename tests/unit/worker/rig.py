@@ -22,6 +22,7 @@ from tests.fakes.source import ScriptedSource
 from worker import names
 from worker.attempt import AttemptLog
 from worker.breaker import Breaker
+from worker.byos import NO_EXPORTS, Exports
 from worker.closing import Closer, DeletePolicy
 from worker.consumer import Consumer
 from worker.limits import MemoryBudget
@@ -166,6 +167,7 @@ class Rig:
         self.policy, self.verify = policy, verify
         self.contents: dict[str, bytes] = {}
         self.notices: Notices | None = None
+        self.exports: Exports = NO_EXPORTS
         self.restart()
 
     def restart(self) -> None:
@@ -214,11 +216,13 @@ class Rig:
                 clock=self.clock,
                 policy=self.policy,
                 instance="rig",
+                exports=self.exports,
                 notices=self.notices,
             ),
             observer=self.watching,
             retention=RETENTION,
             instance="rig",
+            exports=self.exports,
         )
 
     def consumer(

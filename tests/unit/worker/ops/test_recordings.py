@@ -286,3 +286,23 @@ async def test_manifest_without_its_receipts_is_still_shown(
 async def test_empty_archive_has_no_recordings(archive: MemoryArchive) -> None:
     """Nothing there is no error here; the command says so."""
     assert await rows_of(archive) == []
+
+
+async def test_show_names_what_lies_in_the_users_storage(
+    archive: MemoryArchive,
+) -> None:
+    """A chunk that was proven where it lies has its URL, in the manifest and in the receipt."""
+    announcement = an_announcement()
+    receipts = await store(archive, *some_chunks(2))
+    url = "https://contoso.blob.core.windows.net/calls/0.mp4"
+    first = replace(receipts[0], content=replace(receipts[0].content, name=url))
+    archive.lose(names.receipt_name(first.key))
+    await archive.create(names.receipt_name(first.key), encode(first))
+    await store_manifest(archive, announcement, [first, receipts[1]])
+
+    (row,) = await rows_of(archive)
+    (shown,) = await recordings_show(archive, first.recording)
+
+    assert (row.complete, row.chunks) == (True, 2)
+    assert shown.chunks[0].content == url
+    assert [chunk.is_external for chunk in shown.chunks] == [True, False]
