@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 import worker
 from tests.fakes.clock import START
 from worker import deadline, errors
+from worker.archives.blob_errors import NoBlobError, PastEndError
 from worker.archives.object_names import ArchiveNameError
 from worker.closing import DeleteOwedError
 from worker.errors import (
     ConfigError,
+    NoticeRefusedError,
     PermanentError,
     RetryableError,
     SourceNotFoundError,
@@ -24,7 +26,7 @@ from worker.errors import (
     ThrottledError,
     WorkerError,
 )
-from worker.pipeline import MetadataOwedError
+from worker.pipeline import MetadataOwedError, SealOwedError
 from worker.queues.storage.trouble import QueueBusyError
 from worker.settlement import (
     LONGEST_DELAY,
@@ -59,19 +61,26 @@ OUTCOMES: dict[type[WorkerError], tuple[str, str, str]] = {
     errors.SourceForbiddenError: TRIED,
     errors.TokenUnavailableError: TRIED,
     errors.IdentityRefusedError: TRIED,
+    errors.ExportNotFoundError: TRIED,
+    errors.ExportForbiddenError: TRIED,
     errors.ArchiveUnavailableError: TRIED,
     errors.ArchiveFullError: TRIED,
     errors.ArchiveForbiddenError: TRIED,
     errors.ArchiveConflictError: TRIED,
     errors.IntegrityError: TRIED,
+    errors.TopicUnavailableError: TRIED,
     errors.BugError: TRIED,
     DeleteOwedError: TRIED,
     MetadataOwedError: TRIED,
+    SealOwedError: TRIED,
+    NoBlobError: TRIED,
+    PastEndError: TRIED,
     PermanentError: REFUSED,
     errors.HostNotAllowedError: REFUSED,
     errors.NoCredentialError: REFUSED,
     errors.SourceExpiredError: REFUSED,
     errors.ArchiveLostError: REFUSED,
+    NoticeRefusedError: REFUSED,
     ArchiveNameError: REFUSED,
     UnprovenDeleteError: REFUSED,
     errors.NewerFormatError: (RELEASED, RELEASED, RELEASED),
@@ -95,9 +104,11 @@ def every_error(kind: type[WorkerError] = WorkerError) -> Iterator[type[WorkerEr
 
 
 def an_error(kind: type[WorkerError]) -> WorkerError:
-    return (
-        ConfigError(["what happened"]) if kind is ConfigError else kind("what happened")
-    )
+    if kind is ConfigError:
+        return ConfigError(["what happened"])
+    if kind is NoticeRefusedError:
+        return NoticeRefusedError("what happened", for_good=True)
+    return kind("what happened")
 
 
 def settle(
