@@ -21,7 +21,6 @@ from handlers.receiver import Receiver
 from handlers.webhook import webhook_app, webhook_runner
 from worker import __version__, own_storage
 from worker.archives.directory import DirectoryArchive
-from worker.at_risk import RiskWatch
 from worker.attempt import NoObserver, Observer
 from worker.breaker import Breaker
 from worker.clock import SystemClock
@@ -30,7 +29,6 @@ from worker.consumer import POLL_SECONDS, Consumer
 from worker.limits import ConnectionCeiling, MemoryBudget
 from worker.model import Delivery, PutResult
 from worker.notices import Notices
-from worker.notifier import Notifier
 from worker.pipeline import Pipeline
 from worker.ports import Archive, ChunkQueue, Clock, QueueListing, Source
 from worker.proving import Prover
@@ -41,6 +39,7 @@ from worker.sources.acs import AcsSource
 from worker.sources.hosts import HostRules
 from worker.sources.signing import Credential, Credentials, KeyCredential
 from worker.storage_places import Place
+from worker.telling import open_notices
 from worker.transfer import TransferLimits
 
 MIB = 1024 * 1024
@@ -197,7 +196,7 @@ async def open_consumer(
     clock = SystemClock()
     watcher = observer or NoObserver()
     async with (
-        _notices(settings, queue, archive, cut=cut) as notices,
+        open_notices(settings, queue, archive, cut=cut) as notices,
         _source(settings, clock) as source,
         own_storage.open_exports(settings) as exports,
     ):
@@ -215,16 +214,7 @@ async def open_consumer(
         pipeline = _pipeline(settings, source, archive, closer, clock, watcher)
         yield Consumer(
             queue=queue,
-            runner=Runner(
-                queue=queue,
-                pipeline=pipeline,
-                clock=clock,
-                breaker=breaker,
-                observer=watcher,
-                random=random.SystemRandom(),
-                lease_seconds=settings.lease_seconds,
-                notices=notices,
-            ),
+            runner=_runner(settings, queue, pipeline, breaker, watcher, notices),
             clock=clock,
             breaker=breaker,
             slots=settings.max_chunks,
@@ -235,36 +225,24 @@ async def open_consumer(
         )
 
 
-@asynccontextmanager
-async def _notices(
-    settings: Settings, queue: WholeQueue, archive: Archive, *, cut: asyncio.Event
-) -> AsyncIterator[Notices | None]:
-    """What others are told of, and those who tell it; None: there is nobody to tell."""
-    if not settings.notify:
-        yield None
-        return
-    # Start-up cost: the SDK is for those who use it.
-    from worker.topics.event_grid import EventGridTopic
-
-    place, key = settings.archive_place, settings.notify_key
-    url = place.url if place else settings.archive_directory.absolute().as_uri()
-    clock = SystemClock()
-    notices = Notices(archive=archive, clock=clock, archive_url=url)
-    watch = RiskWatch(
-        queue=queue, notices=notices, clock=clock, within=settings.at_risk_within
+def _runner(
+    settings: Settings,
+    queue: ChunkQueue,
+    pipeline: Pipeline,
+    breaker: Breaker,
+    observer: Observer,
+    notices: Notices | None,
+) -> Runner:
+    return Runner(
+        queue=queue,
+        pipeline=pipeline,
+        clock=SystemClock(),
+        breaker=breaker,
+        observer=observer,
+        random=random.SystemRandom(),
+        lease_seconds=settings.lease_seconds,
+        notices=notices,
     )
-    secret = key.get_secret_value() if key else None
-    async with EventGridTopic.open(settings.notify, key=secret, source=url) as topic:
-        notifier = Notifier(
-            archive=archive,
-            outbox=notices.outbox,
-            topic=topic,
-            clock=clock,
-            random=random.SystemRandom(),
-            instance=settings.instance,
-        )
-        async with notifier.running(cut), watch.running():
-            yield notices
 
 
 def _longest_poll(settings: Settings) -> float:
