@@ -155,15 +155,16 @@ async def test_identity_is_shown_to_the_topic_under_tls(
         identity_endpoint() as identity,
         StandInTopic(tokens=identity.issued, ssl_context=context) as topic,
     ):
-        told_of = {
+        settings = {
             "WORKER_NOTIFY": topic.endpoint,
             "SSL_CERT_FILE": str(tmp_path / "ca.pem"),
             **identity.variables,
         }
-        async with world.running("serve", **told_of) as worker:
-            await deliver(world, worker, BATCH)
+        telling = replace(world, settings=settings)
+        async with telling.running("serve") as worker:
+            await deliver(telling, worker, BATCH)
             await topic.wait_for(events=RECORDINGS)
             assert await worker.stop() == 0
 
-    await check_told(world, topic)
+    await check_told(telling, topic)
     assert identity.asked == ["https://eventgrid.azure.net"]

@@ -129,11 +129,14 @@ async def test_what_was_told_is_not_told_by_the_next_worker(
     await keep(archive, a_notice(1), a_notice(2))
     async with open_notifier(topic, archive, clock=clock) as telling:
         await telling.turn()
-    await keep(archive, a_notice(3))
+    (third,) = await keep(archive, a_notice(3))
+    before = len(archive.calls)
 
     async with open_notifier(topic, archive, clock=clock) as telling:
         await telling.turn()
 
+    looked = [call for call in archive.calls[before:] if call[0] != "list"]
+    assert {name.removesuffix(".sent") for _, name in looked} == {third}
     assert topic.ids == ["notice-1-", "notice-2-", "notice-3-"]
 
 
@@ -176,9 +179,27 @@ async def test_what_a_dead_worker_left_is_found_at_the_next_look(
         outbox.put(mine)
         await telling.turn()
         assert topic.ids == ["notice-1-"]
+        assert outbox.waiting == {}
 
         clock.advance(LOOK_SECONDS)
         await telling.turn()
+
+    assert topic.ids == ["notice-1-", "notice-2-"]
+
+
+async def test_look_after_trouble_goes_far_back(
+    topic: StandInTopic, archive: MemoryArchive, clock: ManualClock
+) -> None:
+    """What others, and the outbox, could not keep hold of meanwhile is found at once."""
+    outbox = Outbox()
+    async with open_notifier(topic, archive, clock=clock, outbox=outbox) as telling:
+        await telling.turn()
+        (mine,) = await keep(archive, a_notice(1))
+        outbox.put(mine)
+        topic.plan = [Answer(status=503)]
+        assert await telling.turn() is not None
+        await keep(archive, a_notice(2), at=-6 * DAY)
+        assert await telling.turn() is None
 
     assert topic.ids == ["notice-1-", "notice-2-"]
 
@@ -209,7 +230,6 @@ TROUBLE = [
     Answer(status=429),
     Answer(status=500),
     Answer(status=503),
-    Answer(status=302, headers={"Location": "http://127.0.0.1:9/"}),
     HANG,
 ]
 
@@ -288,6 +308,19 @@ async def test_wrong_key_is_trouble_and_is_not_shown(
     assert "401" in logs[0]["error"]
     assert "another" not in str(logs)
     assert topic.events == []
+
+
+async def test_key_does_not_follow_a_redirect(
+    topic: StandInTopic, archive: MemoryArchive, clock: ManualClock
+) -> None:
+    """It is for the endpoint that was named, and for no other."""
+    await keep(archive, a_notice())
+    async with StandInTopic() as other:
+        topic.plan = [Answer(status=307, headers={"Location": other.endpoint})]
+        async with open_notifier(topic, archive, clock=clock) as telling:
+            assert await telling.turn() is not None
+
+        assert other.posts == []
 
 
 async def test_token_is_never_sent_in_the_clear(

@@ -14,12 +14,13 @@ from tests.proofs import a_manifest
 from tests.unit.worker.rig import Dead, Rig
 from worker import at_risk, names, notices
 from worker.at_risk import RiskWatch
+from worker.closing import DeletePolicy
 from worker.errors import (
     ArchiveUnavailableError,
     NoCredentialError,
     QueueUnavailableError,
 )
-from worker.model import Chunk, ChunkState
+from worker.model import Chunk, ChunkState, Lane
 from worker.notices import (
     ARCHIVED,
     AT_RISK,
@@ -54,6 +55,19 @@ def written(rig: Rig) -> list[Notice]:
 
 def die() -> None:
     raise Dead
+
+
+async def killed_at(rig: Rig, step: int) -> bool:
+    """Run one attempt that dies before its `step`-th call; whether it came to that."""
+    lease = await rig.lease()
+    rig.steps.at(step, die)
+    try:
+        await rig.drive(rig.runner.run(lease))
+    except Dead:
+        return True
+    finally:
+        rig.restart()
+    return False
 
 
 def folder_of(chunk: Chunk) -> str:
@@ -110,23 +124,18 @@ async def test_notice_is_written_after_the_manifest_and_before_the_end() -> None
     assert checksums < stored < len(rig.steps.journal) - 1
 
 
-async def test_notice_survives_a_kill_at_every_call() -> None:
+@pytest.mark.parametrize("policy", ["after-recording", "after-chunk"])
+async def test_notice_survives_a_kill_at_every_call(policy: DeletePolicy) -> None:
     """Killed anywhere, also between manifest and notice: the next worker tells, once."""
     step, was_killed = 0, True
     while was_killed:
-        rig = Rig()
+        rig = Rig(policy=policy)
         telling(rig)
         chunk = await rig.one()
-        lease = await rig.lease()
-        rig.steps.at(step, die)
-        try:
-            await rig.drive(rig.runner.run(lease))
-            was_killed = False
-        except Dead:
-            was_killed = True
-        rig.restart()
-        await rig.work_off()
 
+        was_killed = await killed_at(rig, step)
+
+        await rig.work_off()
         assert [notice.type for notice in written(rig)] == [ARCHIVED], step
         assert (await rig.queued(chunk)).state is ChunkState.DELETED
         step += 1
@@ -310,10 +319,12 @@ async def test_recording_at_risk_is_told_once_a_day() -> None:
 
     for watching in (watch, watch, watch_over(rig)):
         await watching.look()
+    tried = [name for operation, name in rig.archive.calls if operation == "create"]
 
     told = {notice.data["recordingId"]: notice for notice in written(rig)}
     assert told.keys() == {"recording-1", "one"}
     assert len(written(rig)) == 2
+    assert len(tried) == 4, "the second look of one worker writes nothing"
     whole = told["recording-1"]
     assert whole.type == AT_RISK
     assert whole.data["chunkCount"] == 2
@@ -323,6 +334,20 @@ async def test_recording_at_risk_is_told_once_a_day() -> None:
     rig.clock.advance(13 * 3600)
     await watch.look()
     assert len(written(rig)) == 4
+
+
+async def test_chunk_at_work_that_has_time_is_not_at_risk() -> None:
+    """Whether it is leased or not, what counts is the time that is left."""
+    rig = Rig()
+    watch = watch_over(rig)
+    await several_at_risk(rig)
+    (lease,) = await rig.queue.lease(1, lane=Lane.NEWEST)
+
+    await watch.look()
+
+    told = {notice.data["recordingId"] for notice in written(rig)}
+    assert lease.chunk.announcement.recording_id == "later"
+    assert told == {"recording-1", "one"}
 
 
 async def test_nothing_at_risk_costs_one_look_at_the_numbers() -> None:
