@@ -21,6 +21,8 @@ from worker.storage_places import ConnectionString, Place
 CONNECT_SECONDS = 10
 READ_SECONDS = 30
 """Longest silence within an answer."""
+RANGE_BYTES = 8 * 1024 * 1024
+"""A range up to this long is handed over as it came, without one more copy."""
 Credential = AzureNamedKeyCredential | AzureSasCredential | AsyncTokenCredential
 
 
@@ -73,6 +75,7 @@ def container_client(place: Place, identity: Identity) -> ContainerClient:
         place.account_url,
         place.name,
         credential=identity.for_place(place),
+        max_chunk_get_size=RANGE_BYTES,
         **_OPTIONS,
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from tests.bench import acks, figures, memory, parallel, start
+from tests.bench import acks, blobs, figures, memory, parallel, start
 from tests.bench.figures import Figure
 from tests.bench.processes import BenchError
 from tests.bench.scale import SMOKE, Scale
@@ -21,6 +21,7 @@ ROWS: dict[str, Callable[[Scale], Coroutine[Any, Any, list[Figure]]]] = {
     "acks": acks.measure,
     "parallel": parallel.measure,
     "memory": memory.measure,
+    "blobs": blobs.measure,
 }
 
 

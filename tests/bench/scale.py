@@ -19,6 +19,8 @@ class Scale:
     """What the consumer has to do meanwhile: enough for the whole time."""
     archived_mib: int = 256
     starts: int = 10
+    blob_mib: int = 256
+    blob_turns: int = 5
 
 
 SMOKE = Scale(
@@ -30,4 +32,6 @@ SMOKE = Scale(
     paced_per_second=100,
     archived_chunks=8,
     starts=1,
+    blob_mib=16,
+    blob_turns=1,
 )
