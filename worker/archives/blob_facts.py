@@ -21,8 +21,10 @@ _TYPES = {
 _NO_TAG = re.compile(r"[^A-Za-z0-9 +\-./:=_]")
 """https://learn.microsoft.com/rest/api/storageservices/set-blob-tags"""
 _RECORDING = re.compile(
-    r"recordings/(\d{4})/(\d\d)/(\d\d)/([^/]+)/([^/]+)/\d{4}-([^/]+)"
+    r"recordings/(\d{4})/(\d\d)/(\d\d)/([^/]+)/([^/]+)/"
+    r"\d{4}-([^/]+?)(?:\.r\d)?\.(?:metadata\.json|[a-z0-9]+)"
 )
+"""A content or its metadata: day, call, recording, document (worker/names.py)."""
 LONGEST_TAG = 256
 
 
@@ -37,11 +39,10 @@ def metadata(name: str, **digests: str) -> dict[str, str]:
 
 def tags(name: str) -> dict[str, str]:
     """What contents can be found by; nothing for what is not a recording's."""
-    match = _RECORDING.match(name)
+    match = _RECORDING.fullmatch(name)
     if match is None:
         return {}
     year, month, day, call, recording, document = match.groups()
-    document = document.partition(".")[0]
     told = {"day": f"{year}-{month}-{day}", "call": call}
     told |= {"recording": recording, "document": document}
     return {key: _NO_TAG.sub("_", value)[:LONGEST_TAG] for key, value in told.items()}
