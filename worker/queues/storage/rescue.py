@@ -47,12 +47,14 @@ class Rescue:
     """Looks now and then; many workers look at different times."""
 
     means: Means
-    next_s: float | None = field(default=None)
+    next_s: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        now_s = self.means.clock.monotonic()
+        self.next_s = now_s + self.means.random.uniform(0, EVERY_SECONDS)
 
     async def if_due(self) -> None:
         now_s = self.means.clock.monotonic()
-        if self.next_s is None:
-            self.next_s = now_s + self.means.random.uniform(0, EVERY_SECONDS)
         if now_s < self.next_s:
             return
         self.next_s = now_s + self.means.random.uniform(0.75, 1.25) * EVERY_SECONDS
