@@ -3,7 +3,7 @@
 import asyncio
 import json
 import ssl
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -13,7 +13,7 @@ from aiohttp import web
 Event = dict[str, Any]
 KEY = "the-key-of-the-topic"
 BATCH = "application/cloudevents-batch+json; charset=utf-8"
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +84,14 @@ class StandInTopic:
 
     async def wait_for(self, *, events: int = 0, posts: int = 0) -> None:
         """Wait until so much was taken, and so much came in."""
+        await self.wait_until(
+            lambda: len(self.events) >= events and len(self.posts) >= posts
+        )
+
+    async def wait_until(self, is_so: Callable[[], bool]) -> None:
+        """Wait until it is so; looks whenever something came in or was taken."""
         async with asyncio.timeout(PATIENCE_SECONDS), self._changed:
-            await self._changed.wait_for(
-                lambda: len(self.events) >= events and len(self.posts) >= posts
-            )
+            await self._changed.wait_for(is_so)
 
     async def _take(self, request: web.Request) -> web.Response:
         body = await request.read()
