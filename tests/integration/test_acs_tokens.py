@@ -215,3 +215,15 @@ async def test_identity_that_is_away_is_waited_for(
         identity.status = 200
         clock.advance(tokens_module.AGAIN_AFTER_SECONDS)
         assert await read(source, location) == DATA
+
+
+async def test_sdk_may_ask_the_machine_in_either_way(
+    identity: IdentityEndpoint,
+) -> None:
+    """Older clients of Azure ask for less, and get the same token."""
+    async with MachineIdentity() as machine:
+        token = await machine.get_token("https://storage.azure.com/.default")
+        info = await machine.get_token_info("https://storage.azure.com/.default")
+
+    assert token.token == info.token
+    assert identity.asked == ["https://storage.azure.com"]
