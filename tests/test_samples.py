@@ -6,6 +6,7 @@ import struct
 import wave
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -20,7 +21,7 @@ ANNOUNCING = [
     path
     for path in sorted(events_dir().glob("*.json"))
     + sorted(events_dir().glob("demo/*"))
-    if path.name != "own-storage.event-grid.json"
+    if not path.name.startswith(("own-storage.", "byos-exported.", "byos-mixed."))
 ]
 CATALOGUE = load_catalogue()
 
@@ -105,6 +106,7 @@ def test_event_grid_sample_has_the_envelope_of_the_schema(path: Path) -> None:
         ("one-chunk.cloud-event.json", "specversion"),
         ("one-chunk.misspelt-spec-version.cloud-event.json", "specVersion"),
         ("two-recordings.cloud-events.json", "specversion"),
+        ("byos-exported.cloud-event.json", "specversion"),
         ("demo/03-audio-unmixed-wav.cloud-event.json", "specversion"),
     ],
 )
@@ -231,6 +233,30 @@ def test_gap_leaves_an_index_out() -> None:
     chunks = _chunks(events_dir() / "gap.event-grid.json")
 
     assert [chunk["index"] for chunk in chunks] == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("file_name", "hosts"),
+    [
+        ("own-storage.event-grid.json", ["blob.core.windows.net"]),
+        ("byos-exported.cloud-event.json", ["blob.core.windows.net"]),
+        ("byos-failed-export.event-grid.json", ["asm.skype.com"]),
+        ("byos-mixed.event-grid.json", ["blob.core.windows.net", "asm.skype.com"]),
+    ],
+)
+def test_own_storage_is_said_whether_the_export_failed_or_not(
+    file_name: str, hosts: list[str]
+) -> None:
+    """Each such event says AzureBlob; where its chunks lie tells how the export ended."""
+    path = events_dir() / file_name
+    (event,) = _events(path)
+
+    assert event["data"]["storageType"] == "AzureBlob"
+    assert event["data"]["recordingId"] in event["subject"]
+    found = [
+        urlsplit(c["contentLocation"]).netloc.partition(".")[2] for c in _chunks(path)
+    ]
+    assert found == hosts
 
 
 def test_batch_with_a_malformed_event_has_good_ones_around_it() -> None:

@@ -23,6 +23,7 @@ from tests.azurite import Azurite
 from tests.conftest import UniqueName
 from tests.factories import RETENTION
 from tests.fakes.clock import START, ManualClock
+from tests.storage_proxy import Fault, StorageProxy
 from tests.unit.handlers.bodies import SmallQuarantine
 from worker import storage_places
 from worker.entra import MachineIdentity
@@ -252,6 +253,47 @@ async def test_start_does_not_wait_for_the_service(place: Place) -> None:
     async with InboxStorageQueue(nowhere, NOBODYS) as queue:
         with pytest.raises(QueueUnavailableError):
             await queue.receive(1, hide_seconds=HIDE_SECONDS)
+
+
+@pytest.fixture
+async def proxy(azurite: Azurite) -> AsyncIterator[StorageProxy]:
+    """Azurite's queues behind a network that can be told to fail."""
+    async with StorageProxy(azurite.queue_url) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize("operation", ["get_messages", "delete_message"])
+@pytest.mark.parametrize(
+    "fault", [Fault.status(503, "ServerBusy"), Fault.reset()], ids=str
+)
+async def test_trouble_of_the_service_loses_nothing(
+    place: Place,
+    owner: Identity,
+    tmp_path: Path,
+    proxy: StorageProxy,
+    operation: str,
+    fault: Fault,
+) -> None:
+    """A message that can't be received is received later; one that can't be deleted stays."""
+    there = replace(signed(place, "raup"), account_url=proxy.url)
+    async with queue_client(place, owner) as creator:
+        await creator.create_queue()
+    async with opened(there, NOBODYS, tmp_path) as desk:
+        await desk.send(GOOD[0])
+        # A connection that was used before is tried anew by aiohttp itself.
+        proxy.plan(fault, on=operation, times=2 if fault.kind == "reset" else 1)
+        with capture_logs() as logs:
+            assert not await desk.inbox.empty(asyncio.Event())
+            await desk.inbox.empty(asyncio.Event())
+
+        assert len(await desk.queue.list()) == 1
+    is_deleted = operation != "delete_message"
+    async with queue_client(place, owner) as looker:
+        properties = await looker.get_queue_properties()
+    assert properties.approximate_message_count == (0 if is_deleted else 1)
+    said = [line["event"] for line in logs]
+    assert said.count("inbox.unavailable") == 1
+    assert said.count("inbox.resumed") == is_deleted
 
 
 async def test_archive_of_the_quarantine_may_be_down(

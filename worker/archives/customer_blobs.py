@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from random import Random
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from azure.core import MatchConditions
 from azure.storage.blob.aio import BlobClient, ContainerClient
@@ -95,12 +95,12 @@ class CustomerBlobs:
     ) -> bytes:
         located = locate(name, self._clients)
         blob = self._blob(located)
-        same = MatchConditions.IfNotModified if etag else None
+        same: dict[str, Any] = {}
+        if etag is not None:
+            same = {"etag": etag, "match_condition": MatchConditions.IfNotModified}
 
         async def read() -> bytes:
-            stream = await blob.download_blob(
-                offset, length, etag=etag, match_condition=same
-            )
+            stream = await blob.download_blob(offset, length, **same)
             return b"".join([piece async for piece in stream.chunks()])
 
         return await self._retried(read, located.place)
