@@ -3,8 +3,13 @@
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from azure.storage.blob.aio import ContainerClient
 
 from tests.azurite import Azurite
+from tests.fakes.clock import HurriedClock
+from tests.storage_proxy import StorageProxy
 from worker.archives.blob import BlobArchive
 from worker.archives.blob_options import BlobOptions
 from worker.clock import SystemClock
@@ -43,3 +48,37 @@ async def blob_archive(
         ) as archive,
     ):
         yield archive
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proxied:
+    """An archive behind a proxy, and its container as it really is."""
+
+    proxy: StorageProxy
+    archive: BlobArchive
+    container: ContainerClient
+
+
+@asynccontextmanager
+async def proxied_archive(
+    azurite: Azurite,
+    container: str,
+    *,
+    block_bytes: int = 1024,
+    options: BlobOptions | None = None,
+) -> AsyncIterator[Proxied]:
+    """Waits between retries pass a hundred times faster."""
+    direct = ContainerClient.from_connection_string(
+        azurite.connection_string, container
+    )
+    async with StorageProxy(azurite.blob_url) as proxy, direct:
+        account = Azurite(blob_url=proxy.url, queue_url=azurite.queue_url)
+        async with blob_archive(
+            account,
+            container,
+            clock=HurriedClock(),
+            block_bytes=block_bytes,
+            options=options,
+        ) as archive:
+            proxy.seen.clear()
+            yield Proxied(proxy=proxy, archive=archive, container=direct)

@@ -182,7 +182,7 @@ class StorageProxy:
             return await self._pass_on(request, seen)
         match fault.kind:
             case "status":
-                await request.read()
+                await request.content.read()
                 seen.status = fault.code
                 return _refusal(request, fault)
             case "cut":
@@ -204,7 +204,7 @@ class StorageProxy:
         is_lost: bool = False,
     ) -> web.StreamResponse:
         """Ask Azurite the same, and answer the same."""
-        body = await request.read()
+        body = await request.content.read()
         async with self._session.request(
             request.method,
             URL(self._to + request.raw_path, encoded=True),
