@@ -122,9 +122,7 @@ class Pipeline:
 
     async def _bring_home(self, lease: Lease, attempt: AttemptLog) -> Receipt:
         chunk = lease.chunk
-        for location in (chunk.content_location, chunk.metadata_location):
-            if location is not None:
-                self._check(chunk, location)
+        self._check(chunk)
         metadata, facts, trouble = await self._bring_metadata(chunk, attempt)
         content, flags = await self._bring_content(chunk, attempt)
         if trouble is not None and self._may_still_come(trouble, attempt):
@@ -266,12 +264,22 @@ class Pipeline:
             return noted
         return noted if await byos.still_holds(self.exports, noted) else None
 
-    def _check(self, chunk: Chunk, location: str) -> None:
-        """Raise HostNotAllowedError unless the location may be asked for."""
-        if byos.is_exported(chunk, location, self.source.check):
-            self.exports.name_of(location)
+    def _check(self, chunk: Chunk) -> None:
+        """Raise HostNotAllowedError unless the chunk may be asked for.
+
+        Metadata in the user's own storage are asked for later: what lies at the source must
+        not be lost for them.
+        """
+        content, metadata = chunk.content_location, chunk.metadata_location
+        if self._is_exported(chunk, content):
+            self.exports.name_of(content)
         else:
-            self.source.check(location)
+            self.source.check(content)
+        if metadata is not None and not self._is_exported(chunk, metadata):
+            self.source.check(metadata)
+
+    def _is_exported(self, chunk: Chunk, location: str) -> bool:
+        return byos.is_exported(chunk, location, self.source.check)
 
     async def _prove(
         self,
@@ -284,7 +292,7 @@ class Pipeline:
 
         Returns the proof and whether the size was announced.
         """
-        if not byos.is_exported(chunk, location, self.source.check):
+        if not self._is_exported(chunk, location):
             return await self.prover.prove(
                 location, name_of, resource=chunk.announcement.resource, log=attempt
             )

@@ -252,7 +252,8 @@ async def test_container_that_is_not_listed_is_not_read(
 ) -> None:
     """The event is untrusted: the chunk is dead, with the reason, and nothing was asked."""
     other = exported(a_chunk(announcement=EXPORTED), container=ELSEWHERE)
-    chunk = replace(chunk, **{part: getattr(other, part)})
+    location = getattr(other, part)
+    chunk = replace(chunk, **{part: location})
     desk.export(chunk)
     await desk.announce(chunk)
 
@@ -260,8 +261,25 @@ async def test_container_that_is_not_listed_is_not_read(
 
     entry = await desk.queued(chunk)
     assert (entry.state, entry.reason) == (ChunkState.DEAD, HostNotAllowedError.reason)
-    assert desk.own.calls == []
+    assert location not in {name for _, name in desk.own.calls}
+    assert desk.receipt(chunk) is None
     desk.assert_never_asked(chunk)
+
+
+async def test_content_at_the_source_is_not_lost_for_its_metadata() -> None:
+    """With metadata that may not be read the content is archived, and the chunk dead."""
+    rig = Rig()
+    chunk = a_chunk(announcement=EXPORTED)
+    rig.offer(chunk)
+    chunk = replace(chunk, metadata_location=f"{OWN}/0-acsmetadata.json")
+    await rig.announce(chunk)
+
+    await rig.work_off()
+
+    entry = await rig.queued(chunk)
+    assert (entry.state, entry.reason) == (ChunkState.DEAD, HostNotAllowedError.reason)
+    assert rig.archive.objects[names.content_name(chunk)] == rig.contents[chunk.key]
+    assert rig.source.deleted == []
 
 
 async def test_nothing_is_read_unless_it_is_wanted(chunk: Chunk) -> None:
