@@ -94,18 +94,24 @@ class Closer:
         return settlement
 
     async def _is_closed(self, chunk: Chunk, receipt: Receipt) -> bool:
-        """Whether a sibling has done all of it, so that nothing need be looked at again."""
+        """Whether all of it is done, so that nothing need be looked at again.
+
+        A sibling that waits in the queue will look after its own delete.
+        """
         if receipt.recording != chunk.recording:
             return False
         folder = receipt.recording_folder
         number, manifest = await siblings.current_manifest(self.archive, folder)
         if manifest is None or not manifest.complete:
             return False
-        if receipt.key not in {chunk.key for chunk in manifest.chunks}:
+        keys = {chunk.key for chunk in manifest.chunks}
+        if receipt.key not in keys:
             return False
+        if self.queue.keeps_waiting:
+            keys = {receipt.key}
         needed = (
             names.checksums_name(folder, number),
-            names.source_deleted_name(receipt.key),
+            *map(names.source_deleted_name, sorted(keys)),
         )
         if not all([await self.archive.stat(name) is not None for name in needed]):
             return False

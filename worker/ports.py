@@ -56,6 +56,14 @@ class ChunkQueue(Protocol):
     when it returns. Trouble of the queue itself is `QueueUnavailableError`.
     """
 
+    @property
+    def keeps_waiting(self) -> bool:
+        """Whether a chunk that waits stays here while siblings are at work (`others_close`).
+
+        If not, whoever closes the recording does it for all that left.
+        """
+        ...
+
     async def put(self, delivery: Delivery) -> PutResult:
         """Store the delivery's body and all its chunks, durably: all or none.
 

@@ -68,6 +68,7 @@ class MemoryQueue:
     """Satisfies ports.ChunkQueue and ports.QueueListing.
 
     `trouble`: while set, every call raises QueueUnavailableError with this text.
+    `keeps_waiting`: False lets chunks go whose siblings will close their recording.
     """
 
     clock: Clock
@@ -75,6 +76,7 @@ class MemoryQueue:
     lease_seconds: float = 60
     random: Random = field(default_factory=lambda: Random(0))  # noqa: S311 - jitter
     trouble: str | None = None
+    keeps_waiting: bool = True
     deliveries: list[Delivery] = field(default_factory=list)
     _entries: dict[str, _Entry] = field(default_factory=dict)
     _history: dict[str, list[Attempt]] = field(default_factory=dict)
@@ -182,7 +184,7 @@ class MemoryQueue:
         reason: str,
         error: str,
         archived: bool = False,
-        others_close: bool = False,  # noqa: ARG002 - this queue wakes those who wait
+        others_close: bool = False,
         expires_at: datetime | None = None,
     ) -> None:
         entry = self._held(lease)
@@ -191,6 +193,8 @@ class MemoryQueue:
         entry.end_lease(ChunkState.ARCHIVED if archived else ChunkState.PENDING)
         woken = archived and entry.woken
         entry.not_before = self.clock.now() if woken else not_before
+        if archived and others_close and not self.keeps_waiting:
+            entry.settled_at = self.clock.now()
         entry.reason, entry.error = bounded(reason), bounded(error)
         self._end_attempt(entry, "rescheduled", reason=reason, error=error)
 

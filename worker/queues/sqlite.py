@@ -45,6 +45,8 @@ class SqliteQueue:
     `create=False` opens what exists and raises QueueUnavailableError if nothing does.
     """
 
+    keeps_waiting = True
+
     def __init__(
         self,
         path: Path,

@@ -73,10 +73,14 @@ async def test_chunk_survives_a_kill_at_every_call(policy: DeletePolicy) -> None
         await finish(rig, [chunk])
 
 
-async def test_recording_survives_a_kill_at_every_call() -> None:
-    """The same for a recording of two, whichever chunk is at work, again and again."""
-    for step in range(await step_count("after-recording")):
-        rig = Rig()
+@pytest.mark.parametrize("keeps_waiting", [True, False])
+async def test_recording_survives_a_kill_at_every_call(*, keeps_waiting: bool) -> None:
+    """The same for a recording of two, whichever chunk is at work, again and again; also
+    where the first leaves the queue and the second closes for both.
+    """
+    # Closing for both takes more calls than one chunk alone does.
+    for step in range(2 * await step_count("after-recording")):
+        rig = Rig(keeps_waiting=keeps_waiting)
         chunks = await rig.several(2)
 
         for _ in chunks:

@@ -60,6 +60,8 @@ class StorageQueue:
     raises ConfigError, whose hint is a command; a service that is down comes back.
     """
 
+    keeps_waiting = False
+
     def __init__(  # noqa: PLR0913 - what a queue needs to know
         self,
         place: Place,
