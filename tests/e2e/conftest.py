@@ -9,6 +9,17 @@ from tests.conftest import UniqueName
 from tests.e2e.stores import AzuriteStores, FolderStores, Stores
 from tests.e2e.world import WatchfulStandIn, World
 
+LIMIT_SECONDS = 60
+"""Several processes start in a test, and Azurite and its SDK take their time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the tests here more time, unless they say so themselves."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(LIMIT_SECONDS))
+
 
 @pytest.fixture(params=["embedded", "azure"])
 async def stores(

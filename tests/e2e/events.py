@@ -1,7 +1,7 @@
 """Events as Event Grid would send them, and how they are posted."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -82,6 +82,43 @@ def announcement(acs: StandIn, document_id: str, *, started_at: datetime) -> byt
     event["eventTime"] = datetime.now(UTC).isoformat()
     text = json.dumps([event]).replace(old, document_id)
     return acs.address(text.encode())
+
+
+def recording_of(
+    acs: StandIn, name: str, contents: Sequence[bytes]
+) -> tuple[bytes, dict[str, Original]]:
+    """Have a recording that has just ended, a chunk for each content.
+
+    Returns the event that announces it, and its documents `NAME-0`, `NAME-1`, ...
+    """
+    started_at = datetime.now(UTC) - timedelta(minutes=10)
+    originals, chunks = {}, []
+    for index, content in enumerate(contents):
+        document = f"{name}-{index}"
+        metadata = json.loads(metadata_of(document, index=index, duration_ms=4000))
+        metadata["chunkStartTime"] = started_at.isoformat()
+        original = Original(content=content, metadata=json.dumps(metadata).encode())
+        acs.put(document, content=original.content, metadata=original.metadata)
+        originals[document] = original
+        where = acs.locations(document)
+        chunks.append(
+            {
+                "documentId": document,
+                "index": index,
+                "endReason": "ChunkMaximumTimeExceeded",
+                "contentLocation": where.content,
+                "metadataLocation": where.metadata,
+                "deleteLocation": where.delete,
+            }
+        )
+    chunks[-1]["endReason"] = "SessionEnded"
+    (event,) = json.loads(sample(ONE_CHUNK).read_bytes())
+    event["id"] = f"event-{name}"
+    event["subject"] = f"/recording/call/call-{name}/recordingId/{name}"
+    event["eventTime"] = datetime.now(UTC).isoformat()
+    event["data"]["recordingStartTime"] = started_at.isoformat()
+    event["data"]["recordingStorageInfo"]["recordingChunks"] = chunks
+    return json.dumps(event).encode(), originals
 
 
 ONE_CHUNK = "one-chunk.event-grid.json"

@@ -9,7 +9,7 @@ import pytest
 from samples.acs import Fault
 from tests.e2e import events
 from tests.e2e.stores import Stores
-from tests.e2e.world import WatchfulStandIn, World, check_home
+from tests.e2e.world import WatchfulStandIn, World, check_home, receipt_in
 from worker.model import ChunkState
 
 DOCUMENT = "0-eus-d1-slow"
@@ -65,7 +65,10 @@ async def test_second_signal_cuts_the_drain(world: World) -> None:
     assert other.code == 0
     await check_home(world, {DOCUMENT: original})
     (entry,) = await world.entries()
-    assert (entry.state, entry.attempts) == (ChunkState.DELETED, 1)
+    assert entry.state is ChunkState.DELETED
+    receipt = await receipt_in(world.stores, entry.chunk.key)
+    assert receipt is not None
+    assert receipt.attempts == 1
 
 
 async def test_drain_ends_when_its_time_is_over(world: World) -> None:

@@ -1,18 +1,24 @@
 """No public endpoint: `consume` alone, on a Storage Queue that Event Grid delivers to."""
 
 import base64
+import hashlib
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+from azure.storage.blob.aio import ContainerClient
 from azure.storage.queue.aio import QueueClient
 
 from tests.azurite import Azurite
 from tests.conftest import UniqueName
 from tests.e2e.events import documents_in, fresh_chunk, sample, samples_of
-from tests.e2e.world import World, check_home
+from tests.e2e.world import World, check_home, receipt_in
+from worker import names
 
 ONE_CHUNK = "one-chunk.cloud-event.json"
+MIXED = "byos-mixed.event-grid.json"
+IN_SAMPLES = b"https://contosorecordings.blob.core.windows.net/calls"
 
 
 @pytest.fixture
@@ -102,3 +108,42 @@ async def test_serve_reads_the_inbox_beside_the_webhook(
         assert await worker.stop() == 0
 
     await check_home(reader, {"inbox-3": original})
+
+
+async def test_consume_indexes_what_acs_exported(
+    reader: World, azurite: Azurite, inbox: QueueClient, unique_name: UniqueName
+) -> None:
+    """A message of a recording half exported, half rescued: each chunk by its own way."""
+    name = unique_name("calls")
+    url = azurite.container(name)
+    body = reader.acs.address(sample(MIXED).read_bytes())
+    body = body.replace(IN_SAMPLES, url.encode())
+    (event,) = json.loads(body)
+    exported, rescued = event["data"]["recordingStorageInfo"]["recordingChunks"]
+    original = samples_of([exported["documentId"]])[exported["documentId"]]
+    async with ContainerClient.from_connection_string(
+        azurite.connection_string, name
+    ) as container:
+        await container.create_container()
+        for part, data in (
+            ("contentLocation", original.content),
+            ("metadataLocation", original.metadata),
+        ):
+            blob = exported[part].removeprefix(f"{url}/")
+            await container.upload_blob(blob, data)
+    await inbox.send_message(base64.b64encode(json.dumps(event).encode()).decode())
+
+    ended = await reader.run(
+        "consume", "--until-empty", WORKER_BYOS="index", WORKER_BYOS_CONTAINERS=url
+    )
+
+    assert ended.code == 0
+    assert reader.acs.deleted == {rescued["documentId"]}
+    key = names.chunk_key(exported["documentId"], exported["contentLocation"])
+    receipt = await receipt_in(reader.stores, key)
+    assert receipt is not None
+    assert receipt.content.name == exported["contentLocation"]
+    assert receipt.content.sha256 == hashlib.sha256(original.content).hexdigest()
+    manifests = await reader.stores.names(f"{receipt.recording_folder}manifest.")
+    assert len(manifests) == 2
+    assert await left(inbox) == 0

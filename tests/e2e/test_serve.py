@@ -1,12 +1,15 @@
 """`serve` as a whole: deliveries in, proven recordings out, nothing said that is secret."""
 
 from samples.acs import DEMO_CONNECTION_STRING, Fault
+from tests.azurite import KEY as STORAGE_KEY
 from tests.e2e import events
 from tests.e2e.world import World, check_home
 
 KEY = "the-key-in-the-query-of-the-subscription"
 ACCESS_KEY = DEMO_CONNECTION_STRING.partition("accesskey=")[2]
-CANARIES = (ACCESS_KEY, KEY, "/v1/objects/", "?code=", "http://127.0.0.1:", "skype.com")
+CANARIES = (ACCESS_KEY, STORAGE_KEY, KEY, "/v1/objects/", "?code=", "skype.com")
+STORES = ("archive.", "queue.")
+"""What may be said of them before the start: that they were made."""
 
 
 async def test_serve_brings_every_announced_chunk_home(world: World) -> None:
@@ -45,7 +48,11 @@ async def test_serve_logs_one_json_line_per_step_and_no_secret(world: World) -> 
         await worker.stop()
 
     await check_home(world, {"0-eus-d1-quiet": original})
-    order = [line["event"] for line in worker.lines if "logger" not in line]
+    order = [
+        line["event"]
+        for line in worker.lines
+        if "logger" not in line and not line["event"].startswith(STORES)
+    ]
     assert order[:2] == ["config.loaded", "worker.started"]
     assert order[-1] == "worker.stopped"
     assert len(worker.said("delivery.accepted")) == 1

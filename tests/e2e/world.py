@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
 from aiohttp import web
 
 from samples.acs import SeenRequest, StandIn
@@ -32,8 +33,8 @@ from worker.stored import Manifest, Receipt, decode
 
 OPEN_STATES = {ChunkState.PENDING, ChunkState.LEASED, ChunkState.ARCHIVED}
 LOOK_AGAIN_SECONDS = 0.02
-LEDGERS = ("receipts/", "announced/")
-"""What of an archive is not a recording's."""
+KEPT = ("receipts/", "recordings/", "quarantine/")
+"""What an archive holds besides a queue's own announcements."""
 
 
 class WatchfulStandIn(StandIn):
@@ -156,31 +157,45 @@ class World:
         async with self.queue() as queue:
             return list(await queue.list(limit=1_000_000))
 
-    async def objects(self, prefix: str = "") -> dict[str, bytes]:
-        """What the archive holds, by name."""
-        found = await self.stores.objects(prefix)
-        return {name: data for name, (data, _) in found.items()}
+    async def objects(self, *prefixes: str) -> dict[str, bytes]:
+        """What the archive holds below these prefixes, by name."""
+        found: dict[str, bytes] = {}
+        for prefix in prefixes:
+            objects = await self.stores.objects(prefix)
+            found |= {name: data for name, (data, _) in objects.items()}
+        return found
 
     async def wait_until_settled(self, documents: Collection[str]) -> None:
         """Wait until these chunks are in the queue and nothing is left to do about any."""
-        async with asyncio.timeout(PATIENCE_SECONDS), self.queue() as queue:
-            while await self.stores.messages() or not _are_settled(  # noqa: ASYNC110 - elsewhere
-                await queue.list(), documents
-            ):
-                await asyncio.sleep(LOOK_AGAIN_SECONDS)
+        last = "nothing was seen"
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_SECONDS), self.queue() as queue:
+                while True:
+                    entries = await queue.list()
+                    messages = await self.stores.messages()
+                    if not messages and _are_settled(entries, documents):
+                        return
+                    last = f"{messages} messages, {_open(entries)}"
+                    await asyncio.sleep(LOOK_AGAIN_SECONDS)
+        pytest.fail(f"not settled: {last}")
+
+
+def _open(entries: Collection[QueuedChunk]) -> list[str]:
+    return [
+        f"{entry.chunk.document_id} is {entry.state} ({entry.reason})"
+        for entry in entries
+        if entry.state in OPEN_STATES and entry.settled_at is None
+    ]
 
 
 def _are_settled(entries: Collection[QueuedChunk], documents: Collection[str]) -> bool:
     known = {entry.chunk.document_id for entry in entries}
-    is_open = any(
-        entry.state in OPEN_STATES and entry.settled_at is None for entry in entries
-    )
-    return known.issuperset(documents) and not is_open
+    return known.issuperset(documents) and not _open(entries)
 
 
 async def check_home(world: World, originals: Mapping[str, Original]) -> None:
     """All of these chunks are home, once, proven; gone at the source, and not too early."""
-    held = await world.objects()
+    held = await world.objects(*KEPT)
     receipts = _receipts(held)
     assert receipts.keys() == originals.keys()
     expected: set[str] = set()
@@ -188,7 +203,7 @@ async def check_home(world: World, originals: Mapping[str, Original]) -> None:
         expected |= _check_chunk(held, receipts[document_id], original)
     for folder in {receipt.recording_folder for receipt in receipts.values()}:
         expected |= _check_recording(held, folder)
-    assert {name for name in held if not name.startswith(LEDGERS)} == expected
+    assert {name for name in held if not name.startswith("receipts/")} == expected
     assert world.acs.deleted == originals.keys()
     assert world.acs.unproven == []
 
