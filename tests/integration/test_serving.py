@@ -15,6 +15,7 @@ from structlog.typing import EventDict
 
 from samples import events_dir
 from samples.acs import Fault, StandIn
+from tests import azurite
 from tests.factories import a_chunk, a_delivery
 from tests.fakes.queue import MemoryQueue
 from tests.isolation import isolated_logs
@@ -224,6 +225,27 @@ async def test_part_that_dies_ends_the_process(
     assert raised.group_contains(RuntimeError, match="the loop is broken")
     with pytest.raises(aiohttp.ClientConnectorError):
         await probe(str(heard.of("worker.started")[0]["listen"]))
+
+
+async def test_consume_says_that_its_inbox_could_not_be_emptied(
+    settings: Callable[..., Settings], heard: Heard
+) -> None:
+    """A job that could not read its inbox needs attention, and does the rest all the same."""
+    nobody = "http://127.0.0.1:9"
+    account = azurite.connection_string(
+        f"{nobody}/{azurite.ACCOUNT}", f"{nobody}/{azurite.ACCOUNT}"
+    )
+
+    code = await serving.run_consume(
+        settings(
+            WORKER_INBOX=f"{nobody}/{azurite.ACCOUNT}/inbox",
+            AZURE_STORAGE_CONNECTION_STRING=account,
+        ),
+        until_empty=True,
+    )
+
+    assert code == serving.NEEDS_ATTENTION
+    assert len(heard.of("inbox.unavailable")) == 1
 
 
 class RiskyQueue(MemoryQueue):

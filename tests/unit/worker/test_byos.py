@@ -18,7 +18,7 @@ from worker.errors import (
     SourceForbiddenError,
     SourceUnavailableError,
 )
-from worker.model import Chunk, ChunkState
+from worker.model import Chunk, ChunkState, Stored
 from worker.sources.hosts import HostRules
 
 OWN = "https://contoso.blob.core.windows.net/calls"
@@ -516,3 +516,33 @@ async def test_exported_chunk_survives_a_kill_at_every_call(chunk: Chunk) -> Non
         assert desk.source.requests == []
         step += 1
     assert step > 10
+
+
+async def test_proof_that_can_no_longer_be_looked_at_is_said(
+    desk: Desk, chunk: Chunk
+) -> None:
+    """With `index` taken back, whoever comes again learns why its blob is not looked at."""
+    desk.export(chunk)
+    await desk.announce(chunk)
+    await desk.work_off()
+    desk.exports = byos.NO_EXPORTS
+    desk.restart()
+    await desk.announce(chunk)
+
+    await desk.work_off()
+
+    entry = await desk.queued(chunk)
+    assert (entry.state, entry.reason) == (ChunkState.DEAD, HostNotAllowedError.reason)
+    assert desk.receipt(chunk) is not None
+
+
+async def test_nothing_is_read_without_containers() -> None:
+    """Whatever is asked of no containers is refused."""
+    stored = Stored(
+        name=f"{OWN}/a.mp4", size_bytes=1, etag="e", version=None, last_modified=START
+    )
+
+    with pytest.raises(HostNotAllowedError):
+        await byos.NO_EXPORTS.read_range(stored.name, 0, 1, etag="e")
+    with pytest.raises(HostNotAllowedError):
+        await byos.NO_EXPORTS.read_back(stored, block_bytes=1)
