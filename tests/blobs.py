@@ -64,10 +64,11 @@ async def proxied_archive(
     azurite: Azurite,
     container: str,
     *,
+    clock: Clock | None = None,
     block_bytes: int = 1024,
     options: BlobOptions | None = None,
 ) -> AsyncIterator[Proxied]:
-    """Waits between retries pass a hundred times faster."""
+    """Waits between retries pass a hundred times faster, without a clock given."""
     direct = ContainerClient.from_connection_string(
         azurite.connection_string, container
     )
@@ -76,7 +77,7 @@ async def proxied_archive(
         async with blob_archive(
             account,
             container,
-            clock=HurriedClock(),
+            clock=clock or HurriedClock(),
             block_bytes=block_bytes,
             options=options,
         ) as archive:

@@ -12,7 +12,6 @@ from azure.core.exceptions import (
     AzureError,
     ClientAuthenticationError,
     HttpResponseError,
-    ServiceRequestError,
 )
 
 from worker.errors import (
@@ -84,6 +83,12 @@ _CODES: dict[str, tuple[_Kind, str]] = {
         "the account has a hierarchical namespace",
     ),
 }
+_STRANGERS = {
+    "AuthenticationFailed",
+    "InvalidAuthenticationInfo",
+    "NoAuthenticationInformation",
+    "RequestTimeTooSkewed",
+}
 _STATUSES: dict[int, tuple[_Kind, str]] = {
     408: (ArchiveUnavailableError, "the service was too slow"),
     409: (ArchiveUnavailableError, "the service can't do that now"),
@@ -110,7 +115,7 @@ def error_from_azure(error: BaseException, place: Place) -> WorkerError:
             "az login",
         )
     inner = getattr(error, "inner_exception", None)
-    if isinstance(error, ServiceRequestError) and isinstance(inner, _NO_HOST):
+    if isinstance(inner, aiohttp.ClientConnectorDNSError):
         return _hinted(
             ArchiveUnavailableError(f"no host {_host(place)!r}: is the name right?"),
             f"az storage account show --name {place.account}",
@@ -120,13 +125,12 @@ def error_from_azure(error: BaseException, place: Place) -> WorkerError:
     )
 
 
-_NO_HOST = aiohttp.ClientConnectorDNSError
-
-
 def _refusal(error: HttpResponseError, place: Place) -> WorkerError:
     status = error.status_code or 0
     code = code_of(error)
-    if code == "AuthenticationFailed" or status == HTTPStatus.UNAUTHORIZED:
+    # Azurite says AuthorizationFailure to a signature that Azure does not authenticate.
+    is_unsigned = bool(place.sas) and code == "AuthorizationFailure"
+    if code in _STRANGERS or status == HTTPStatus.UNAUTHORIZED or is_unsigned:
         return _stranger(error, place)
     kind, text = _CODES.get(code) or _STATUSES.get(status) or _by_class(status)
     message = f"{text} ({status} {code or 'without a code'}, {place.url})"
@@ -153,9 +157,9 @@ def _stranger(error: HttpResponseError, place: Place) -> ArchiveForbiddenError:
     detail = _detail(error).casefold()
     if "date header" in detail or code_of(error) == "RequestTimeTooSkewed":
         text, hint = "this machine's clock is wrong", "date -u"
-    elif place.sas or "time frame" in detail or "sas" in detail:
+    elif place.sas or "time frame" in detail:
         text = "the shared access signature is expired or not valid"
-        hint = f"az storage container generate-sas --help # for {place.name}"
+        hint = _sign_command(place)
     else:
         text, hint = "the credential is expired or not valid", "recording-worker config"
     return _hinted(ArchiveForbiddenError(f"{text} ({place.url})"), hint)
@@ -165,12 +169,22 @@ def _hint(code: str, place: Place) -> str:
     if code == "ContainerNotFound":
         return create_command(place)
     if code.startswith("Authorization"):
-        return (
-            "az role assignment create --role 'Storage Blob Data Contributor' "
-            f"--assignee WORKER --scope $(az storage account show --name "
-            f"{place.account} --query id --output tsv)"
-        )
+        return _sign_command(place) if place.sas else _role_command(place)
     return "recording-worker config"
+
+
+def _sign_command(place: Place) -> str:
+    return (
+        f"az storage container generate-sas --name {place.name} "
+        f"--account-name {place.account} --permissions racwlt --expiry DATE"
+    )
+
+
+def _role_command(place: Place) -> str:
+    return (
+        "az role assignment create --role 'Storage Blob Data Contributor' --assignee "
+        f"ID --scope $(az storage account show --name {place.account} --query id -o tsv)"
+    )
 
 
 def create_command(place: Place) -> str:
