@@ -49,6 +49,8 @@ class ChunkMessage:
     resource: str
     expires_at: datetime
     """The earliest deadline known; the ledger has it due then."""
+    first_expires_at: datetime | None = None
+    """The deadline before that, if a later one was announced: the ledger may have it yet."""
     attempts: int = 0
     seen: int = 0
     archived: bool = False
@@ -62,6 +64,11 @@ class ChunkMessage:
     @property
     def due(self) -> DueName:
         return due_name(self.expires_at, row=self.row, ref=self.ref)
+
+    @property
+    def former_due(self) -> DueName | None:
+        first = self.first_expires_at
+        return due_name(first, row=self.row, ref=self.ref) if first else None
 
     def attempt(self, received: int) -> int:
         """The number of the attempt that begins with this reception."""

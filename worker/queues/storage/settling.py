@@ -1,7 +1,7 @@
 """How leases are extended and end: every change is fenced by the message's receipt.
 
-Whoever settles changes or deletes the message first. If that fails as LeaseLostError,
-nothing was changed.
+The message is touched first: if that fails as LeaseLostError, nothing was changed. Then the
+ledger is told, and the message goes last: cut in between, it comes back and it is done again.
 """
 
 from dataclasses import dataclass, replace
@@ -34,51 +34,78 @@ class Again:
 
 
 async def extend(means: Means, lease: Lease) -> Lease:
-    held = held_from(lease.token)
     until = means.clock.now() + timedelta(seconds=means.lease_seconds)
+    held = await _updated(means, held_from(lease.token), seconds=means.lease_seconds)
+    return replace(lease, token=held.token, leased_until=until)
+
+
+async def _updated(
+    means: Means, held: Held, message: ChunkMessage | None = None, *, seconds: int
+) -> Held:
+    """Hide the message so long, and have it say something else. LeaseLostError: not ours."""
     receipt = await means.channel(held.queue).update(
-        held.id, held.receipt, seconds=means.lease_seconds
+        held.id,
+        held.receipt,
+        seconds=seconds,
+        text=None if message is None else messages.encode(message),
     )
-    token = replace(held, receipt=receipt).token
-    return replace(lease, token=token, leased_until=until)
+    return replace(held, receipt=receipt, message=message or held.message)
 
 
 async def complete(means: Means, lease: Lease, state: ChunkState) -> None:
     if state not in _DONE:
         raise ValueError(f"a chunk can't be completed as {state!r}")
-    held = held_from(lease.token)
+    held = await _updated(means, held_from(lease.token), seconds=means.lease_seconds)
+    await _mark(means, held.message, _DONE[state])
+    await _delete(means, held)
+
+
+async def _mark(means: Means, message: ChunkMessage, mark: Mark) -> None:
+    await means.ledger.mark(message.due, mark)
+    if message.former_due is not None:
+        # Whoever learnt of the earlier deadline may have been cut before it said so.
+        await means.ledger.mark(message.former_due, Mark.MOVED)
+
+
+async def _delete(means: Means, held: Held) -> None:
     await means.channel(held.queue).delete(held.id, held.receipt)
-    await means.ledger.mark(held.message.due, _DONE[state])
 
 
 async def release(means: Means, lease: Lease, not_before: datetime | None) -> None:
     """The attempt that was counted when it began is given back."""
     held = held_from(lease.token)
     message = held.message.settled(attempts=lease.attempts - 1, received=held.received)
-    await _update(means, held, message, seconds=means.seconds_until(not_before))
+    await _updated(means, held, message, seconds=means.seconds_until(not_before))
 
 
 async def reschedule(means: Means, lease: Lease, again: Again) -> None:
     held = held_from(lease.token)
     message = _rescheduled(held, lease, again)
+    known_due = held.message.due
+    is_moved = message.due != known_due
+    is_new_to_wait = again.archived and not held.message.archived
+    if is_moved or is_new_to_wait or again.others_close:
+        held = await _updated(means, held, message, seconds=means.lease_seconds)
+    if is_moved:
+        await means.ledger.create(str(message.due))
+        await means.ledger.mark(known_due, Mark.MOVED)
+    if is_new_to_wait:
+        await means.ledger.mark(message.due, Mark.WAITING)
     if again.archived and again.others_close:
         # The receipt is durable, and the last sibling closes the recording.
-        await means.channel(held.queue).delete(held.id, held.receipt)
+        await _delete(means, held)
     else:
         await _put_back(means, held, message, again)
-    if message.due != held.message.due:
-        await means.ledger.create(str(message.due))
-        await means.ledger.mark(held.message.due, Mark.MOVED)
-    if again.archived and not held.message.archived:
-        await means.ledger.mark(message.due, Mark.WAITING)
 
 
 def _rescheduled(held: Held, lease: Lease, again: Again) -> ChunkMessage:
     known = held.message.settled(attempts=lease.attempts, received=held.received)
-    learnt = again.expires_at or known.expires_at
+    learnt = min(again.expires_at or known.expires_at, known.expires_at)
+    first = known.first_expires_at
     return replace(
         known,
-        expires_at=min(known.expires_at, learnt),
+        expires_at=learnt,
+        first_expires_at=known.expires_at if learnt < known.expires_at else first,
         archived=again.archived,
         looks=known.looks + 1 if again.archived else 0,
         reason=bounded(again.reason),
@@ -94,23 +121,16 @@ async def _put_back(
         doublings = min(message.looks - 1, MOST_DOUBLINGS)
         look = min(FIRST_LOOK_SECONDS * 2**doublings, LONGEST_LOOK_SECONDS)
         seconds = min(seconds, look)
-    receipt = await _update(means, held, message, seconds=seconds)
-    usual = means.usual
-    if held.queue != usual.suffix or not means.is_urgent(message.expires_at):
+    is_usual = held.queue == means.usual.suffix
+    if not (is_usual and means.is_urgent(message.expires_at)):
+        await _updated(means, held, message, seconds=seconds)
         return
+    held = await _updated(means, held, message, seconds=means.lease_seconds)
     # Sent before it is deleted: cut in between, it is there twice and not lost.
     moved = replace(message, seen=0)
     await means.urgent.send(messages.encode(moved), hidden_seconds=seconds)
     await means.ledger.mark(message.due, Mark.URGENT)
-    await usual.delete(held.id, receipt)
-
-
-async def _update(
-    means: Means, held: Held, message: ChunkMessage, *, seconds: int
-) -> str:
-    return await means.channel(held.queue).update(
-        held.id, held.receipt, seconds=seconds, text=messages.encode(message)
-    )
+    await _delete(means, held)
 
 
 async def dead_letter(means: Means, lease: Lease, *, reason: str, error: str) -> None:
@@ -123,7 +143,7 @@ async def dead_letter(means: Means, lease: Lease, *, reason: str, error: str) ->
 
 async def bury(means: Means, held: Held, message: ChunkMessage, poison: Poison) -> None:
     """Park a chunk: told in the poison queue, and kept in the ledger."""
-    receipt = await _update(means, held, message, seconds=means.lease_seconds)
+    held = await _updated(means, held, message, seconds=means.lease_seconds)
     await means.poison.send(messages.encode_poison(poison))
     known = await means.ledger.last_death(message.recording, message.row)
     number = 1
@@ -138,5 +158,5 @@ async def bury(means: Means, held: Held, message: ChunkMessage, poison: Poison) 
     )
     data = messages.encode_poison(poison).encode()
     await means.ledger.create(death.document, data)
-    await means.ledger.mark(message.due, Mark.DEAD)
-    await means.channel(held.queue).delete(held.id, receipt)
+    await _mark(means, message, Mark.DEAD)
+    await _delete(means, held)
