@@ -91,7 +91,9 @@ async def open_queue(
             )
             return
         if archive is None:
-            archive = await stack.enter_async_context(open_archive(settings))
+            archive = await stack.enter_async_context(
+                open_archive(settings, create=create)
+            )
         queue = _storage_queue(settings, place, archive, create=create)
         yield await stack.enter_async_context(queue)
 

@@ -44,7 +44,7 @@ lease.lost | warning | chunk
 lease.reclaimed | warning | rows
 queue.unavailable | error | error
 queue.rescued | warning | chunks, deliveries
-queue.rebuilt | warning | chunks, deliveries
+queue.rebuilt | warning | worker, chunks, deliveries
 delivery.missing | error | name
 message.poisoned | error | queue, error
 archive.swept | info | files

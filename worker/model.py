@@ -140,6 +140,14 @@ class PutResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rebuilt:
+    """How much was sent to a queue again, or would be."""
+
+    chunks: int
+    deliveries: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueuedChunk:
     """One queue entry as an operator sees it."""
 

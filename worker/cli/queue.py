@@ -1,4 +1,4 @@
-"""`queue list` and `queue show`."""
+"""`queue list`, `queue show`, `queue rebuild`."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
@@ -60,6 +60,35 @@ def show(
     else:
         for detail in details:
             _print_detail(detail)
+
+
+@app.command("rebuild", epilog="Example: recording-worker queue rebuild --dry-run")
+def rebuild(
+    context: typer.Context,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count only; send nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send again what was announced and is not settled: for a queue that was lost."""
+    from worker.cli import printing
+    from worker.ops.queue import queue_rebuild
+
+    report = session.ask_queue(
+        context,
+        lambda queue, _: queue_rebuild(queue, dry_run=dry_run),
+        create=not dry_run,
+    )
+    if report is None:
+        raise session.NothingToRebuildError("this queue keeps its own entries")
+    if as_json:
+        printing.print_json(report)
+    else:
+        printing.print_fields(
+            ("chunks", report.chunks),
+            ("deliveries", report.deliveries),
+            ("sent", "nothing: a dry run" if dry_run else "all of them"),
+        )
 
 
 def _print_entries(entries: "Sequence[QueueEntry]") -> None:

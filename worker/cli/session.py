@@ -44,6 +44,13 @@ class NotInQueueError(WorkerError):
     hint = "recording-worker queue list"
 
 
+class NothingToRebuildError(WorkerError):
+    """A queue that keeps its own entries: nothing else has them."""
+
+    reason = "nothing-to-rebuild"
+    hint = "recording-worker queue list"
+
+
 class NotInArchiveError(WorkerError):
     """An id that no recording bears."""
 
@@ -105,8 +112,10 @@ def _shown(place: "Place | None", text: str) -> str:
 def ask_queue(
     context: typer.Context,
     question: "Callable[[WholeQueue, Settings], Awaitable[T]]",
+    *,
+    create: bool = False,
 ) -> T:
-    """Open the queue that exists, ask it, close it."""
+    """Open the queue that exists, ask it, close it; `create`: or one in its place."""
     from worker.app import open_queue
     from worker.settings_rules import Use
 
@@ -115,7 +124,7 @@ def ask_queue(
         raise NothingThereError(f"there is no queue at {settings.queue} yet")
 
     async def ask() -> T:
-        async with open_queue(settings, create=False) as queue:
+        async with open_queue(settings, create=create) as queue:
             return await question(queue, settings)
 
     return asyncio.run(ask())

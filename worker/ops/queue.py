@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
-from worker.model import Attempt, ChunkState, QueuedChunk
+from worker.model import Attempt, ChunkState, QueuedChunk, Rebuilt
 from worker.ports import QueueListing
 
 
@@ -44,6 +45,32 @@ class QueueDetail:
 
     entry: QueueEntry
     attempts: tuple[Attempt, ...]
+
+
+@runtime_checkable
+class RebuildableQueue(Protocol):
+    """A queue that can be made anew from what lies elsewhere."""
+
+    async def rebuild(self, *, dry_run: bool) -> Rebuilt: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RebuildReport:
+    """What was sent again; JSON fields of `queue rebuild --json`: additions only."""
+
+    chunks: int
+    deliveries: int
+    dry_run: bool
+
+
+async def queue_rebuild(queue: QueueListing, *, dry_run: bool) -> RebuildReport | None:
+    """Send again all that is outstanding; None for a queue that is all there is of it."""
+    if not isinstance(queue, RebuildableQueue):
+        return None
+    rebuilt = await queue.rebuild(dry_run=dry_run)
+    return RebuildReport(
+        chunks=rebuilt.chunks, deliveries=rebuilt.deliveries, dry_run=dry_run
+    )
 
 
 async def queue_list(

@@ -31,6 +31,7 @@ from worker.model import (
     PutResult,
     QueueCounts,
     QueuedChunk,
+    Rebuilt,
     RecordingKey,
 )
 from worker.ports import Archive, Clock
@@ -43,7 +44,7 @@ from worker.queues.storage.means import Means
 from worker.queues.storage.messages import DeliveryMessage
 from worker.queues.storage.parallel import in_parallel
 from worker.queues.storage.parts import NewPart, parts_of
-from worker.queues.storage.rescue import Rebuilt, Rescue
+from worker.queues.storage.rescue import Rescue
 from worker.queues.storage.settling import Again
 from worker.storage_clients import Identity
 from worker.storage_places import Place

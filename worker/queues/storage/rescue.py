@@ -12,7 +12,7 @@ from typing import TypeVar
 import structlog
 
 from worker.errors import NewerFormatError
-from worker.model import ChunkState
+from worker.model import ChunkState, Rebuilt
 from worker.queues.storage import messages, names
 from worker.queues.storage.channel import Channel
 from worker.queues.storage.ledger import DueEntry
@@ -32,14 +32,6 @@ BACK = 24 * HOUR
 DELIVERIES_BACK = 48 * HOUR
 BATCH = 64
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rebuilt:
-    """How much was put into the queues again, or would be."""
-
-    chunks: int
-    deliveries: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -131,6 +123,13 @@ class Rescue:
             deliveries += len(parts)
             if not dry_run:
                 await in_parallel([part for part, _ in parts], self._send_part_again)
+        if not dry_run:
+            log.warning(
+                "queue.rebuilt",
+                worker=self.means.worker,
+                chunks=chunks,
+                deliveries=deliveries,
+            )
         return Rebuilt(chunks=chunks, deliveries=deliveries)
 
     async def _send_again(self, entry: DueEntry) -> None:

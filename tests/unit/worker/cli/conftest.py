@@ -23,6 +23,7 @@ class Composed:
     """What the composition root was asked for, and what it gives."""
 
     queue: MemoryQueue = field(default_factory=lambda: MemoryQueue(clock=ManualClock()))
+    may_create: bool = False
     archive: MemoryArchive = field(default_factory=MemoryArchive)
     calls: list[tuple[str, Settings]] = field(default_factory=list)
     exit_code: int = 0
@@ -32,7 +33,7 @@ class Composed:
     async def open_queue(
         self, settings: Settings, *, create: bool
     ) -> AsyncIterator[MemoryQueue]:
-        assert not create
+        assert self.may_create or not create
         self.calls.append(("queue", settings))
         yield self.queue
 

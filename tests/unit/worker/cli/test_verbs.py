@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.factories import a_chunk, a_delivery, an_announcement, some_chunks
-from tests.fakes.clock import START
+from tests.fakes.clock import START, ManualClock
 from tests.unit.worker.cli.conftest import Composed, Run
+from tests.unit.worker.ops.test_queue import RebuildableMemoryQueue
 from tests.unit.worker.ops.test_recordings import receipt_for, store, store_manifest
 from worker import names
 from worker.clock import SystemClock
@@ -293,6 +294,33 @@ def test_queue_show_of_an_unknown_id_fails(run: Run) -> None:
     assert ended.err == (
         "error: the queue knows no 'nobody'\nhint: recording-worker queue list\n"
     )
+
+
+def test_queue_rebuild_is_not_for_a_queue_with_entries(
+    run: Run, composed: Composed
+) -> None:
+    """A SQLite queue is all there is of it: one line says so."""
+    composed.may_create = True
+
+    ended = run("queue", "rebuild")
+
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == (
+        "error: this queue keeps its own entries\nhint: recording-worker queue list\n"
+    )
+
+
+def test_queue_rebuild_says_what_it_would_send(run: Run, composed: Composed) -> None:
+    """A dry run creates nothing; both forms say what it was."""
+    composed.queue = RebuildableMemoryQueue(clock=ManualClock())
+
+    people = run("queue", "rebuild", "--dry-run")
+    machine = run("queue", "rebuild", "--dry-run", "--json")
+
+    assert (people.code, people.err) == (0, "")
+    assert "nothing: a dry run" in people.out
+    found = json.loads(machine.out)
+    assert found == {"chunks": 1, "deliveries": 3, "dry_run": True}
 
 
 @pytest.fixture

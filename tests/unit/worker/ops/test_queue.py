@@ -7,8 +7,8 @@ import pytest
 from tests.factories import a_chunk, a_delivery, an_announcement
 from tests.fakes.clock import START, ManualClock
 from tests.fakes.queue import MemoryQueue
-from worker.model import ChunkState
-from worker.ops.queue import queue_list, queue_show
+from worker.model import ChunkState, Rebuilt
+from worker.ops.queue import RebuildReport, queue_list, queue_rebuild, queue_show
 
 
 @pytest.fixture
@@ -84,3 +84,26 @@ async def test_location_that_is_no_url_has_no_host() -> None:
     (entry,) = await queue_list(queue, state=None, limit=10)
 
     assert entry.source_host is None
+
+
+class RebuildableMemoryQueue(MemoryQueue):
+    """A queue whose entries lie elsewhere."""
+
+    async def rebuild(self, *, dry_run: bool) -> Rebuilt:
+        return Rebuilt(chunks=1 if dry_run else 2, deliveries=3)
+
+
+async def test_rebuild_says_what_was_sent() -> None:
+    """And whether it was a dry run."""
+    queue = RebuildableMemoryQueue(clock=ManualClock())
+
+    dry = await queue_rebuild(queue, dry_run=True)
+    wet = await queue_rebuild(queue, dry_run=False)
+
+    assert dry == RebuildReport(chunks=1, deliveries=3, dry_run=True)
+    assert wet == RebuildReport(chunks=2, deliveries=3, dry_run=False)
+
+
+async def test_queue_that_keeps_its_entries_is_not_rebuilt(queue: MemoryQueue) -> None:
+    """Nothing else has them."""
+    assert await queue_rebuild(queue, dry_run=True) is None
