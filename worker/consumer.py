@@ -22,7 +22,27 @@ from worker.settlement import LONGEST_DELAY, Release
 POLL_SECONDS = 1.0
 """How long an idle consumer sleeps at first: another process may have put something."""
 TROUBLE_SECONDS = 5.0
+MOST_DOUBLINGS = 10
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class Outage:
+    """Trouble of the queue: told when it begins, and when it is over."""
+
+    clock: Clock
+    since_s: float | None = None
+
+    def goes_on(self, error: QueueUnavailableError) -> None:
+        if self.since_s is None:
+            self.since_s = self.clock.monotonic()
+            log.error("queue.unavailable", error=str(error))
+
+    def is_over(self) -> None:
+        if self.since_s is not None:
+            after_s = round(self.clock.monotonic() - self.since_s, 3)
+            self.since_s = None
+            log.info("queue.resumed", after_s=after_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +68,12 @@ class Consumer:
         """Work until `stopping` is set (or nothing is left to do), then drain."""
         working: set[asyncio.Task[None]] = set()
         idle = 0
+        outage = Outage(clock=self.clock)
         async with asyncio.TaskGroup() as group:
             while not stopping.is_set():
                 self.nudge.clear()
-                leases, pause = await self._lease(self.slots - len(working))
-                idle = 0 if leases or working else idle + 1
+                leases, pause = await self._lease(self.slots - len(working), outage)
+                idle = 0 if leases else idle
                 for lease in leases:
                     name = f"chunk {lease.chunk.key}"
                     task = group.create_task(self.runner.run(lease), name=name)
@@ -61,25 +82,26 @@ class Consumer:
                 if until_empty and not working and await self._is_empty():
                     return
                 if not leases or len(working) >= self.slots:
-                    await self._wait(working, stopping, self._sleep(pause, idle))
+                    sleep = self._sleep(pause, idle)
+                    idle = idle + 1 if await self._wait(working, stopping, sleep) else 0
             await self._drain(working)
 
     def _sleep(self, pause: float, idle: int) -> float:
         """Longer the longer there was nothing, and spread, so that workers ask by turns."""
-        ceiling = min(
-            pause * 2 ** max(idle - 1, 0), max(self.longest_poll_seconds, pause)
-        )
+        longest = max(self.longest_poll_seconds, pause)
+        ceiling = min(pause * 2.0 ** min(idle, MOST_DOUBLINGS), longest)
         return pause if ceiling <= pause else self.random.uniform(ceiling / 2, ceiling)
 
-    async def _lease(self, count: int) -> tuple[list[Lease], float]:
+    async def _lease(self, count: int, outage: Outage) -> tuple[list[Lease], float]:
         """Lease for the free slots; and how long to sleep if there is nothing to do."""
         if count <= 0 or self.breaker.is_archive_paused():
             return [], POLL_SECONDS
         try:
             leased = await self._lease_by_turns(count)
         except QueueUnavailableError as error:
-            log.error("queue.unavailable", error=str(error))
+            outage.goes_on(error)
             return [], TROUBLE_SECONDS
+        outage.is_over()
         admitted = [lease for lease in leased if await self._is_admitted(lease)]
         return admitted, POLL_SECONDS
 
@@ -109,15 +131,21 @@ class Consumer:
 
     async def _wait(
         self, working: set[asyncio.Task[None]], stopping: asyncio.Event, pause: float
-    ) -> None:
-        """Sleep until a chunk ends, something was put, or it is time to look again."""
+    ) -> bool:
+        """Sleep until a chunk ends, something was put, or it is time to look again.
+
+        Returns whether the time passed and nothing else happened.
+        """
         waits = (
             asyncio.ensure_future(stopping.wait()),
             asyncio.ensure_future(self.nudge.wait()),
             asyncio.ensure_future(self.clock.sleep(pause)),
         )
         try:
-            await asyncio.wait((*waits, *working), return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(
+                (*waits, *working), return_when=asyncio.FIRST_COMPLETED
+            )
+            return done == {waits[-1]}
         finally:
             for wait in waits:
                 wait.cancel()

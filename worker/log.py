@@ -43,6 +43,7 @@ retry.scheduled | warning | policy, attempt, wait_s, reason, error
 lease.lost | warning | chunk
 lease.reclaimed | warning | rows
 queue.unavailable | error | error
+queue.resumed | info | after_s
 queue.rescued | warning | chunks, deliveries
 queue.rebuilt | warning | worker, chunks, deliveries
 delivery.missing | error | name

@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from random import Random
 
+import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
@@ -37,11 +39,20 @@ def recordings(count: int, *, resource: str = "calls") -> list[Chunk]:
 class Loop:
     """A running consumer, and the hands on its switches."""
 
-    def __init__(self, rig: Rig, *, slots: int = 2) -> None:
+    def __init__(
+        self,
+        rig: Rig,
+        *,
+        slots: int = 2,
+        longest_poll_seconds: float = POLL_SECONDS,
+        chance: Random | None = None,
+    ) -> None:
         self.rig = rig
         self.stopping, self.nudge, self.cut = (asyncio.Event() for _ in range(3))
-        self.consumer: Consumer = rig.consumer(
-            slots=slots, nudge=self.nudge, cut=self.cut
+        self.consumer: Consumer = replace(
+            rig.consumer(slots=slots, nudge=self.nudge, cut=self.cut),
+            longest_poll_seconds=longest_poll_seconds,
+            random=chance or Latest(),
         )
         self.task: asyncio.Task[None] | None = None
 
@@ -68,10 +79,18 @@ class Loop:
 
 
 @asynccontextmanager
-async def running(rig: Rig, *, slots: int = 2) -> AsyncIterator[Loop]:
+async def running(
+    rig: Rig,
+    *,
+    slots: int = 2,
+    longest_poll_seconds: float = POLL_SECONDS,
+    chance: Random | None = None,
+) -> AsyncIterator[Loop]:
     """Run the consumer inside; it is ended, and nothing of it is left, at the end."""
     others = asyncio.all_tasks()
-    loop = Loop(rig, slots=slots)
+    loop = Loop(
+        rig, slots=slots, longest_poll_seconds=longest_poll_seconds, chance=chance
+    )
     loop.task = asyncio.ensure_future(loop.consumer.run(loop.stopping))
     try:
         yield loop
@@ -215,7 +234,7 @@ async def test_consumer_polls_for_what_others_put() -> None:
 
 
 async def test_trouble_of_the_queue_is_waited_out() -> None:
-    """A queue that can't lease is asked again, not too often, and said once each time."""
+    """A queue that can't lease is asked again, not too often, and told once."""
     rig = Rig()
     rig.queue.trouble = "disk I/O error"
 
@@ -228,11 +247,64 @@ async def test_trouble_of_the_queue_is_waited_out() -> None:
 
             assert await states(rig, chunk) == ["deleted"]
 
-    lines = [each for each in logs if each["event"] == "queue.unavailable"]
-    assert len(lines) == 4
-    assert {(each["error"], each["log_level"]) for each in lines} == {
-        ("disk I/O error", "error")
-    }
+    began, over = [each for each in logs if each["event"].startswith("queue.")]
+    assert (began["event"], began["log_level"]) == ("queue.unavailable", "error")
+    assert began["error"] == "disk I/O error"
+    assert (over["event"], over["log_level"]) == ("queue.resumed", "info")
+    assert over["after_s"] == 4 * TROUBLE_SECONDS
+
+
+class Latest(Random):
+    """Each sleep is the longest that it may be."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return max(a, b)
+
+
+class Earliest(Random):
+    """Each sleep is the shortest that it may be."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return min(a, b)
+
+
+def sleeps_of(rig: Rig) -> list[float]:
+    """How long the consumer slept each time."""
+    return list(rig.clock.sleeps)
+
+
+@pytest.mark.parametrize(
+    ("chance", "expected"),
+    [(Latest(), [1, 2, 4, 8, 10, 10]), (Earliest(), [1, 1, 2, 4, 5, 5])],
+    ids=["latest", "earliest"],
+)
+async def test_idle_consumer_asks_less_and_less(
+    chance: Random, expected: list[float]
+) -> None:
+    """Each poll of a service is billed; spread, so that workers don't ask as one."""
+    rig = Rig()
+
+    async with running(rig, longest_poll_seconds=10, chance=chance) as loop:
+        await loop.pass_time(60)
+
+    assert sleeps_of(rig)[:6] == expected
+
+
+async def test_consumer_asks_again_at_once_while_there_is_work() -> None:
+    """Neither a chunk that came nor one that ended leaves it asleep."""
+    rig = Rig()
+
+    async with running(rig, longest_poll_seconds=10, chance=Latest()) as loop:
+        await loop.pass_time(20)
+        chunks = recordings(5)
+        await rig.put(*chunks)
+        loop.nudge.set()
+        before = rig.clock.now()
+        await loop.turns(3000)
+
+        assert await states(rig, *chunks) == ["deleted"] * 5
+        assert rig.clock.now() == before
+        assert sleeps_of(rig)[-1] == POLL_SECONDS
 
 
 async def test_stop_does_not_wait_for_a_queue_in_trouble() -> None:
