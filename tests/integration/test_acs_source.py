@@ -24,6 +24,7 @@ from worker.errors import (
     TruncatedError,
 )
 from worker.limits import ConnectionCeiling, MemoryBudget
+from worker.retry import DOWNLOAD
 from worker.sources.acs import AcsSource
 from worker.sources.answers import UnprovenDeleteError
 from worker.sources.hosts import HostRules
@@ -552,9 +553,10 @@ async def transferred(
     *,
     ranges: int = 4,
     memory: int = 8 * BLOCK,
+    archive: MemoryArchive | None = None,
 ) -> bytes:
     """The content of DOC as it lies in the archive."""
-    archive = MemoryArchive(clock=clock, block_bytes=BLOCK)
+    archive = archive or MemoryArchive(clock=clock, block_bytes=BLOCK)
     async with archive.writer("content.mp4") as writer:
         fetched = await fetch(
             source,
@@ -568,6 +570,25 @@ async def transferred(
         )
         await writer.commit(size=fetched.size_bytes)
     return archive.objects["content.mp4"]
+
+
+async def test_first_range_that_is_held_gives_its_connection_back(
+    acs: StandIn, clock: ManualClock
+) -> None:
+    """A ceiling of one is enough to go on where another worker stopped."""
+    archive = MemoryArchive(clock=clock, block_bytes=BLOCK)
+    ceiling = ConnectionCeiling(1, clock=clock)
+    hosts = [acs.global_host, acs.regional_host]
+    async with a_source(hosts, clock=clock, ceiling=ceiling, acs=acs) as source:
+        # Opening, the second range, and then no more.
+        cut = [Fault.slow(0), Fault.slow(0), *[Fault.status(403)] * DOWNLOAD.attempts]
+        acs.plan(DOC, "content", cut)
+        with pytest.raises(SourceForbiddenError):
+            await transferred(acs, source, clock, ranges=1, archive=archive)
+        async with asyncio.timeout(10):
+            assert await transferred(acs, source, clock, archive=archive) == DATA
+
+    assert [len(blocks) for blocks in archive.left.values()] == [-(-len(DATA) // BLOCK)]
 
 
 async def test_transfer_brings_a_large_object(

@@ -1,5 +1,6 @@
 """The Blob archive against Azurite: what the port's contract can't see."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -12,8 +13,9 @@ from tests.azurite import Azurite
 from tests.blobs import Proxied, blob_archive, proxied_archive
 from tests.conftest import UniqueName
 from tests.fakes.clock import START
+from tests.storage_proxy import Fault
 from worker import __version__
-from worker.archives import blob_store
+from worker.archives import blob_read_back, blob_store
 from worker.archives.blob_block_ids import BlockId, origin_tag
 from worker.archives.blob_options import BlobOptions, Tier
 from worker.errors import AlreadyExistsError, ArchiveConflictError
@@ -374,6 +376,45 @@ async def test_sealed_content_can_not_be_compared(
 
         with pytest.raises(ArchiveConflictError):
             await archive.read_back(NAME, block_bytes=BLOCK_BYTES)
+
+
+async def test_pieces_are_hashed_in_order_however_they_come(
+    behind: Proxied, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first range comes last, and the digests are those of the whole."""
+    monkeypatch.setattr(blob_read_back, "PIECE_BYTES", 1000)
+    await write_whole(behind.archive)
+    busy = Fault.status(503, "ServerBusy", retry_after=5)
+    behind.proxy.plan(busy, on="get")
+
+    back = await behind.archive.read_back(NAME, block_bytes=BLOCK_BYTES)
+
+    assert back.sha256 == hashlib.sha256(DATA).hexdigest()
+    assert back.blocks == tuple(map(digest_at, OFFSETS))
+
+
+async def test_reading_back_is_bounded(
+    behind: Proxied, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long a blob, and however many at once, few pieces are held."""
+    monkeypatch.setattr(blob_read_back, "PIECE_BYTES", 100)
+    await write_whole(behind.archive)
+    held: list[int] = []
+    get = blob_store.BlobStore.get
+
+    async def counted(
+        store: blob_store.BlobStore, name: str, offset: int, length: int
+    ) -> bytes | None:
+        held.append(blob_read_back.MOST_PIECES - behind.archive._reader._room._value)
+        return await get(store, name, offset, length)
+
+    monkeypatch.setattr(blob_store.BlobStore, "get", counted)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(5):
+            work = behind.archive.read_back(NAME, block_bytes=BLOCK_BYTES)
+            group.create_task(work)
+
+    assert max(held) == blob_read_back.MOST_PIECES
 
 
 async def test_names_come_page_by_page(
