@@ -12,15 +12,17 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.azurite import Azurite
+from tests.blobs import blob_archive
 from tests.conftest import UniqueName
 from tests.contract.queues import (
     PATIENCE_SECONDS,
+    a_storage_queue,
     lease_one,
     only,
     wait_archived,
 )
 from tests.factories import a_chunk, a_delivery, an_announcement, some_chunks
-from tests.fakes.clock import START
+from tests.fakes.clock import START, ManualClock
 from tests.integration.storage_world import (
     HOUR,
     World,
@@ -36,7 +38,7 @@ from worker.errors import (
     LeaseLostError,
     QueueUnavailableError,
 )
-from worker.model import ChunkState, DeleteAnswer, Lane
+from worker.model import Chunk, ChunkState, DeleteAnswer, Lane
 from worker.queues.storage.queue import POISON, StorageQueue
 from worker.stored import SourceDeleted, encode
 
@@ -225,17 +227,40 @@ async def test_wake_settles_what_was_deleted_with_the_others(
             archived=True,
             others_close=True,
         )
-    answer = DeleteAnswer(status=200, host="h", at=START, hops=())
-    record = SourceDeleted(
-        key=chunks[0].key, worker_version="1", worker_instance="w", answer=answer
-    )
-    name = archive_names.source_deleted_name(chunks[0].key)
-    await world.archive.create(name, encode(record))
+    await record_delete(world, chunks[0])
 
     await queue.wake(chunks[0].recording)
 
     states = {entry.chunk.index: entry.state for entry in await queue.list()}
     assert states == {0: ChunkState.DELETED, 1: ChunkState.ARCHIVED}
+
+
+async def record_delete(world: World, chunk: Chunk) -> None:
+    """As whoever closes a recording does, for each of its chunks."""
+    answer = DeleteAnswer(status=200, host="h", at=START, hops=())
+    record = SourceDeleted(
+        key=chunk.key, worker_version="1", worker_instance="w", answer=answer
+    )
+    name = archive_names.source_deleted_name(chunk.key)
+    await world.archive.create(name, encode(record))
+
+
+async def test_chunk_that_waits_too_late_is_settled_at_once(
+    world: World, queue: StorageQueue
+) -> None:
+    """The last sibling may close the recording between its look and its wait."""
+    first, _ = chunks = some_chunks(2)
+    await queue.put(a_delivery(*chunks))
+    mine, theirs = await leased(queue, 2)
+    await record_delete(world, mine.chunk)
+    await queue.wake(first.recording)
+    await queue.complete(theirs, ChunkState.DELETED, note="")
+
+    await queue.reschedule(
+        mine, not_before=START, reason="", error="", archived=True, others_close=True
+    )
+
+    assert {entry.state for entry in await queue.list()} == {ChunkState.DELETED}
 
 
 async def test_waiting_chunk_looks_again_less_and_less(queue: StorageQueue) -> None:
@@ -510,3 +535,32 @@ async def test_trouble_while_fanning_out_gives_the_rest_back(
 
     leases = await leased(queue, 2)
     assert {lease.attempts for lease in leases} == {1}
+
+
+async def test_ledger_may_lie_in_a_container(
+    azurite: Azurite, unique_name: UniqueName
+) -> None:
+    """One account holds it all: a chunk's life, with everything that is ever written."""
+    name, clock = unique_name("container"), ManualClock()
+    recording = a_chunk().recording
+    async with (
+        blob_archive(azurite, name, prefix="calls", clock=clock) as archive,
+        a_storage_queue(azurite, name, archive=archive, clock=clock) as queue,
+    ):
+        await queue.put(a_delivery(*some_chunks(2), body=b"\xff"))
+        (lease,) = await queue.lease(1)
+        await queue.dead_letter(lease, reason="host", error="e")
+        await queue.put(a_delivery(*some_chunks(2), body=b"\xff"))
+        leases = await leased(queue, 3)
+        states = [entry.state for entry in await queue.announced(recording)]
+        for each in leases:
+            await queue.complete(each, ChunkState.DELETED, note="")
+
+        assert states == [ChunkState.PENDING] * 2
+        assert await queue.next_due() is None
+        entries = await queue.list()
+        assert {entry.chunk for entry in entries} == set(some_chunks(2))
+        assert {entry.state for entry in entries} == {ChunkState.DELETED}
+        assert [each.outcome for each in await queue.attempts(lease.row)] == ["dead"]
+        names = [name async for name in archive.list("announced/")]
+        assert len(names) == len(set(names)) == 14

@@ -92,7 +92,10 @@ async def reschedule(means: Means, lease: Lease, again: Again) -> None:
     if is_new_to_wait:
         await means.ledger.mark(message.due, Mark.WAITING)
     if again.archived and again.others_close:
-        # The receipt is durable, and the last sibling closes the recording.
+        # The receipt is durable, and the last sibling closes the recording. It may have done
+        # so by now, and looked for those who wait before this one did.
+        if await means.ledger.is_deleted(lease.chunk):
+            await means.ledger.mark(message.due, Mark.DELETED)
         await _delete(means, held)
     else:
         await _put_back(means, held, message, again)
