@@ -143,23 +143,27 @@ class Looking:
         return [queued for queued in found if _names(queued.chunk, document_id)]
 
     async def wake(self, recording: RecordingKey) -> None:
-        """A message can't be called. But whose recording was closed by another may be told
-        apart: deleted, where the source's answer is on record.
+        """A message can't be called. But what others close for is settled here: it has no
+        message any more that would do it.
         """
         announced: dict[str, Chunk] = {}
-        prefixes = set()
+        seconds = set()
         async for row, ref in self._ledger.entries(names.recording_folder(recording)):
             chunk = await self._chunk(ref)
             if chunk is not None:
-                due = names.due_name(chunk.expires_at, row=row, ref=ref)
                 announced[row] = chunk
-                prefixes.add(due.second)
-        for prefix in prefixes:
-            async for entry in self._ledger.due_in(prefix):
-                is_waiting = entry.standing.mark is Mark.WAITING
-                chunk = announced.get(entry.row)
-                if is_waiting and chunk and await self._ledger.is_deleted(chunk):
-                    await self._ledger.mark(entry.due, Mark.DELETED)
+                seconds.add(names.due_name(chunk.expires_at, row=row, ref=ref).second)
+        for second in seconds:
+            async for entry in self._ledger.due_in(second):
+                if entry.row in announced and entry.is_outstanding:
+                    await self._settle(entry, announced[entry.row])
+
+    async def _settle(self, entry: DueEntry, chunk: Chunk) -> None:
+        """Mark what the archive says of a chunk that nobody settled."""
+        if await self._ledger.is_deleted(chunk):
+            await self._ledger.mark(entry.due, Mark.DELETED)
+        elif entry.state is ChunkState.PENDING and await self._ledger.is_proven(chunk):
+            await self._ledger.mark(entry.due, Mark.ARCHIVED)
 
     async def _listed(self, folder: str) -> list[QueuedChunk]:
         """What a folder's names lead to, all announcements of a row as one."""

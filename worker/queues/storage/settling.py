@@ -80,25 +80,22 @@ async def release(means: Means, lease: Lease, not_before: datetime | None) -> No
 
 async def reschedule(means: Means, lease: Lease, again: Again) -> None:
     held = held_from(lease.token)
+    if again.archived and again.others_close:
+        # The receipt is durable, and the last sibling closes the recording for all.
+        await _delete(means, held)
+        return
     message = _rescheduled(held, lease, again)
     known_due = held.message.due
     is_moved = message.due != known_due
     is_new_to_wait = again.archived and not held.message.archived
-    if is_moved or is_new_to_wait or again.others_close:
+    if is_moved or is_new_to_wait:
         held = await _updated(means, held, message, seconds=means.lease_seconds)
     if is_moved:
         await means.ledger.create(str(message.due))
         await means.ledger.mark(known_due, Mark.MOVED)
     if is_new_to_wait:
         await means.ledger.mark(message.due, Mark.WAITING)
-    if again.archived and again.others_close:
-        # The receipt is durable, and the last sibling closes the recording. It may have done
-        # so by now, and looked for those who wait before this one did.
-        if await means.ledger.is_deleted(lease.chunk):
-            await means.ledger.mark(message.due, Mark.DELETED)
-        await _delete(means, held)
-    else:
-        await _put_back(means, held, message, again)
+    await _put_back(means, held, message, again)
 
 
 def _rescheduled(held: Held, lease: Lease, again: Again) -> ChunkMessage:
