@@ -20,7 +20,7 @@ class Scale:
     archived_mib: int = 256
     starts: int = 10
     blob_mib: int = 256
-    blob_turns: int = 5
+    blob_turns: int = 4
 
 
 SMOKE = Scale(

@@ -5,17 +5,21 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+from azure.core.credentials import AzureNamedKeyCredential
+from azure.core.exceptions import AzureError
 from azure.storage.blob.aio import ContainerClient
 from structlog.testing import capture_logs
 
+from tests import azurite as emulator
 from tests.azurite import Azurite
-from tests.blobs import Proxied, proxied_archive
+from tests.blobs import Proxied, blob_archive, proxied_archive
 from tests.conftest import UniqueName
 from tests.fakes.clock import HurriedClock, ManualClock
 from tests.storage_proxy import Fault, Seen
 from worker import retry, storage_clients
 from worker.archives import blob_store
 from worker.archives.blob import BlobArchive
+from worker.archives.blob_errors import error_from_azure
 from worker.archives.blob_options import BlobOptions
 from worker.errors import (
     AlreadyExistsError,
@@ -26,6 +30,7 @@ from worker.errors import (
     WorkerError,
 )
 from worker.ports import BlockWriter
+from worker.storage_places import Service, parse
 
 BLOCK_BYTES = 1024
 NAME = "recordings/2026/03/01/call-1/6721b9a7677e69ca/0000-0-eus-d1-doc1.mp4"
@@ -239,6 +244,27 @@ async def test_what_the_service_says_means_the_same_everywhere(
         assert fault.error_code in message
 
 
+async def fill(writer: BlockWriter, *, blocks: int) -> None:
+    for number in range(blocks):
+        await writer.write(number * writer.block_bytes, bytes(writer.block_bytes))
+
+
+async def test_full_account_is_told_apart_from_one_that_is_away(
+    unique_name: UniqueName,
+) -> None:
+    """An Azurite that may hold 2 MiB takes no more, and what is there stays readable."""
+    name, block_bytes = unique_name("full"), 1024 * 1024
+    with emulator.running("--extentMemoryLimit", "2") as small:
+        async with blob_archive(small, name, block_bytes=block_bytes) as archive:
+            await archive.create(RECEIPT, b"{}")
+            async with archive.writer(NAME) as writer:
+                with pytest.raises(ArchiveFullError, match="account is full"):
+                    await fill(writer, blocks=4)
+
+            assert await archive.read(RECEIPT) == b"{}"
+            assert await archive.stat(NAME) is None
+
+
 @pytest.mark.parametrize(
     "code",
     ["BlobImmutableDueToPolicy", "BlobArchived", "UnauthorizedBlobOverwrite"],
@@ -265,6 +291,36 @@ async def test_blocks_that_vanished_are_looked_for_anew(behind: Proxied) -> None
 
     with pytest.raises(ArchiveUnavailableError, match="blocks are gone"):
         await live(behind.archive)
+
+
+async def test_commit_that_can_not_be_found_is_not_trusted(behind: Proxied) -> None:
+    """A blob that is not there after its commit is tried for again."""
+    missing = Fault.status(404, "BlobNotFound")
+    behind.proxy.plan(missing, on="head", skip=1)
+
+    with pytest.raises(ArchiveUnavailableError, match="not there yet"):
+        await live(behind.archive)
+
+
+async def test_key_that_is_none_is_told_so(
+    azurite: Azurite, unique_name: UniqueName
+) -> None:
+    """A key that can't sign is the operator's to mend, not an outage."""
+    place = parse(azurite.container(unique_name("key")), Service.BLOB)
+    client = ContainerClient(
+        place.account_url,
+        place.name,
+        credential=AzureNamedKeyCredential(place.account, "A"),
+        retry_total=0,
+    )
+    async with client:
+        with pytest.raises(AzureError) as caught:
+            await client.create_container()
+
+    error = error_from_azure(caught.value, place)
+    assert isinstance(error, ArchiveForbiddenError)
+    assert "no credential for 'devstoreaccount1'" in str(error)
+    assert "\n" not in str(error)
 
 
 async def test_block_that_arrives_changed_is_refused(

@@ -70,8 +70,10 @@ _CODES: dict[str, tuple[_Kind, str]] = {
     "InvalidOperation": (ArchiveUnavailableError, "the service did not take it"),
     "AccountBeingCreated": (ArchiveUnavailableError, "the account is not ready"),
     "ContainerBeingDeleted": (ArchiveUnavailableError, "the container is going"),
+    # The last is Azurite's.
     "AccountQuotaExceeded": (ArchiveFullError, "the account is full"),
     "StorageAccountQuotaExceeded": (ArchiveFullError, "the account is full"),
+    "MemoryExtentStoreAtSizeLimit": (ArchiveFullError, "the account is full"),
     "AccountIsDisabled": (ArchiveForbiddenError, "the account is disabled"),
     "AuthorizationFailure": (ArchiveForbiddenError, f"{_REFUSED}, or not from here"),
     "AuthorizationPermissionMismatch": (ArchiveForbiddenError, _REFUSED),

@@ -1,6 +1,10 @@
 """What is said of blobs in headers: types, metadata and tags."""
 
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
 import pytest
+from azure.storage.blob import BlobProperties
 
 from worker import __version__
 from worker.archives import blob_facts
@@ -59,3 +63,45 @@ def test_tags_find_a_recording(name: str, document: str) -> None:
 def test_other_objects_have_no_tags(name: str) -> None:
     """Tags cost money for each: only contents and their metadata have them."""
     assert blob_facts.tags(name) == {}
+
+
+def properties(**more: Any) -> BlobProperties:
+    """As the SDK makes them of an answer's headers."""
+    at = datetime(2026, 3, 1, 13, tzinfo=timezone(timedelta(hours=1)))
+    headers = {"Content-Length": 4, "ETag": '"0x1"', "Last-Modified": at, **more}
+    return BlobProperties(**headers)
+
+
+def test_stored_is_what_the_service_says() -> None:
+    """Sizes, etags and versions as they are; times in UTC."""
+    found = properties(**{"x-ms-version-id": "2026-03-01T12:00:00.0000000Z"})
+
+    stored = blob_facts.stored_from("a/b", found)
+
+    assert (stored.name, stored.size_bytes, stored.etag) == ("a/b", 4, '"0x1"')
+    assert stored.version == "2026-03-01T12:00:00.0000000Z"
+    assert stored.last_modified == datetime(2026, 3, 1, 12, tzinfo=UTC)
+    assert stored.last_modified.tzinfo is UTC
+    assert stored.protection == {}
+
+
+def test_protection_is_what_the_service_says() -> None:
+    """Tier, policy, hold and scope as the headers of an answer have them."""
+    until = datetime(2036, 3, 1, 12, tzinfo=UTC)
+    found = properties(
+        **{
+            "x-ms-access-tier": "Cool",
+            "x-ms-immutability-policy-until-date": until,
+            "x-ms-immutability-policy-mode": "unlocked",
+            "x-ms-legal-hold": True,
+            "x-ms-encryption-scope": "team",
+        }
+    )
+
+    assert blob_facts.stored_from("a/b", found).protection == {
+        "tier": "cool",
+        "immutable_until": "2036-03-01T12:00:00+00:00",
+        "immutability_mode": "unlocked",
+        "legal_hold": "true",
+        "encryption_scope": "team",
+    }
