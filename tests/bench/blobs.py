@@ -32,6 +32,7 @@ from worker.archives.blob import BlobArchive
 from worker.attempt import AttemptLog
 from worker.clock import SystemClock
 from worker.limits import ConnectionCeiling, MemoryBudget
+from worker.log import configure_logging
 from worker.proving import Prover, Verify
 from worker.sources.acs import AcsSource
 from worker.sources.hosts import HostRules
@@ -49,6 +50,7 @@ LEAST_OF_OFF = 0.45
 
 async def measure(scale: Scale) -> list[Figure]:
     """Bring the same chunk into Azurite in three ways, by turns."""
+    configure_logging(level="warning")
     size = scale.blob_mib * MIB
     taken: dict[str, list[float]] = {"bare": [], "checksum": [], "read-back": []}
     with emulator.running() as azurite:

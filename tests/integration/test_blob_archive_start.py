@@ -89,9 +89,12 @@ async def test_container_made_meanwhile_is_as_good(
         async with blob_archive(azurite, container) as archive:
             await archive.ready()
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(4):
-            group.create_task(start())
+    with capture_logs() as logs:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(4):
+                group.create_task(start())
+
+    assert {entry["event"] for entry in logs} == {"archive.created"}
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,7 @@ _CODES: dict[str, tuple[_Kind, str]] = {
     "BlobImmutableDueToLegalHold": (AlreadyExistsError, _TAKEN),
     "BlobImmutableDueToPolicy": (AlreadyExistsError, _TAKEN),
     "ConditionNotMet": (AlreadyExistsError, _TAKEN),
+    "ContainerAlreadyExists": (AlreadyExistsError, "the container is there already"),
     "LeaseIdMissing": (AlreadyExistsError, _TAKEN),
     "UnauthorizedBlobOverwrite": (AlreadyExistsError, _TAKEN),
     # Another name is free of these, as of blocks whose ids have another length.

@@ -170,6 +170,16 @@ class BlobStore:
         except AlreadyExistsError:
             return
 
+    async def retried(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Call until it succeeds, or the policy ends."""
+        use = retry.ARCHIVE.retrying(clock=self._clock, random=self._random)
+
+        async def attempt() -> T:
+            return await self._translated(call())
+
+        result: T = await use(attempt)
+        return result
+
     async def _page(
         self, prefix: str, token: str | None
     ) -> tuple[list[str], str | None]:
@@ -256,16 +266,6 @@ class BlobStore:
             return await self.retried(call)
         except NoBlobError:
             return None
-
-    async def retried(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Call until it succeeds, or the policy ends."""
-        use = retry.ARCHIVE.retrying(clock=self._clock, random=self._random)
-
-        async def attempt() -> T:
-            return await self._translated(call())
-
-        result: T = await use(attempt)
-        return result
 
     async def _translated(self, call: Awaitable[T]) -> T:
         try:
