@@ -22,6 +22,7 @@ from tests.contract.queues import (
     wait_archived,
 )
 from tests.factories import a_chunk, a_delivery, an_announcement, some_chunks
+from tests.fakes.archive import MemoryArchive
 from tests.fakes.clock import START, ManualClock
 from tests.integration.storage_world import (
     HOUR,
@@ -32,13 +33,14 @@ from tests.integration.storage_world import (
     leased_and_released,
 )
 from worker import names as archive_names
+from worker.clock import SystemClock
 from worker.errors import (
     ArchiveUnavailableError,
     ConfigError,
     LeaseLostError,
     QueueUnavailableError,
 )
-from worker.model import Chunk, ChunkState, DeleteAnswer, Lane
+from worker.model import Chunk, ChunkState, DeleteAnswer, Lane, Stored
 from worker.queues.storage.queue import POISON, StorageQueue
 from worker.stored import SourceDeleted, encode
 
@@ -208,6 +210,29 @@ async def test_chunk_that_siblings_close_for_is_not_kept(
     assert await world.sizes() == [0, 1]
     await queue.complete(theirs, ChunkState.DELETED, note="")
     assert await queue.next_due() is None
+
+
+async def test_chunk_with_its_receipt_is_not_waited_for(
+    world: World, queue: StorageQueue
+) -> None:
+    """A job that only empties the queue ends, though nobody settled it yet."""
+    first, second = some_chunks(2, expires_at=START + HOUR)
+    await queue.put(a_delivery(first, second))
+    mine, theirs = await leased(queue, 2)
+    await queue.reschedule(
+        mine, not_before=START, reason="", error="", archived=True, others_close=True
+    )
+    await queue.reschedule(
+        theirs, not_before=START + HOUR, reason="", error="", archived=True
+    )
+    assert await queue.next_due() == START + timedelta(seconds=1)
+
+    receipt = archive_names.receipt_name(mine.chunk.key)
+    await world.archive.create(receipt, b"{}")
+
+    assert await queue.next_due() == START + HOUR
+    counts = await queue.counts(at_risk_within=2 * HOUR)
+    assert (counts.at_risk, counts.by_state[ChunkState.ARCHIVED]) == (0, 2)
 
 
 async def test_wake_settles_what_others_close_for(
@@ -567,3 +592,64 @@ async def test_ledger_may_lie_in_a_container(
         assert [each.outcome for each in await queue.attempts(lease.row)] == ["dead"]
         names = [name async for name in archive.list("announced/")]
         assert len(names) == len(set(names)) == 14
+
+
+async def test_trouble_within_a_page_spends_no_attempt(
+    world: World, queue: StorageQueue
+) -> None:
+    """What was received and could not be leased goes back at once."""
+    await queue.put(a_delivery(a_recording(1), a_recording(2)))
+    await leased_and_released(queue, 2)
+    async with world.worker("w2") as other:
+        world.archive.fail_next(ArchiveUnavailableError("down"), on="read")
+        with pytest.raises(QueueUnavailableError, match="down"):
+            await other.lease(2)
+
+        leases = await leased(other, 2)
+
+    assert {lease.attempts for lease in leases} == {1}
+
+
+async def test_missing_delivery_is_told_and_kept(
+    world: World, queue: StorageQueue
+) -> None:
+    """A whole part that can't be found: nobody may forget that it came."""
+    await queue.put(a_delivery(a_chunk()))
+    (name,) = world.archive.objects
+    world.archive.lose(name)
+
+    with capture_logs() as logs:
+        assert await queue.lease(1) == []
+
+    assert [(line["event"], line["name"]) for line in logs] == [
+        ("delivery.missing", name)
+    ]
+    assert await world.sizes() == [0, 1]
+
+
+class SlowArchive(MemoryArchive):
+    """Writes take a while."""
+
+    async def create(self, name: str, data: bytes) -> Stored:
+        await asyncio.sleep(0.1)
+        return await super().create(name, data)
+
+
+async def test_delivery_is_held_while_it_is_fanned_out(
+    azurite: Azurite, unique_name: UniqueName
+) -> None:
+    """However long that takes: nobody else begins it, too."""
+    name = unique_name("slow")
+    world = World(azurite=azurite, name=name, archive=SlowArchive())
+    now = SystemClock().now()
+    chunks = [a_recording(n, expires_at=now + 24 * HOUR) for n in range(64)]
+    async with world.worker(lease_seconds=1, real_time=True) as queue:
+        await queue.put(a_delivery(*chunks, received_at=now))
+        leasing = asyncio.ensure_future(queue.lease(1))
+        while not leasing.done():
+            await asyncio.sleep(0.2)
+            visible = await world.contents()
+            assert not any('"delivery"' in text for text in visible)
+
+    assert len(await leasing) == 1
+    assert await world.sizes() == [0, 64]

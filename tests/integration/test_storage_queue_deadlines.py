@@ -21,6 +21,7 @@ from tests.integration.storage_world import (
 )
 from worker.clock import SystemClock
 from worker.model import ChunkState, Delivery
+from worker.queues.storage import rescue
 from worker.queues.storage.queue import StorageQueue
 
 BACKLOG = 10_000
@@ -92,6 +93,25 @@ async def look(world: World, queue: StorageQueue) -> None:
     world.clock.advance(RESCUE_SECONDS)
     for lease in await queue.lease(1):
         await queue.release(lease)
+
+
+async def test_rescue_goes_on_soon_if_there_is_more(
+    world: World, queue: StorageQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It doesn't hold up leasing for thousands at once."""
+    monkeypatch.setattr(rescue, "MOST_AT_ONCE", 2)
+    soon = START + 6 * HOUR + HOUR / 2
+    await queue.put(a_delivery(*(a_recording(n, expires_at=soon) for n in range(3))))
+    await leased_and_released(queue, 3)
+    world.clock.advance(3600)
+
+    with capture_logs() as logs:
+        await look(world, queue)
+        world.clock.advance(rescue.AGAIN_SECONDS)
+        await queue.lease(1)
+
+    rescued = [line for line in logs if line["event"] == "queue.rescued"]
+    assert [line["chunks"] for line in rescued] == [2, 1]
 
 
 async def test_rescue_leaves_what_is_settled_or_was_urgent_all_along(

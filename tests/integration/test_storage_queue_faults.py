@@ -1,17 +1,25 @@
 """What networks and a busy service do to the Storage Queue: a proxy before Azurite fails."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 
 from tests.azurite import Azurite
 from tests.conftest import UniqueName
-from tests.contract.queues import a_storage_queue
+from tests.contract.queues import PATIENCE_SECONDS, a_storage_queue
 from tests.factories import a_delivery, some_chunks
 from tests.fakes.archive import MemoryArchive
 from tests.fakes.clock import START
-from tests.integration.storage_world import HOUR, World, eventually, leased
+from tests.integration.storage_world import (
+    HOUR,
+    World,
+    eventually,
+    leased,
+    leased_and_released,
+)
 from tests.storage_proxy import Fault, StorageProxy
 from worker.clock import SystemClock
 from worker.errors import ConfigError, LeaseLostError, QueueUnavailableError
@@ -110,6 +118,30 @@ async def test_put_that_failed_is_whole_when_it_comes_again(faulty: Faulty) -> N
 
     assert len(await leased(faulty.queue, 1)) == 1
     assert len(await faulty.queue.list()) == 1
+
+
+async def test_cancelled_lease_gives_back_what_it_got(faulty: Faulty) -> None:
+    """Cut while it asks for more, a worker holds nothing of what it was given before."""
+    now = SystemClock().now()
+    chunks = some_chunks(2, expires_at=now + 24 * HOUR, received_at=now)
+    await faulty.queue.put(a_delivery(*chunks, received_at=now))
+    await leased_and_released(faulty.queue, 2)
+    faulty.proxy.seen.clear()
+    busy = Fault.status(503, "ServerBusy", retry_after=2)
+    faulty.proxy.plan(busy, on="get_messages", skip=2)
+    leasing = asyncio.ensure_future(faulty.queue.lease(9))
+    await eventually(partial(has_asked, faulty.proxy, times=3))
+
+    leasing.cancel()
+    await asyncio.wait({leasing}, timeout=PATIENCE_SECONDS)
+
+    assert leasing.cancelled()
+    leases = await leased(faulty.queue, 2)
+    assert {lease.attempts for lease in leases} == {1}
+
+
+async def has_asked(proxy: StorageProxy, *, times: int) -> bool:
+    return proxy.operations().count("get_messages") >= times
 
 
 REFUSALS = {

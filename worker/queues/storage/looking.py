@@ -33,7 +33,7 @@ BACK = 48 * HOUR
 AHEAD = 72 * HOUR
 SOON = timedelta(seconds=1)
 MOST_PROVEN = 256
-"""Chunks at risk whose receipts are looked up: what was cut before its mark is no alarm."""
+"""Chunks whose receipts are looked up at one look; more than these are work to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,13 +66,21 @@ class Looking:
                 return now
         async for _ in self._ledger.unfanned(*self._came()):
             return now + SOON
+        return await self._next_deadline() or now + SOON
+
+    async def _next_deadline(self) -> datetime | None:
+        """Of what only waits for its recording; None if something is at work."""
         waits: datetime | None = None
+        looked_up = 0
         async for entry in self._ledger.due(*self._window()):
-            if entry.is_outstanding and entry.state is ChunkState.PENDING:
-                return now + SOON
-            if entry.is_outstanding:
-                waits = waits or max(entry.at, now + SOON)
-        return waits or now + SOON
+            if not entry.is_outstanding:
+                continue
+            if entry.state is ChunkState.PENDING:
+                looked_up += 1
+                if looked_up > MOST_PROVEN or not await self._is_proven(entry):
+                    return None
+            waits = waits or max(entry.at, self.means.clock.now() + SOON)
+        return waits
 
     async def counts(self, *, at_risk_within: timedelta) -> QueueCounts:
         tally = _Tally(before=self.means.clock.now() + at_risk_within)
@@ -97,10 +105,12 @@ class Looking:
         if not is_alarm or tally.looked_up >= MOST_PROVEN:
             return entry.state
         tally.looked_up += 1
-        chunk = await self._chunk(entry.ref)
-        if chunk is not None and await self._ledger.is_proven(chunk):
-            return ChunkState.ARCHIVED
-        return entry.state
+        return ChunkState.ARCHIVED if await self._is_proven(entry) else entry.state
+
+    async def _is_proven(self, entry: DueEntry) -> bool:
+        """Its bytes are safe, though nobody marked it so: others close for it, or it was cut."""
+        chunk = await self._readable(entry.ref)
+        return chunk is not None and await self._ledger.is_proven(chunk)
 
     async def entries(
         self, *, state: ChunkState | None, limit: int
@@ -149,7 +159,7 @@ class Looking:
         announced: dict[str, Chunk] = {}
         seconds = set()
         async for row, ref in self._ledger.entries(names.recording_folder(recording)):
-            chunk = await self._chunk(ref)
+            chunk = await self._readable(ref)
             if chunk is not None:
                 announced[row] = chunk
                 seconds.add(names.due_name(chunk.expires_at, row=row, ref=ref).second)
