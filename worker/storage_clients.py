@@ -13,9 +13,11 @@ from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.storage.blob.aio import ContainerClient
 from azure.storage.queue.aio import QueueClient
+from yarl import URL
 
 from worker import __version__
 from worker.entra import MachineIdentity
+from worker.proxies import address_for
 from worker.storage_places import ConnectionString, Place
 
 CONNECT_SECONDS = 10
@@ -31,14 +33,26 @@ class _Options(TypedDict):
     connection_timeout: int
     read_timeout: int
     user_agent: str
+    use_env_settings: bool
+    proxies: dict[str, str] | None
 
 
-_OPTIONS = _Options(
-    retry_total=0,
-    connection_timeout=CONNECT_SECONDS,
-    read_timeout=READ_SECONDS,
-    user_agent=f"recording-worker/{__version__}",
-)
+def _options(place: Place) -> _Options:
+    return _Options(
+        retry_total=0,
+        connection_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+        user_agent=f"recording-worker/{__version__}",
+        use_env_settings=False,
+        proxies=_proxies(place),
+    )
+
+
+def _proxies(place: Place) -> dict[str, str] | None:
+    """The proxy of the environment, as the SDK takes it: by the scheme of what is asked."""
+    url = URL(place.account_url)
+    proxy = address_for(url)
+    return None if proxy is None else {url.scheme: str(proxy)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +90,7 @@ def container_client(place: Place, identity: Identity) -> ContainerClient:
         place.name,
         credential=identity.for_place(place),
         max_chunk_get_size=RANGE_BYTES,
-        **_OPTIONS,
+        **_options(place),
     )
 
 
@@ -89,5 +103,5 @@ def queue_client(place: Place, identity: Identity, *, suffix: str = "") -> Queue
         place.account_url,
         place.name + suffix,
         credential=identity.for_place(place),
-        **_OPTIONS,
+        **_options(place),
     )

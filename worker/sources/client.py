@@ -22,9 +22,9 @@ from worker.errors import (
 )
 from worker.limits import ConnectionCeiling
 from worker.ports import Clock
+from worker.proxies import proxy_for
 from worker.sources import answers
 from worker.sources.routes import RegionalHosts
-from worker.sources.session import proxy_for
 from worker.sources.signing import Credential, Credentials, no_credential
 
 MAX_REDIRECTS = 5

@@ -3,7 +3,7 @@
 import pytest
 from yarl import URL
 
-from worker.sources.session import proxy_for
+from worker.proxies import address_for, proxy_for
 
 SOURCE = URL("https://us-storage.asm.skype.com/v1/objects/a", encoded=True)
 
@@ -43,6 +43,13 @@ def test_proxy_login_is_sent_as_a_header(monkeypatch: pytest.MonkeyPatch) -> Non
     assert proxy is not None
     assert proxy.url == URL("http://proxy.example:3128")
     assert proxy.headers == {"Proxy-Authorization": "Basic dXNlcjpwQHNz"}
+
+
+def test_address_of_a_proxy_has_its_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a client that takes both as one."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:p%40ss@proxy.example:3128")
+
+    assert str(address_for(SOURCE)) == "http://user:p%40ss@proxy.example:3128"
 
 
 def test_proxy_is_bypassed_for_exempt_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
