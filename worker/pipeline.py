@@ -199,9 +199,9 @@ class Pipeline:
 
         Unless theirs is for other locations: then this chunk comes again, under another key.
         """
-        await siblings.create_once(
-            self.archive, names.receipt_name(receipt.key), encode(receipt)
-        )
+        name = names.receipt_name(receipt.key)
+        if await siblings.create_once(self.archive, name, encode(receipt)):
+            return receipt
         kept = await siblings.read_receipt(self.archive, receipt.key) or receipt
         if not siblings.covers(kept, chunk):
             raise ArchiveConflictError("the receipt is for other locations")

@@ -209,9 +209,10 @@ def described(missing: Sequence[MissingChunk]) -> str:
     return "; ".join(shown)
 
 
-async def create_once(archive: Archive, name: str, data: bytes) -> None:
-    """Store an object unless the name is taken: whoever was first said the same."""
+async def create_once(archive: Archive, name: str, data: bytes) -> bool:
+    """Store an object unless the name is taken; whether it was free."""
     try:
         await archive.create(name, data)
     except AlreadyExistsError:
-        return
+        return False
+    return True
