@@ -9,6 +9,7 @@ from tests import azurite as emulator
 from tests.azurite import Azurite
 
 _NUMBERS = itertools.count(1)
+_ACCOUNTS = iter(emulator.OTHERS)
 UniqueName = Callable[[str], str]
 
 
@@ -17,6 +18,12 @@ def azurite() -> Iterator[Azurite]:
     """The emulator of Azure Storage, started once; tests keep apart by names."""
     with emulator.running() as started:
         yield started
+
+
+@pytest.fixture
+def own_account(azurite: Azurite) -> Azurite:
+    """An account of the emulator that this test has to itself."""
+    return azurite.other(next(_ACCOUNTS))
 
 
 @pytest.fixture

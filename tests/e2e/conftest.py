@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import UniqueName
 from tests.e2e.stores import AzuriteStores, FolderStores, Stores
 from tests.e2e.world import WatchfulStandIn, World
 
@@ -23,14 +22,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(params=["embedded", "azure"])
 async def stores(
-    request: pytest.FixtureRequest, tmp_path: Path, unique_name: UniqueName
+    request: pytest.FixtureRequest, tmp_path: Path
 ) -> AsyncIterator[Stores]:
     """An archive and a queue where nothing has been put yet."""
     if request.param == "embedded":
         yield FolderStores(folder=tmp_path)
         return
-    azurite = request.getfixturevalue("azurite")
-    async with AzuriteStores(azurite, unique_name) as stores:
+    async with AzuriteStores(request.getfixturevalue("own_account")) as stores:
         yield stores
 
 

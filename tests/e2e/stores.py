@@ -1,6 +1,5 @@
 """Where a world's archive and queue lie: on this machine's disk, or in Azurite."""
 
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -98,13 +97,13 @@ def _stamped(path: Path) -> Stamped:
 
 
 class AzuriteStores:
-    """A container and a queue of its own in Azurite; an async context manager.
+    """A container and a queue in an account of Azurite; an async context manager.
 
     Objects are read by plain requests: an end looks at thousands of them.
     """
 
-    def __init__(self, azurite: Azurite, unique_name: Callable[[str], str]) -> None:
-        name = unique_name("world")
+    def __init__(self, azurite: Azurite) -> None:
+        name = "world"
         self.settings = {
             "AZURE_STORAGE_CONNECTION_STRING": azurite.connection_string,
             "WORKER_ARCHIVE": azurite.container(name, PREFIX),
@@ -121,8 +120,9 @@ class AzuriteStores:
         self._opened = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        for client in (self._container, *self._queues.values()):
-            await self._opened.enter_async_context(client)
+        await self._opened.enter_async_context(self._container)
+        for queue in self._queues.values():
+            await self._opened.enter_async_context(queue)
         self._session = await self._opened.enter_async_context(aiohttp.ClientSession())
         return self
 

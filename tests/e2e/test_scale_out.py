@@ -11,7 +11,6 @@ import pytest
 
 from tests import media
 from tests.azurite import Azurite
-from tests.conftest import UniqueName
 from tests.e2e import events
 from tests.e2e.events import Original
 from tests.e2e.stores import AzuriteStores
@@ -20,7 +19,7 @@ from tests.e2e.world import WatchfulStandIn, World, check_home
 from worker.model import ChunkState
 
 RECORDINGS = 200
-CHUNKS = (1,) * 10 + (2, 2, 2, 3, 3, 4, 4, 5, 5, 6)
+CHUNKS = (1,) * 35 + (2, 4, 3, 5, 6)
 """How many chunks recordings have, in turn: most calls last less than four hours."""
 WEBHOOKS, CONSUMERS, KILLS = 2, 3, 2
 BATCH = 10
@@ -63,12 +62,10 @@ class Consumer:
 
 
 @pytest.fixture
-async def world(
-    azurite: Azurite, unique_name: UniqueName, tmp_path: Path
-) -> AsyncIterator[World]:
+async def world(own_account: Azurite, tmp_path: Path) -> AsyncIterator[World]:
     """One container and one queue, and a source with nothing in it yet."""
     async with (
-        AzuriteStores(azurite, unique_name) as stores,
+        AzuriteStores(own_account) as stores,
         WatchfulStandIn(stores) as acs,
     ):
         yield World(folder=tmp_path, acs=acs, stores=stores, settings=HASTY)
