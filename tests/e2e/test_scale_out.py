@@ -19,14 +19,14 @@ from tests.e2e.world import WatchfulStandIn, World, check_home
 from worker.model import ChunkState
 
 RECORDINGS = 200
-CHUNKS = (1,) * 35 + (2, 4, 3, 5, 6)
+CHUNKS = (1,) * 45 + (2, 4, 3, 5, 6)
 """How many chunks recordings have, in turn: most calls last less than four hours."""
 WEBHOOKS, CONSUMERS, KILLS = 2, 3, 2
 BATCH = 10
 """Events of one delivery."""
 LIMIT_SECONDS = 90
 LOOK_AGAIN_SECONDS = 0.1
-HASTY = {"WORKER_LEASE_SECONDS": "3", "WORKER_DRAIN_SECONDS": "5"}
+HASTY = {"WORKER_LEASE_SECONDS": "5", "WORKER_DRAIN_SECONDS": "5"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

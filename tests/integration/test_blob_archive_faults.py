@@ -135,7 +135,7 @@ async def test_silence_ends(
     operation: str,
 ) -> None:
     """A service that says nothing is asked again after a while."""
-    monkeypatch.setitem(storage_clients._OPTIONS, "read_timeout", 0.3)
+    monkeypatch.setattr(storage_clients, "READ_SECONDS", 0.3)
     monkeypatch.setattr(blob_store, "STAGE_SECONDS", 0.3)
     async with proxied_archive(azurite, unique_name("fault")) as behind:
         behind.proxy.plan(Fault.hang(), on=operation)
