@@ -33,6 +33,7 @@ from worker.stored import (
 DeletePolicy = Literal["after-recording", "after-chunk", "never"]
 WAITING = "waiting-for-siblings"
 COMPLETE = "recording complete"
+_PROTECTIONS = frozenset({"immutability", "encryption-scope"})
 LOOK_AGAIN = timedelta(minutes=10)
 """How soon a chunk looks again for siblings that are still at work after the deadline."""
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
@@ -205,10 +206,9 @@ class Closer:
         if not await self._is_covered(receipt.document_id):
             log.error("delete.withheld", reason="document-not-covered")
             return
-        if not await self.still_holds(receipt):
-            log.error(
-                "delete.withheld", reason="archive-lost", blob=receipt.content.name
-            )
+        lacking = await self._lacking(receipt)
+        if lacking is not None:
+            log.error("delete.withheld", reason=lacking, blob=receipt.content.name)
             return
         try:
             answer = await self._delete_at_source(location, receipt)
@@ -246,6 +246,21 @@ class Closer:
                 raise DeleteOwedError("another announcement of the document is at work")
             return False
         return True
+
+    async def _lacking(self, receipt: Receipt) -> str | None:
+        """What the archive lacks now of that for which a delete may follow.
+
+        A protection may have been asked for after the proof. A tier is a matter of money,
+        and a rule of the container may have changed it.
+        """
+        proven = (receipt.content, receipt.metadata)
+        for each in filter(None, proven):
+            stored = await self.archive.stat(each.name)
+            if stored is None or stored.size_bytes != each.size_bytes:
+                return "archive-lost"
+            if _PROTECTIONS.intersection(self.archive.unmet(stored.protection)):
+                return "archive-unprotected"
+        return None
 
     async def still_holds(self, receipt: Receipt) -> bool:
         """Whether the archive still has what the receipt proves, sized as it says."""

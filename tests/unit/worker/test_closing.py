@@ -453,6 +453,29 @@ async def test_delete_is_withheld_from_an_archive_that_lost_something(
     }
 
 
+@pytest.mark.parametrize(
+    ("wanted", "is_deleted"),
+    [("immutability", False), ("encryption-scope", False), ("tier", True)],
+)
+async def test_delete_is_withheld_while_the_proof_is_unprotected(
+    wanted: str, *, is_deleted: bool
+) -> None:
+    """A protection that was asked for after the proof counts, too; a tier is only money."""
+    rig = Rig()
+    first, second = await rig.several(2)
+    await rig.attempt()
+    rig.archive.wants = (wanted,)
+
+    with capture_logs() as logs:
+        await rig.work_off()
+
+    assert (first.delete_location in rig.source.deleted) is is_deleted
+    withheld = [each for each in logs if each["event"] == "delete.withheld"]
+    reasons = {each["reason"] for each in withheld}
+    assert reasons == (set() if is_deleted else {"archive-unprotected"})
+    assert second.delete_location not in rig.source.deleted, "its own proof has a flag"
+
+
 async def test_flagged_chunk_does_not_keep_its_siblings() -> None:
     """Only what is flagged stays at the source."""
     rig = Rig()
