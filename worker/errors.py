@@ -43,10 +43,15 @@ Scope = Literal["credential", "archive"]
 
 
 class WorkerError(Exception):
-    """Base of everything an operator may read. `hint` is a command."""
+    """Base of everything an operator may read. `hint` is a command; else the kind's own."""
 
     reason: ClassVar[str] = "error"
     hint: str | None = None
+
+    def __init__(self, message: str = "", *, hint: str | None = None) -> None:
+        super().__init__(message)
+        if hint is not None:
+            self.hint = hint
 
 
 class RetryableError(WorkerError):
@@ -56,8 +61,14 @@ class RetryableError(WorkerError):
     scope: ClassVar[Scope | None] = None
     streak: ClassVar[int] = 3
 
-    def __init__(self, message: str = "", *, retry_after: float | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        hint: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
         self.retry_after = retry_after
 
 
@@ -211,6 +222,6 @@ class ConfigError(WorkerError):
     reason = "config"
     hint = "recording-worker config"
 
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
+    def __init__(self, problems: list[str], *, hint: str | None = None) -> None:
+        super().__init__("\n".join(problems), hint=hint)
         self.problems = problems

@@ -97,9 +97,7 @@ class BlobArchive:
             await self._reach()
         except RetryableError as error:
             if error.hint is not None:
-                refused = ConfigError([f"archive: {error}"])
-                refused.hint = error.hint
-                raise refused from error
+                raise ConfigError([f"archive: {error}"], hint=error.hint) from error
             log.warning("archive.unavailable", error=str(error))
 
     async def _reach(self) -> None:

@@ -5,7 +5,6 @@ https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import TypeVar
 
 import aiohttp
 from azure.core.exceptions import (
@@ -42,7 +41,6 @@ class PastEndError(WorkerError):
 
 
 _Kind = type[WorkerError]
-_Error = TypeVar("_Error", bound=RetryableError)
 _TAKEN = "the blob is there already"
 _OTHER = "the name holds other blocks"
 _REFUSED = "this identity may not do that"
@@ -111,17 +109,14 @@ def error_from_azure(error: BaseException, place: Place) -> WorkerError:
     if isinstance(error, HttpResponseError) and error.response is not None:
         return _refusal(error, place)
     if isinstance(error, ClientAuthenticationError):
-        return _hinted(
-            ArchiveForbiddenError(
-                f"no credential for {place.account!r}: {_line(error)}"
-            ),
-            "az login",
+        return ArchiveForbiddenError(
+            f"no credential for {place.account!r}: {_line(error)}", hint="az login"
         )
     inner = getattr(error, "inner_exception", None)
     if isinstance(inner, aiohttp.ClientConnectorDNSError):
-        return _hinted(
-            ArchiveUnavailableError(f"no host {_host(place)!r}: is the name right?"),
-            f"az storage account show --name {place.account}",
+        return ArchiveUnavailableError(
+            f"no host {_host(place)!r}: is the name right?",
+            hint=f"az storage account show --name {place.account}",
         )
     return ArchiveUnavailableError(
         f"{_host(place)} did not answer: {type(inner or error).__name__}"
@@ -139,8 +134,8 @@ def _refusal(error: HttpResponseError, place: Place) -> WorkerError:
     message = f"{text} ({status} {code or 'without a code'}, {place.url})"
     if not issubclass(kind, RetryableError):
         return kind(message)
-    told = kind(message, retry_after=_retry_after(error))
-    return _hinted(told, _hint(code, place)) if status in {403, 404} else told
+    hint = _hint(code, place) if status in {403, 404} else None
+    return kind(message, hint=hint, retry_after=_retry_after(error))
 
 
 def code_of(error: BaseException) -> str:
@@ -165,7 +160,7 @@ def _stranger(error: HttpResponseError, place: Place) -> ArchiveForbiddenError:
         hint = _sign_command(place)
     else:
         text, hint = "the credential is expired or not valid", "recording-worker config"
-    return _hinted(ArchiveForbiddenError(f"{text} ({place.url})"), hint)
+    return ArchiveForbiddenError(f"{text} ({place.url})", hint=hint)
 
 
 def _hint(code: str, place: Place) -> str:
@@ -196,11 +191,6 @@ def create_command(place: Place) -> str:
         f"az storage container create --name {place.name} "
         f"--account-name {place.account} --auth-mode login"
     )
-
-
-def _hinted(error: _Error, hint: str) -> _Error:
-    error.hint = hint
-    return error
 
 
 def _retry_after(error: HttpResponseError) -> float | None:

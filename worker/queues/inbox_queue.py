@@ -72,11 +72,10 @@ class InboxStorageQueue:
             # The one look that every role and signature for reading permits.
             await client.peek_messages()
         except ResourceNotFoundError as error:
-            missing = ConfigError(
-                [f"WORKER_INBOX: there is no queue {name!r}, and we may not create it"]
-            )
-            missing.hint = self._create_command(name)
-            raise missing from error
+            raise ConfigError(
+                [f"WORKER_INBOX: there is no queue {name!r}, and we may not create it"],
+                hint=self._create_command(name),
+            ) from error
         except AzureError:
             return
 
@@ -119,10 +118,11 @@ class InboxStorageQueue:
             code = _code(error)
             if code in _SOMEBODY_ELSES:
                 return
-            trouble = QueueUnavailableError(f"inbox {client.queue_name!r}: {code}")
-            if code == "QueueNotFound":
-                trouble.hint = self._create_command(client.queue_name)
-            raise trouble from error
+            is_missing = code == "QueueNotFound"
+            raise QueueUnavailableError(
+                f"inbox {client.queue_name!r}: {code}",
+                hint=self._create_command(client.queue_name) if is_missing else None,
+            ) from error
 
 
 def _message(message: QueueMessage) -> InboxMessage:

@@ -102,6 +102,14 @@ def test_error_keeps_what_the_far_side_asked_for() -> None:
     assert str(ThrottledError("slow down")) == "slow down"
 
 
+def test_error_knows_the_command_that_helps() -> None:
+    """A hint that is given stands before the one of its kind."""
+    assert ThrottledError("slow down", hint="date -u").hint == "date -u"
+    assert ThrottledError("slow down").hint is None
+    assert ConfigError(["one"], hint="az login").hint == "az login"
+    assert ConfigError(["one"]).hint == "recording-worker config"
+
+
 def test_configuration_tells_all_problems_one_a_line() -> None:
     """All that is wrong with the settings is read at once."""
     error = ConfigError(["one", "two"])

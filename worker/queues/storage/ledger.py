@@ -262,6 +262,6 @@ def _told_as_ours() -> Iterator[None]:
     try:
         yield
     except (RetryableError, PermanentError) as error:
-        trouble = QueueUnavailableError(f"the ledger in the archive: {error}")
-        trouble.hint = error.hint
-        raise trouble from error
+        raise QueueUnavailableError(
+            f"the ledger in the archive: {error}", hint=error.hint
+        ) from error

@@ -107,9 +107,7 @@ class StorageQueue:
             await channel.make_sure(create=self._create)
         except QueueUnavailableError as error:
             if error.hint is not None:
-                refused = ConfigError([f"queue: {error}"])
-                refused.hint = error.hint
-                raise refused from error
+                raise ConfigError([f"queue: {error}"], hint=error.hint) from error
             log.error("queue.unavailable", error=str(error))
 
     async def __aexit__(

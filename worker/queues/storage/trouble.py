@@ -56,12 +56,14 @@ def error_from_azure(error: BaseException, place: Place, queue: str) -> WorkerEr
     where = place.account_url.partition("://")[2]
     if isinstance(error, ClientAuthenticationError):
         told = str(error).partition("\n")[0][:200]
-        return _hinted(f"no credential for {place.account!r}: {told}", "az login")
+        return QueueUnavailableError(
+            f"no credential for {place.account!r}: {told}", hint="az login"
+        )
     inner = getattr(error, "inner_exception", None)
     if isinstance(error, ServiceRequestError) and isinstance(inner, _NO_HOST):
-        return _hinted(
+        return QueueUnavailableError(
             f"no host {where!r}: is the name right?",
-            f"az storage account show --name {place.account}",
+            hint=f"az storage account show --name {place.account}",
         )
     return QueueBusyError(f"{where} did not answer: {type(inner or error).__name__}")
 
@@ -85,7 +87,7 @@ def _answer(error: HttpResponseError, place: Place, queue: str) -> WorkerError:
             f"the service {what} {told}", retry_after=_retry_after(error)
         )
     text = _REFUSALS.get(code, "the service refuses that")
-    return _hinted(f"{text} {told}", _hint(code, place, queue))
+    return QueueUnavailableError(f"{text} {told}", hint=_hint(code, place, queue))
 
 
 def _stranger(error: HttpResponseError, place: Place) -> WorkerError:
@@ -93,15 +95,17 @@ def _stranger(error: HttpResponseError, place: Place) -> WorkerError:
     told = getattr(error, "additional_info", None) or {}
     detail = str(told.get("authenticationerrordetail") or "").casefold()
     if "date header" in detail:
-        return _hinted(f"this machine's clock is wrong ({place.url})", "date -u")
-    if place.sas or "time frame" in detail or "sas" in detail:
-        return _hinted(
-            f"the shared access signature is expired or not valid ({place.url})",
-            f"az storage queue generate-sas --help # for {place.name}",
+        return QueueUnavailableError(
+            f"this machine's clock is wrong ({place.url})", hint="date -u"
         )
-    return _hinted(
+    if place.sas or "time frame" in detail or "sas" in detail:
+        return QueueUnavailableError(
+            f"the shared access signature is expired or not valid ({place.url})",
+            hint=f"az storage queue generate-sas --help # for {place.name}",
+        )
+    return QueueUnavailableError(
         f"the credential is expired or not valid ({place.url})",
-        "recording-worker config",
+        hint="recording-worker config",
     )
 
 
@@ -129,12 +133,6 @@ def code_of(error: BaseException) -> str:
     """The service's word for what is wrong; empty if it gave none."""
     code = getattr(error, "error_code", None)
     return str(getattr(code, "value", code) or "")
-
-
-def _hinted(message: str, hint: str) -> QueueUnavailableError:
-    error = QueueUnavailableError(message)
-    error.hint = hint
-    return error
 
 
 def _retry_after(error: HttpResponseError) -> float | None:
