@@ -302,11 +302,12 @@ def _delete_location(chunk: Chunk, receipt: Receipt) -> str | None:
     An early announcement may have lacked the location that a later one gives. What lies in
     the user's own storage is the user's.
     """
-    if names.is_external(receipt.content.name):
+    proven = (receipt.content, receipt.metadata)
+    if any(each is None or names.is_external(each.name) for each in proven):
         return None
     location = receipt.delete_location
     if location is None and chunk.key == receipt.key:
         location = chunk.delete_location
-    if location is None or receipt.flags or receipt.metadata is None:
+    if location is None or receipt.flags:
         return None
     return location if names.belongs(location, receipt.document_id) else None

@@ -138,6 +138,7 @@ class Pipeline:
             )
         flags += self._identity_flags(chunk, content, facts) + more
         flags += self._protection_flags(content, metadata)
+        flags += _place_flags(content, metadata)
         found = _Found(content, metadata, facts, structure, tuple(sorted(set(flags))))
         return await self._keep(chunk, self._receipt(lease, attempt, found))
 
@@ -318,6 +319,14 @@ class Pipeline:
     def _moved(self, chunk: Chunk, attempt: AttemptLog, _count: int) -> None:
         stats = attempt.stats
         self.observer.moved(chunk, stats.object_bytes, stats.object_size)
+
+
+def _place_flags(content: ProvenObject, metadata: ProvenObject | None) -> list[str]:
+    """What is half the user's own is not ours to prove as a whole."""
+    if metadata is None:
+        return []
+    is_split = names.is_external(content.name) != names.is_external(metadata.name)
+    return ["metadata-elsewhere"] if is_split else []
 
 
 def _owed(trouble: WorkerError) -> WorkerError:

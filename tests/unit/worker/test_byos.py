@@ -282,6 +282,28 @@ async def test_content_at_the_source_is_not_lost_for_its_metadata() -> None:
     assert rig.source.deleted == []
 
 
+@pytest.mark.parametrize("exported_part", ["content_location", "metadata_location"])
+async def test_chunk_in_two_places_is_kept_at_the_source(
+    desk: Desk, chunk: Chunk, exported_part: str
+) -> None:
+    """One part in the archive and one in the user's own storage: flagged, never deleted."""
+    rescued = a_chunk(announcement=EXPORTED)
+    location = getattr(chunk, exported_part)
+    split = replace(rescued, **{exported_part: location})
+    key = names.chunk_key(split.document_id, split.content_location)
+    split = replace(split, key=key, announced=(replace(split.announced[0], key=key),))
+    desk.offer(rescued)
+    desk.export(chunk)
+    await desk.announce(split)
+
+    await desk.work_off()
+
+    receipt = desk.receipt(split)
+    assert receipt is not None
+    assert "metadata-elsewhere" in receipt.flags
+    assert desk.source.deleted == []
+
+
 async def test_nothing_is_read_unless_it_is_wanted(chunk: Chunk) -> None:
     """Without `index` an exported chunk that is queued yet is dead, and says why."""
     rig = Rig()
