@@ -1,58 +1,21 @@
-"""Clients of Azure Storage: the official SDK's, set up in one way for archive and queues.
-
-The SDK's own retries are off (`retry_total=0`): by default it waits 20 s before the first,
-ignores Retry-After and does not retry 429, and below ours they would multiply.
-"""
+"""Clients of Azure Storage: the official SDK's, set up in one way for archive and queues."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypedDict
 
 from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.storage.blob.aio import ContainerClient
 from azure.storage.queue.aio import QueueClient
-from yarl import URL
 
-from worker import __version__
 from worker.entra import MachineIdentity
-from worker.proxies import address_for
+from worker.sdk_options import options_for
 from worker.storage_places import ConnectionString, Place
 
-CONNECT_SECONDS = 10
-READ_SECONDS = 30
-"""Longest silence within an answer."""
 RANGE_BYTES = 8 * 1024 * 1024
 """A range up to this long is handed over as it came, without one more copy."""
 Credential = AzureNamedKeyCredential | AzureSasCredential | AsyncTokenCredential
-
-
-class _Options(TypedDict):
-    retry_total: int
-    connection_timeout: int
-    read_timeout: int
-    user_agent: str
-    use_env_settings: bool
-    proxies: dict[str, str] | None
-
-
-def _options(place: Place) -> _Options:
-    return _Options(
-        retry_total=0,
-        connection_timeout=CONNECT_SECONDS,
-        read_timeout=READ_SECONDS,
-        user_agent=f"recording-worker/{__version__}",
-        use_env_settings=False,
-        proxies=_proxies(place),
-    )
-
-
-def _proxies(place: Place) -> dict[str, str] | None:
-    """The proxy of the environment, as the SDK takes it: by the scheme of what is asked."""
-    url = URL(place.account_url)
-    proxy = address_for(url)
-    return None if proxy is None else {url.scheme: str(proxy)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +53,7 @@ def container_client(place: Place, identity: Identity) -> ContainerClient:
         place.name,
         credential=identity.for_place(place),
         max_chunk_get_size=RANGE_BYTES,
-        **_options(place),
+        **options_for(place.account_url),
     )
 
 
@@ -103,5 +66,5 @@ def queue_client(place: Place, identity: Identity, *, suffix: str = "") -> Queue
         place.account_url,
         place.name + suffix,
         credential=identity.for_place(place),
-        **_options(place),
+        **options_for(place.account_url),
     )

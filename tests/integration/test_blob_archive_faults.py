@@ -16,7 +16,7 @@ from tests.blobs import Proxied, blob_archive, proxied_archive
 from tests.conftest import UniqueName
 from tests.fakes.clock import HurriedClock, ManualClock
 from tests.storage_proxy import Fault, Seen
-from worker import retry, storage_clients
+from worker import retry, sdk_options
 from worker.archives import blob_store
 from worker.archives.blob import BlobArchive
 from worker.archives.blob_errors import error_from_azure
@@ -135,7 +135,7 @@ async def test_silence_ends(
     operation: str,
 ) -> None:
     """A service that says nothing is asked again after a while."""
-    monkeypatch.setattr(storage_clients, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(sdk_options, "READ_SECONDS", 0.3)
     monkeypatch.setattr(blob_store, "STAGE_SECONDS", 0.3)
     async with proxied_archive(azurite, unique_name("fault")) as behind:
         behind.proxy.plan(Fault.hang(), on=operation)

@@ -1,8 +1,4 @@
-"""An Event Grid topic, by the official client: a notice is a CloudEvent.
-
-The client's own retries are off (`retry_total=0`): the notifier's back off for longer, and
-below them the client's would multiply.
-"""
+"""An Event Grid topic, by the official client: a notice is a CloudEvent."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -15,12 +11,11 @@ from azure.core.exceptions import AzureError, HttpResponseError
 from azure.core.messaging import CloudEvent
 from azure.eventgrid.aio import EventGridPublisherClient
 
-from worker import __version__
 from worker.entra import MachineIdentity
 from worker.errors import NoticeRefusedError, TopicUnavailableError
+from worker.sdk_options import options_for
 from worker.stored import Notice
 
-CONNECT_SECONDS, READ_SECONDS = 10, 30
 PUBLISH_SECONDS = 60.0
 """For all of it; a token may have to be fetched first."""
 LONGEST_ERROR = 300
@@ -45,12 +40,7 @@ class EventGridTopic:
             client = EventGridPublisherClient(
                 endpoint,
                 credential,
-                retry_total=0,
-                # A credential goes to the endpoint that was named, and nowhere else.
-                permit_redirects=False,
-                connection_timeout=CONNECT_SECONDS,
-                read_timeout=READ_SECONDS,
-                user_agent=f"recording-worker/{__version__}",
+                **options_for(endpoint),
             )
             async with client:
                 yield cls(client, source=source)
