@@ -161,6 +161,8 @@ REFUSALS = {
         ),
         "clock is wrong",
     ),
+    "skewed token": (Fault.status(403, "RequestTimeTooSkewed"), "clock is wrong"),
+    "no token": (Fault.status(403, "NoAuthenticationInformation"), "credential"),
     "wrong key": (Fault.status(403, "AuthenticationFailed"), "credential"),
     "firewall": (Fault.status(403, "AuthorizationFailure"), "not from here"),
     "disabled": (Fault.status(403, "AccountIsDisabled"), "disabled"),

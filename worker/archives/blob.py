@@ -17,7 +17,6 @@ import structlog
 from azure.storage.blob import StandardBlobTier
 
 from worker.archives import blob_facts
-from worker.archives.blob_errors import create_command
 from worker.archives.blob_options import BlobOptions
 from worker.archives.blob_read_back import BlobReader
 from worker.archives.blob_store import BlobStore, Description
@@ -35,6 +34,7 @@ from worker.errors import (
 from worker.model import ReadBack, Stored
 from worker.ports import Clock
 from worker.storage_clients import Identity, container_client
+from worker.storage_errors import create_command
 from worker.storage_places import Place
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)

@@ -3,16 +3,11 @@
 https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes
 """
 
-from collections.abc import Mapping
 from http import HTTPStatus
 
-import aiohttp
-from azure.core.exceptions import (
-    AzureError,
-    ClientAuthenticationError,
-    HttpResponseError,
-)
+from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
 
+from worker import storage_errors
 from worker.errors import (
     AlreadyExistsError,
     ArchiveConflictError,
@@ -22,10 +17,8 @@ from worker.errors import (
     RetryableError,
     WorkerError,
 )
+from worker.storage_errors import REFUSALS
 from worker.storage_places import Place
-
-FOREIGN = (AzureError, aiohttp.ClientError, TimeoutError)
-"""What the SDK raises, and what it lets through while it reads a body."""
 
 
 class NoBlobError(WorkerError):
@@ -43,7 +36,6 @@ class PastEndError(WorkerError):
 _Kind = type[WorkerError]
 _TAKEN = "the blob is there already"
 _OTHER = "the name holds other blocks"
-_REFUSED = "this identity may not do that"
 _CODES: dict[str, tuple[_Kind, str]] = {
     "BlobNotFound": (NoBlobError, "there is no such blob"),
     "InvalidRange": (PastEndError, "the blob ends before"),
@@ -73,9 +65,7 @@ _CODES: dict[str, tuple[_Kind, str]] = {
     "AccountQuotaExceeded": (ArchiveFullError, "the account is full"),
     "StorageAccountQuotaExceeded": (ArchiveFullError, "the account is full"),
     "MemoryExtentStoreAtSizeLimit": (ArchiveFullError, "the account is full"),
-    "AccountIsDisabled": (ArchiveForbiddenError, "the account is disabled"),
-    "AuthorizationFailure": (ArchiveForbiddenError, f"{_REFUSED}, or not from here"),
-    "AuthorizationPermissionMismatch": (ArchiveForbiddenError, _REFUSED),
+    **{code: (ArchiveForbiddenError, text) for code, text in REFUSALS.items()},
     "ContainerDisabled": (ArchiveForbiddenError, "the container is disabled"),
     "ContainerNotFound": (ArchiveForbiddenError, "there is no such container"),
     # https://learn.microsoft.com/azure/storage/blobs/storage-feature-support-in-storage-accounts
@@ -83,12 +73,6 @@ _CODES: dict[str, tuple[_Kind, str]] = {
         ArchiveForbiddenError,
         "the account has a hierarchical namespace",
     ),
-}
-_STRANGERS = {
-    "AuthenticationFailed",
-    "InvalidAuthenticationInfo",
-    "NoAuthenticationInformation",
-    "RequestTimeTooSkewed",
 }
 _STATUSES: dict[int, tuple[_Kind, str]] = {
     408: (ArchiveUnavailableError, "the service was too slow"),
@@ -102,113 +86,33 @@ _STATUSES: dict[int, tuple[_Kind, str]] = {
 
 
 def error_from_azure(error: BaseException, place: Place) -> WorkerError:
-    """Return the archive's error for one of FOREIGN, with a hint where one helps.
-
-    One line, without the service's own prose: that may hold the request's URL.
-    """
+    """Return the archive's error for one of FOREIGN, with a hint where one helps."""
     if isinstance(error, HttpResponseError) and error.response is not None:
         return _refusal(error, place)
+    told = storage_errors.no_answer(error, place)
     if isinstance(error, ClientAuthenticationError):
-        return ArchiveForbiddenError(
-            f"no credential for {place.account!r}: {_line(error)}", hint="az login"
-        )
-    inner = getattr(error, "inner_exception", None)
-    if isinstance(inner, aiohttp.ClientConnectorDNSError):
-        return ArchiveUnavailableError(
-            f"no host {_host(place)!r}: is the name right?",
-            hint=f"az storage account show --name {place.account}",
-        )
-    return ArchiveUnavailableError(
-        f"{_host(place)} did not answer: {type(inner or error).__name__}"
-    )
+        return ArchiveForbiddenError(told.text, hint=told.hint)
+    return ArchiveUnavailableError(told.text, hint=told.hint)
 
 
 def _refusal(error: HttpResponseError, place: Place) -> WorkerError:
-    status = error.status_code or 0
-    code = code_of(error)
-    # Azurite says AuthorizationFailure to a signature that Azure does not authenticate.
-    is_unsigned = bool(place.sas) and code == "AuthorizationFailure"
-    if code in _STRANGERS or status == HTTPStatus.UNAUTHORIZED or is_unsigned:
-        return _stranger(error, place)
+    stranger = storage_errors.stranger(error, place)
+    if stranger is not None:
+        return ArchiveForbiddenError(stranger.text, hint=stranger.hint)
+    status, code = error.status_code or 0, storage_errors.code_of(error)
     kind, text = _CODES.get(code) or _STATUSES.get(status) or _by_class(status)
-    message = f"{text} ({status} {code or 'without a code'}, {place.url})"
+    message = f"{text} {storage_errors.answered(error, place)}"
     if not issubclass(kind, RetryableError):
         return kind(message)
-    hint = _hint(code, place) if status in {403, 404} else None
-    return kind(message, hint=hint, retry_after=_retry_after(error))
-
-
-def code_of(error: BaseException) -> str:
-    """The service's word for what is wrong; empty if it gave none."""
-    code = getattr(error, "error_code", None)
-    return str(getattr(code, "value", code) or "")
+    is_refused = status in {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}
+    return kind(
+        message,
+        hint=storage_errors.refusal_hint(code, place) if is_refused else None,
+        retry_after=storage_errors.retry_after_of(error),
+    )
 
 
 def _by_class(status: int) -> tuple[_Kind, str]:
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return ArchiveForbiddenError, "the service refuses that"
     return ArchiveUnavailableError, "the service failed"
-
-
-def _stranger(error: HttpResponseError, place: Place) -> ArchiveForbiddenError:
-    """Who we are was not believed: the clock, the signature, or the key."""
-    detail = _detail(error).casefold()
-    if "date header" in detail or code_of(error) == "RequestTimeTooSkewed":
-        text, hint = "this machine's clock is wrong", "date -u"
-    elif place.sas or "time frame" in detail:
-        text = "the shared access signature is expired or not valid"
-        hint = _sign_command(place)
-    else:
-        text, hint = "the credential is expired or not valid", "recording-worker config"
-    return ArchiveForbiddenError(f"{text} ({place.url})", hint=hint)
-
-
-def _hint(code: str, place: Place) -> str:
-    if code == "ContainerNotFound":
-        return create_command(place)
-    if code.startswith("Authorization"):
-        return _sign_command(place) if place.sas else _role_command(place)
-    return "recording-worker config"
-
-
-def _sign_command(place: Place) -> str:
-    return (
-        f"az storage container generate-sas --name {place.name} "
-        f"--account-name {place.account} --permissions racwlt --expiry DATE"
-    )
-
-
-def _role_command(place: Place) -> str:
-    return (
-        "az role assignment create --role 'Storage Blob Data Contributor' --assignee "
-        f"ID --scope $(az storage account show --name {place.account} --query id -o tsv)"
-    )
-
-
-def create_command(place: Place) -> str:
-    """What an operator types to make the container."""
-    return (
-        f"az storage container create --name {place.name} "
-        f"--account-name {place.account} --auth-mode login"
-    )
-
-
-def _retry_after(error: HttpResponseError) -> float | None:
-    headers: Mapping[str, str] = getattr(error.response, "headers", {})
-    try:
-        return max(0.0, float(headers.get("Retry-After", "")))
-    except ValueError:
-        return None
-
-
-def _detail(error: HttpResponseError) -> str:
-    told = getattr(error, "additional_info", None) or {}
-    return str(told.get("authenticationerrordetail") or "")
-
-
-def _line(error: BaseException) -> str:
-    return str(error).partition("\n")[0][:200]
-
-
-def _host(place: Place) -> str:
-    return place.account_url.partition("://")[2]

@@ -24,12 +24,7 @@ from azure.storage.blob.aio import BlobClient, ContainerClient
 
 from worker import retry
 from worker.archives import blob_facts
-from worker.archives.blob_errors import (
-    FOREIGN,
-    NoBlobError,
-    PastEndError,
-    error_from_azure,
-)
+from worker.archives.blob_errors import NoBlobError, PastEndError, error_from_azure
 from worker.archives.blob_options import BlobOptions
 from worker.errors import (
     AlreadyExistsError,
@@ -37,6 +32,7 @@ from worker.errors import (
     ArchiveForbiddenError,
 )
 from worker.ports import Clock
+from worker.storage_errors import FOREIGN
 from worker.storage_places import Place
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)

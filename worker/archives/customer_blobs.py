@@ -14,13 +14,7 @@ from azure.core import MatchConditions
 from azure.storage.blob.aio import BlobClient, ContainerClient
 
 from worker import retry
-from worker.archives.blob_errors import (
-    FOREIGN,
-    NoBlobError,
-    PastEndError,
-    code_of,
-    error_from_azure,
-)
+from worker.archives.blob_errors import NoBlobError, PastEndError, error_from_azure
 from worker.archives.blob_facts import stored_from
 from worker.archives.blob_read_back import BlobReader
 from worker.archives.customer_locations import Located, locate
@@ -37,6 +31,7 @@ from worker.errors import (
 from worker.model import ReadBack, Stored
 from worker.ports import Clock
 from worker.storage_clients import Identity, container_client
+from worker.storage_errors import FOREIGN, code_of
 from worker.storage_places import Place
 
 THREADS = 3

@@ -1,7 +1,7 @@
 """One Storage Queue through the SDK: its operations, retried, with our errors."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from types import TracebackType
 from typing import Self, TypeVar
@@ -15,6 +15,7 @@ from worker.queues.storage import trouble
 from worker.queues.storage.trouble import QueueBusyError
 from worker.retry import RetryPolicy
 from worker.storage_clients import Identity, queue_client
+from worker.storage_errors import FOREIGN, code_of
 from worker.storage_places import Place
 
 T = TypeVar("T")
@@ -51,7 +52,7 @@ class Channel:
     ) -> None:
         self.suffix = suffix
         self.name = place.name + suffix
-        self._place = place
+        self._place = replace(place, name=self.name)
         self._clock = clock
         self._random = random
         self._client = queue_client(place, identity, suffix=suffix)
@@ -92,8 +93,8 @@ class Channel:
         async def look() -> None:
             try:
                 await self._client.get_queue_properties()
-            except trouble.FOREIGN as error:
-                if trouble.code_of(error) != "AuthorizationPermissionMismatch":
+            except FOREIGN as error:
+                if code_of(error) != "AuthorizationPermissionMismatch":
                     raise
 
         await self._call(look)
@@ -143,8 +144,8 @@ class Channel:
             tries += 1
             try:
                 await self._client.delete_message(id_, receipt)
-            except trouble.FOREIGN as error:
-                is_gone = trouble.code_of(error) == trouble.NO_MESSAGE
+            except FOREIGN as error:
+                is_gone = code_of(error) == trouble.NO_MESSAGE
                 if not (is_gone and tries > 1):
                     raise
 
@@ -171,8 +172,8 @@ class Channel:
         async def once() -> T:
             try:
                 return await operation()
-            except trouble.FOREIGN as error:
-                raise trouble.error_from_azure(error, self._place, self.name) from error
+            except FOREIGN as error:
+                raise trouble.error_from_azure(error, self._place) from error
 
         retrying = OPERATION.retrying(clock=self._clock, random=self._random)
         try:

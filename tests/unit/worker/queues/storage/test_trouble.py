@@ -45,7 +45,7 @@ KEY = ConnectionKey(
 )
 def test_silence_passes_by_itself(error: Exception) -> None:
     """It is tried again; the text is one line, and without the signature."""
-    told = error_from_azure(error, PLACE, "chunks")
+    told = error_from_azure(error, PLACE)
 
     assert isinstance(told, QueueBusyError)
     assert str(told).startswith("calls.queue.core.windows.net did not answer: ")
@@ -56,9 +56,7 @@ def test_unknown_host_is_a_wrong_account() -> None:
     """No retry helps, and the hint shows the account."""
     inner = ClientConnectorDNSError(KEY, OSError("unknown"))
 
-    told = error_from_azure(
-        ServiceRequestError(str(inner), error=inner), PLACE, "chunks"
-    )
+    told = error_from_azure(ServiceRequestError(str(inner), error=inner), PLACE)
 
     assert isinstance(told, QueueUnavailableError)
     assert "no host 'calls.queue.core.windows.net'" in str(told)
@@ -69,7 +67,7 @@ def test_missing_identity_is_told_in_one_line() -> None:
     """What DefaultAzureCredential says is a page."""
     error = ClientAuthenticationError("no credential\nin this chain\nof eight")
 
-    told = error_from_azure(error, PLACE, "chunks")
+    told = error_from_azure(error, PLACE)
 
     assert str(told) == "no credential for 'calls': no credential"
     assert told.hint == "az login"
