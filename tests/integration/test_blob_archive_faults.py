@@ -434,7 +434,7 @@ async def test_tags_that_are_off_are_not_sent(
 
 CALLS: dict[str, Callable[[BlobArchive], Awaitable[object]]] = {
     "create": lambda archive: archive.create("other", b"x"),
-    "read": lambda archive: archive.read(RECEIPT),
+    "read": lambda archive: archive.read("not read yet"),
     "read back": lambda archive: archive.read_back(RECEIPT, block_bytes=1),
     "stat": lambda archive: archive.stat(RECEIPT),
     "ready": lambda archive: archive.ready(),
