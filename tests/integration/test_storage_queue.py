@@ -41,6 +41,7 @@ from worker.errors import (
     QueueUnavailableError,
 )
 from worker.model import Chunk, ChunkState, DeleteAnswer, Lane, Stored
+from worker.queues.storage.arriving import KNOWN_SECONDS
 from worker.queues.storage.queue import POISON, StorageQueue
 from worker.stored import SourceDeleted, encode
 
@@ -489,6 +490,48 @@ async def test_announcements_of_one_chunk_are_told_as_one(queue: StorageQueue) -
 
     assert entry.chunk == first
     assert [each.chunk for each in await queue.naming(first.document_id)] == [first]
+
+
+async def test_naming_sees_what_was_only_acknowledged(
+    world: World, queue: StorageQueue
+) -> None:
+    """A delete must not take the only copy of what nobody has fanned out yet."""
+    own, other = a_recording(1), a_recording(2)
+    located = replace(other, document_id="d3")
+    await queue.put(a_delivery(own))
+    (mine,) = await leased(queue, 1)
+    assert len(await queue.naming("d1")) == 1
+    await queue.put(a_delivery(replace(own, metadata_location=None), located))
+
+    states = [entry.state for entry in await queue.naming("d1")]
+
+    assert states == [ChunkState.PENDING] * 2
+    assert [entry.chunk for entry in await queue.naming("d2")] == [located]
+    rows = {entry.row for entry in await queue.naming("d1")}
+    async with world.worker("w2") as other_worker:
+        await leased(other_worker, 2)
+    await queue.complete(mine, ChunkState.DELETED, note="")
+    assert {entry.row for entry in await queue.naming("d1")} == rows
+
+
+async def test_naming_sees_what_another_worker_acknowledged_soon(
+    world: World, queue: StorageQueue
+) -> None:
+    """A look counts for some seconds, so that a thousand deletes are not a thousand looks."""
+    assert await queue.naming("d1") == []
+    async with world.worker("w2") as other:
+        await other.put(a_delivery(a_recording(1)))
+    world.archive.fail_next(
+        ArchiveUnavailableError("down"), on="list", matching="announced/deliveries/"
+    )
+    assert await queue.naming("d1") == []
+    world.clock.advance(KNOWN_SECONDS)
+    with pytest.raises(QueueUnavailableError, match="down"):
+        await queue.naming("d1")
+
+    (entry,) = await queue.naming("d1")
+
+    assert entry.chunk == a_recording(1)
 
 
 async def test_cancelled_lease_gives_back_what_it_got(world: World) -> None:

@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from worker import names as archive_names
 from worker.errors import NewerFormatError
 from worker.model import (
     Attempt,
@@ -23,6 +22,7 @@ from worker.model import (
 from worker.queues.entries import entry_id
 from worker.queues.merging import merged
 from worker.queues.storage import messages, names
+from worker.queues.storage.arriving import Arriving
 from worker.queues.storage.ledger import DueEntry, Ledger
 from worker.queues.storage.means import HOUR, Means
 from worker.queues.storage.messages import Poison
@@ -41,6 +41,7 @@ class Looking:
     """Answers questions."""
 
     means: Means
+    arriving: Arriving
 
     @property
     def _ledger(self) -> Ledger:
@@ -149,8 +150,17 @@ class Looking:
         return sorted(found, key=_by_index)
 
     async def naming(self, document_id: str) -> Sequence[QueuedChunk]:
-        found = await self._listed(names.document_folder(document_id))
-        return [queued for queued in found if _names(queued.chunk, document_id)]
+        """What only was acknowledged counts as well: a delete must not take it."""
+        listed = await self._listed(names.document_folder(document_id))
+        found = {
+            queued.row: queued
+            for queued in listed
+            if document_id in names.documents_of(queued.chunk)
+        }
+        for chunk in await self.arriving.naming(document_id):
+            row = entry_id(chunk)
+            found.setdefault(row, _queued(row, chunk))
+        return list(found.values())
 
     async def wake(self, recording: RecordingKey) -> None:
         """A message can't be called. But what others close for is settled here: it has no
@@ -290,11 +300,6 @@ def _by_deadline(queued: QueuedChunk) -> datetime:
 
 def _by_index(queued: QueuedChunk) -> tuple[int, datetime]:
     return queued.chunk.index, queued.enqueued_at
-
-
-def _names(chunk: Chunk, document_id: str) -> bool:
-    located = archive_names.document_in(chunk.content_location)
-    return document_id in {chunk.document_id, located}
 
 
 def _is_called(queued: QueuedChunk, text: str) -> bool:

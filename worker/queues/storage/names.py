@@ -228,11 +228,15 @@ def document_folder(document_id: str) -> str:
     return f"{DOCUMENTS}{digest[:2]}/{digest}/"
 
 
+def documents_of(chunk: Chunk) -> set[str]:
+    """What a chunk names: by its id, and by its content location."""
+    return {chunk.document_id, names.document_in(chunk.content_location)} - {""}
+
+
 def index_names(chunk: Chunk, *, row: str, ref: str) -> list[str]:
     """All names by which the ledger finds a chunk again; the due name comes last."""
-    documents = {chunk.document_id, names.document_in(chunk.content_location)} - {""}
     folders = [recording_folder(chunk.recording)]
-    folders += map(document_folder, sorted(documents))
+    folders += map(document_folder, sorted(documents_of(chunk)))
     due = due_name(chunk.expires_at, row=row, ref=ref)
     return [*(f"{folder}{row}.{ref}" for folder in folders), str(due)]
 

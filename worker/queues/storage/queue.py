@@ -36,6 +36,7 @@ from worker.model import (
 )
 from worker.ports import Archive, Clock
 from worker.queues.storage import messages, settling
+from worker.queues.storage.arriving import Arriving
 from worker.queues.storage.channel import Channel
 from worker.queues.storage.leasing import Leasing
 from worker.queues.storage.ledger import Ledger
@@ -89,7 +90,8 @@ class StorageQueue:
             worker=worker,
             lease_seconds=max(1, math.ceil(lease_seconds)),
         )
-        self._looking = Looking(means=self._means)
+        self._arriving = Arriving(ledger=self._means.ledger, clock=clock)
+        self._looking = Looking(means=self._means, arriving=self._arriving)
         self._rescue = Rescue(means=self._means)
         self._stack = AsyncExitStack()
 
@@ -137,6 +139,7 @@ class StorageQueue:
             await channel.send(messages.encode(message))
 
         await in_parallel(parts, store)
+        self._arriving.forget()
         await in_parallel([part for part in parts if part.name.chunks], send)
         total = sum(part.name.chunks for part in parts)
         return PutResult(enqueued=sum(fresh), duplicates=total - sum(fresh))
