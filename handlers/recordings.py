@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from handlers import exported
 from handlers.envelope import Event, JsonObject, compact, moment
 from worker import deadline, names
 from worker.errors import MalformedEventError
@@ -56,6 +57,7 @@ class _Entry:
 
 def parse(event: Event, *, received_at: datetime, retention: timedelta) -> Announced:
     """Read every chunk of the event. Raises MalformedEventError if none can be queued."""
+    event = exported.without_queries(event)
     listed = _listed(event)
     weight_bytes = _weight(event, len(listed))
     problems: list[str] = []
