@@ -28,7 +28,7 @@ from worker.model import Chunk, Lease
 from worker.ports import Archive, Clock, Source
 from worker.proving import Prover
 from worker.settlement import Settlement
-from worker.stored import ProvenObject, Receipt, decode, encode
+from worker.stored import ProvenObject, Receipt, covers, decode, encode
 
 
 class MetadataOwedError(RetryableError):
@@ -113,7 +113,7 @@ class Pipeline:
             receipt = await self._bring_home(lease, attempt)
         except SourceNotFoundError:
             found = await siblings.read_receipt(self.archive, lease.chunk.key)
-            if found is None or not siblings.covers(found, lease.chunk):
+            if found is None or not covers(found, lease.chunk):
                 raise
             return found
         # That a blob of the user's could be read says nothing of the source.
@@ -204,7 +204,7 @@ class Pipeline:
         if await siblings.create_once(self.archive, name, encode(receipt)):
             return receipt
         kept = await siblings.read_receipt(self.archive, receipt.key) or receipt
-        if not siblings.covers(kept, chunk):
+        if not covers(kept, chunk):
             raise ArchiveConflictError("the receipt is for other locations")
         return kept
 

@@ -15,6 +15,7 @@ from worker.stored import (
     MissingChunk,
     Receipt,
     StoredFormatError,
+    covers,
     decode,
 )
 
@@ -33,14 +34,6 @@ async def identified(archive: Archive, chunk: Chunk) -> tuple[Chunk, Receipt | N
         return chunk, receipt
     other = replace(chunk, key=names.other_key(chunk))
     return other, await read_receipt(archive, other.key)
-
-
-def covers(receipt: Receipt, chunk: Chunk) -> bool:
-    """Whether the receipt is for the locations that the chunk was announced with."""
-    if receipt.content_path != names.location_path(chunk.content_location):
-        return False
-    metadata = chunk.metadata_location
-    return metadata is None or receipt.metadata_path == names.location_path(metadata)
 
 
 async def view(  # noqa: PLR0913 - what is looked at, and how far

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
+from worker import names
 from worker.errors import NewerFormatError, WorkerError
 from worker.model import (
     BlockDigest,
@@ -165,6 +166,14 @@ class Notice:
     subject: str
     time: datetime
     data: dict[str, Any]
+
+
+def covers(receipt: Receipt, chunk: Chunk) -> bool:
+    """Whether the receipt is for the locations that the chunk was announced with."""
+    if receipt.content_path != names.location_path(chunk.content_location):
+        return False
+    metadata = chunk.metadata_location
+    return metadata is None or receipt.metadata_path == names.location_path(metadata)
 
 
 def blocks_sha256(blocks: Iterable[BlockDigest]) -> str:

@@ -32,6 +32,7 @@ from tests.integration.storage_world import (
     leased,
     leased_and_released,
 )
+from tests.proofs import a_proof
 from worker import names as archive_names
 from worker.clock import SystemClock
 from worker.errors import (
@@ -228,8 +229,7 @@ async def test_chunk_with_its_receipt_is_not_waited_for(
     )
     assert await queue.next_due() == START + timedelta(seconds=1)
 
-    receipt = archive_names.receipt_name(mine.chunk.key)
-    await world.archive.create(receipt, b"{}")
+    await prove(world, mine.chunk)
 
     assert await queue.next_due() == START + HOUR
     counts = await queue.counts(at_risk_within=2 * HOUR)
@@ -252,7 +252,7 @@ async def test_wake_settles_what_others_close_for(
             others_close=True,
         )
     await record_delete(world, chunks[0])
-    await world.archive.create(archive_names.receipt_name(chunks[1].key), b"{}")
+    await prove(world, chunks[1])
 
     await queue.wake(chunks[0].recording)
 
@@ -262,6 +262,12 @@ async def test_wake_settles_what_others_close_for(
         1: ChunkState.ARCHIVED,
         2: ChunkState.PENDING,
     }
+
+
+async def prove(world: World, chunk: Chunk) -> None:
+    """As whoever archived it did."""
+    name = archive_names.receipt_name(chunk.key)
+    await world.archive.create(name, encode(a_proof(chunk.document_id)))
 
 
 async def record_delete(world: World, chunk: Chunk) -> None:

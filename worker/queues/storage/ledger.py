@@ -5,7 +5,7 @@ one more name.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
@@ -13,6 +13,7 @@ from typing import TypeVar
 from worker import names as archive_names
 from worker.errors import (
     AlreadyExistsError,
+    NewerFormatError,
     PermanentError,
     QueueUnavailableError,
     RetryableError,
@@ -29,6 +30,7 @@ from worker.queues.storage.names import (
     PartName,
 )
 from worker.queues.storage.parts import Parts
+from worker.stored import Receipt, StoredFormatError, covers, decode
 
 T = TypeVar("T")
 _STATES = {
@@ -142,10 +144,13 @@ class Ledger:
                 yield name
 
     async def is_proven(self, chunk: Chunk) -> bool:
-        """Whether a receipt has the chunk's name, or its other name."""
+        """Whether a receipt for its locations has the chunk's name, or its other name."""
         for key in (chunk.key, archive_names.other_key(chunk)):
-            with _told_as_ours():
-                if await self._archive.stat(archive_names.receipt_name(key)):
+            data = await self.read(archive_names.receipt_name(key))
+            if data is None:
+                return False
+            with suppress(StoredFormatError, NewerFormatError):
+                if covers(decode(Receipt, data), chunk):
                     return True
         return False
 

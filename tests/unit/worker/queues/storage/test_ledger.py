@@ -1,11 +1,15 @@
 """How the ledger's names add up to how a chunk stands."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
+from tests.factories import a_chunk
 from tests.fakes.archive import MemoryArchive
 from tests.fakes.clock import START, ManualClock
+from tests.proofs import a_proof
+from worker import names as archive_names
 from worker.errors import (
     ArchiveForbiddenError,
     ArchiveUnavailableError,
@@ -14,6 +18,7 @@ from worker.errors import (
 from worker.model import ChunkState, RecordingKey
 from worker.queues.storage.ledger import DueEntry, Ledger
 from worker.queues.storage.names import Death, DueName, Mark, PartName, due_name
+from worker.stored import encode
 
 HOUR = timedelta(hours=1)
 ROW = "a" * 32
@@ -75,6 +80,28 @@ async def test_latest_mark_counts(
     assert (entry.at, entry.row, entry.state) == (EXPIRES, ROW, state)
     assert entry.is_outstanding is is_outstanding
     assert entry.standing.is_urgent is (Mark.URGENT in marks)
+
+
+async def test_receipt_proves_the_locations_that_it_names(
+    ledger: Ledger, archive: MemoryArchive
+) -> None:
+    """One document may be announced twice, for different objects; each has its receipt."""
+    chunk = a_chunk(document_id="d1")
+    without = replace(chunk, metadata_location=None)
+    elsewhere = replace(chunk, metadata_location="https://source/other")
+    name = archive_names.receipt_name(chunk.key)
+    assert not await ledger.is_proven(chunk)
+    archive.objects[name] = b"{}"
+    assert not await ledger.is_proven(chunk)
+
+    archive.objects[name] = encode(a_proof("d1"))
+
+    proven = [await ledger.is_proven(each) for each in (chunk, without, elsewhere)]
+    assert proven == [True, True, False]
+    other = archive_names.other_key(elsewhere)
+    receipt = replace(a_proof("d1"), key=other, metadata_path="/other")
+    await archive.create(archive_names.receipt_name(other), encode(receipt))
+    assert await ledger.is_proven(elsewhere)
 
 
 async def test_settled_entry_says_when(ledger: Ledger) -> None:
