@@ -141,6 +141,11 @@ def test_instance_defaults_to_host_and_process(monkeypatch: pytest.MonkeyPatch) 
             "https://t.eventgrid.azure.net/?sig=hunter2",
             "must be https",
         ),
+        (
+            "WORKER_NOTIFY",
+            "https://t.eventgrid.azure.net/api/events#hunter2",
+            "must be https",
+        ),
         ("AZURE_STORAGE_CONNECTION_STRING", "AccountName=a", "has neither AccountKey"),
         ("AZURE_COMMUNICATION_ENDPOINT", "https://a.b/ http://a.b", "must be https://"),
         ("AZURE_COMMUNICATION_ENDPOINT", "https://u:hunter2@a.b", "must be https://"),
