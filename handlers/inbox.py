@@ -77,6 +77,8 @@ class _Turn(Enum):
     """What one look into the inbox came to."""
 
     WORKED = auto()
+    PARTLY = auto()
+    """Some of what was received is done, and some comes back."""
     IDLE = auto()
     TROUBLE = auto()
 
@@ -121,11 +123,11 @@ class Inbox:
             await self._sleep(stopping, self._random.uniform(pause / 2, pause))
 
     async def empty(self, stopping: asyncio.Event) -> bool:
-        """Receive until nothing is left; whether it came so far."""
-        turn = _Turn.WORKED
-        while turn is _Turn.WORKED and not stopping.is_set():
-            turn = await self._turn(stopping)
-        return turn is _Turn.IDLE
+        """Receive until nothing is left that can be received; whether that was all."""
+        turns = [_Turn.WORKED]
+        while turns[-1] in {_Turn.WORKED, _Turn.PARTLY} and not stopping.is_set():
+            turns.append(await self._turn(stopping))
+        return turns[-1] is _Turn.IDLE and _Turn.PARTLY not in turns
 
     async def _sleep(self, stopping: asyncio.Event, seconds: float) -> None:
         waits = (
@@ -152,7 +154,9 @@ class Inbox:
             self._went_well()
         if not page:
             return _Turn.IDLE
-        return _Turn.WORKED if settled == {_Settled.DONE} else _Turn.TROUBLE
+        if _Settled.DONE not in settled:
+            return _Turn.TROUBLE
+        return _Turn.WORKED if settled == {_Settled.DONE} else _Turn.PARTLY
 
     async def _page(self, stopping: asyncio.Event) -> Sequence[InboxMessage]:
         """Ask for messages; a stop doesn't wait for the answer."""

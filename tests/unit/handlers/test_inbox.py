@@ -24,6 +24,7 @@ from tests.unit.handlers.bodies import (
     recording_data,
 )
 from worker.errors import QueueUnavailableError
+from worker.model import Delivery, PutResult
 
 PATIENCE_S = 5
 
@@ -201,18 +202,25 @@ async def test_hiding_is_capped(desk: Desk) -> None:
     assert desk.messages.calls.count("hide") == 30
 
 
-async def test_message_that_meets_a_bug_stops_no_other(desk: Desk) -> None:
+def crash_at(desk: Desk, document: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the queue meet a bug with this document."""
+    put = desk.queue.put
+
+    async def crash(delivery: Delivery) -> PutResult:
+        if f'"documentId": "{document}"'.encode() in delivery.body:
+            raise ZeroDivisionError
+        return await put(delivery)
+
+    monkeypatch.setattr(desk.queue, "put", crash)
+
+
+async def test_message_that_meets_a_bug_stops_no_other(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A bug costs its message some tries, and then the message is poison."""
     await desk.messages.send(text_of("bug"))
     await desk.messages.send(text_of("d1"))
-    put = desk.queue.put
-
-    async def crash_at_bug(delivery: object) -> object:
-        if b'"documentId": "bug"' in delivery.body:  # type: ignore[attr-defined] # a Delivery
-            raise ZeroDivisionError
-        return await put(delivery)  # type: ignore[arg-type] # the same
-
-    desk.queue.put = crash_at_bug  # type: ignore[assignment,method-assign] # for this test
+    crash_at(desk, "bug", monkeypatch)
 
     with capture_logs() as logs:
         await desk.run_until(lambda: bool(desk.messages.poisoned))
@@ -386,6 +394,32 @@ async def test_empty_says_whether_it_could_read_all(desk: Desk) -> None:
     desk.messages.failing.add("receive")
 
     assert not await desk.inbox.empty(desk.stopping)
+
+
+async def test_message_that_comes_back_ends_no_emptying(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are received, page by page; and then it is not called empty."""
+    documents = ["bug", *(f"d{number}" for number in range(2 * PAGE_MESSAGES))]
+    for document in documents:
+        await desk.messages.send(text_of(document))
+    crash_at(desk, "bug", monkeypatch)
+
+    assert not await desk.inbox.empty(desk.stopping)
+
+    assert sorted(desk.documents) == sorted(documents[1:])
+    assert desk.messages.texts == [text_of("bug")]
+
+
+async def test_emptying_ends_when_nothing_can_be_stored(desk: Desk) -> None:
+    """A page of which nothing is done is the last: all would come back."""
+    for number in range(2 * PAGE_MESSAGES):
+        await desk.messages.send(text_of(f"d{number}"))
+    desk.queue.fails_with = QueueUnavailableError("down")
+
+    assert not await desk.inbox.empty(desk.stopping)
+
+    assert desk.messages.calls.count("receive") == 1
 
 
 async def test_duplicate_message_does_no_harm(desk: Desk) -> None:
