@@ -25,12 +25,14 @@ class Ranges(Protocol):
 
 
 class BlobReader:
-    """Reads blobs back; all of them share one bound on memory."""
+    """Reads blobs back; all of them share one bound on memory, `room`."""
 
-    def __init__(self, store: Ranges, threads: Threads) -> None:
+    def __init__(
+        self, store: Ranges, threads: Threads, *, room: asyncio.Semaphore | None = None
+    ) -> None:
         self._store = store
         self._threads = threads
-        self._room = asyncio.Semaphore(MOST_PIECES)
+        self._room = room or asyncio.Semaphore(MOST_PIECES)
 
     async def digest(self, name: str, *, size: int, block_bytes: int) -> ReadBack:
         """Read it to its end. IntegrityError if not all of it can be read."""
@@ -40,13 +42,15 @@ class BlobReader:
         try:
             async with asyncio.TaskGroup() as group:
                 for number in range(RANGES):
-                    work = self._work(name, offsets, queue)
+                    work = self._work(name, offsets, queue, size=size)
                     group.create_task(work, name=f"read-back-{number}")
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         return digests.result(size_bytes=size)
 
-    async def _work(self, name: str, offsets: Iterator[int], queue: "_InOrder") -> None:
+    async def _work(
+        self, name: str, offsets: Iterator[int], queue: "_InOrder", *, size: int
+    ) -> None:
         for offset in offsets:
             # Room is given in the order of asking: a piece that waits for its turn never
             # keeps it from the one that it waits for.
@@ -54,6 +58,9 @@ class BlobReader:
                 piece = await self._store.get(name, offset, PIECE_BYTES)
                 if piece is None:
                     raise IntegrityError(f"{name!r} is no longer in the archive")
+                # A short one would leave the next to wait for a turn that never comes.
+                if len(piece) != min(PIECE_BYTES, size - offset):
+                    raise IntegrityError(f"{len(piece)} bytes came of {name!r}")
                 await queue.add(offset, piece)
 
 

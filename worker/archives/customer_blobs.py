@@ -1,9 +1,10 @@
 """The user's own containers that ACS exports to: read where they lie, never written.
 
 Several ranges of a blob are read at once, each pinned to the etag that was looked at first,
-so that what is hashed is one version of it. Memory is a few pieces for each blob in hand.
+so that what is hashed is one version of it. All blobs in hand share one bound on memory.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from random import Random
@@ -16,7 +17,7 @@ from azure.storage.blob.aio import BlobClient, ContainerClient
 from worker import retry
 from worker.archives.blob_errors import NoBlobError, PastEndError, error_from_azure
 from worker.archives.blob_facts import stored_from
-from worker.archives.blob_read_back import BlobReader
+from worker.archives.blob_read_back import MOST_PIECES, BlobReader
 from worker.archives.customer_locations import Located, locate
 from worker.archives.threads import Threads
 from worker.errors import (
@@ -55,6 +56,7 @@ class CustomerBlobs:
         self._clock = clock
         self._random = random
         self._threads = Threads(THREADS)
+        self._room = asyncio.Semaphore(MOST_PIECES)
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -101,7 +103,8 @@ class CustomerBlobs:
         return await self._retried(read, located.place)
 
     async def read_back(self, stored: Stored, *, block_bytes: int) -> ReadBack:
-        reader = BlobReader(_Version(self, stored.etag), self._threads)
+        version = _Version(self, stored.etag)
+        reader = BlobReader(version, self._threads, room=self._room)
         return await reader.digest(
             stored.name, size=stored.size_bytes, block_bytes=block_bytes
         )
