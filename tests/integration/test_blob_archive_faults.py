@@ -405,6 +405,30 @@ async def test_where_tags_are_not_permitted_there_are_none(
     assert fault.error_code in logs[0]["error"]
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault.status(403, "AuthenticationFailed"),
+        Fault.status(400, "InvalidHeaderValue"),
+    ],
+    ids=str,
+)
+async def test_tags_are_tried_again_after_a_refusal_of_another_kind(
+    behind: Proxied, fault: Fault
+) -> None:
+    """A clock or a key that was wrong for a moment says nothing of the next blob's tags."""
+    behind.proxy.plan(fault, matches=bears_tags)
+
+    with capture_logs() as logs:
+        await live(behind.archive)
+    async with behind.archive.writer(f"{NAME[:-4]}.r2.mp4") as writer:
+        await write(writer, 0)
+        await writer.commit(size=BLOCK_BYTES)
+
+    assert sum(map(bears_tags, behind.proxy.seen)) == 2
+    assert [entry["event"] for entry in logs] == ["archive.tags_refused"]
+
+
 async def test_tags_are_not_blamed_for_another_refusal(behind: Proxied) -> None:
     """An identity that may not write at all is told so, and tags are tried again later."""
     refused = Fault.status(403, "AuthorizationPermissionMismatch")

@@ -32,7 +32,7 @@ from worker.errors import (
     ArchiveForbiddenError,
 )
 from worker.ports import Clock
-from worker.storage_errors import FOREIGN
+from worker.storage_errors import FOREIGN, code_of
 from worker.storage_places import Place
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
@@ -45,6 +45,13 @@ PIECE_BYTES = 256 * 1024
 STAGE_SECONDS = 120
 """Longest silence while a block is sent; the service says nothing before it has all of it."""
 PAGE_NAMES = 1000
+_NO_TAGS = {
+    "AuthorizationFailure",
+    "AuthorizationPermissionMismatch",
+    "BlobTagsNotSupportedForAccountType",
+    "FeatureNotYetSupportedForHierarchicalNamespaceAccounts",
+}
+"""What is said where this identity or this account can have no tags."""
 WRITE_ID = "write"
 """The metadata that tells our own write, whose answer was lost, from that of another."""
 
@@ -220,7 +227,9 @@ class BlobStore:
         said: Said,
         write: Callable[[Said], Awaitable[Said]],
     ) -> Said:
-        """Write with index tags; where they are forbidden, now and later without."""
+        """Write with index tags, or without if they are refused; where they are not
+        permitted, later without them, too.
+        """
         tags = blob_facts.tags(name) if what.is_content and self._takes_tags else {}
         if not tags:
             return await self._translated(write(dict(said)))
@@ -230,7 +239,8 @@ class BlobStore:
             written = await self._translated(write(dict(said)))
             # It was the tags, then. Others may have found out meanwhile.
             if self._takes_tags:
-                self._takes_tags = False
+                code = code_of(refused.__cause__ or refused)
+                self._takes_tags = code not in _NO_TAGS
                 log.warning("archive.tags_refused", error=str(refused))
             return written
 
