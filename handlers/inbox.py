@@ -19,7 +19,7 @@ import structlog
 from handlers.receiver import Received, ReceivedKind
 from worker import retry
 from worker.errors import QueueUnavailableError
-from worker.model import InboxMessage
+from worker.model import ReceivedMessage
 from worker.ports import Clock
 from worker.retry import SYSTEM_RANDOM
 
@@ -58,15 +58,17 @@ class InboxQueue(Protocol):
     nothing.
     """
 
-    async def receive(self, count: int, *, hide_seconds: int) -> Sequence[InboxMessage]:
+    async def receive(
+        self, count: int, *, hide_seconds: int
+    ) -> Sequence[ReceivedMessage]:
         """Up to `count` messages, hidden from everybody else for so long."""
         ...
 
-    async def hide(self, message: InboxMessage, *, seconds: int) -> None:
+    async def hide(self, message: ReceivedMessage, *, seconds: int) -> None:
         """Let the message come back after so long."""
         ...
 
-    async def delete(self, message: InboxMessage) -> None: ...
+    async def delete(self, message: ReceivedMessage) -> None: ...
 
     async def poison(self, text: str) -> None:
         """Put a message into the poison queue."""
@@ -158,7 +160,7 @@ class Inbox:
             return _Turn.TROUBLE
         return _Turn.WORKED if settled == {_Settled.DONE} else _Turn.PARTLY
 
-    async def _page(self, stopping: asyncio.Event) -> Sequence[InboxMessage]:
+    async def _page(self, stopping: asyncio.Event) -> Sequence[ReceivedMessage]:
         """Ask for messages; a stop doesn't wait for the answer."""
         asking = asyncio.ensure_future(
             self._queue.receive(PAGE_MESSAGES, hide_seconds=HIDE_SECONDS)
@@ -172,7 +174,7 @@ class Inbox:
             asking.cancel()
             await asyncio.wait({asking})
 
-    async def _take(self, page: Sequence[InboxMessage]) -> set[_Settled]:
+    async def _take(self, page: Sequence[ReceivedMessage]) -> set[_Settled]:
         """Receive them side by side, so that a slow one holds up no other."""
         async with asyncio.TaskGroup() as group:
             tasks = {group.create_task(self._take_one(message)) for message in page}
@@ -191,7 +193,7 @@ class Inbox:
             for task in (*tasks, cut):
                 task.cancel()
 
-    async def _take_one(self, message: InboxMessage) -> _Settled:
+    async def _take_one(self, message: ReceivedMessage) -> _Settled:
         received = await self._received(message)
         try:
             return await self._settle(message, received)
@@ -199,34 +201,34 @@ class Inbox:
             self._failed(error)
             return _Settled.LEFT
 
-    async def _received(self, message: InboxMessage) -> Received:
+    async def _received(self, message: ReceivedMessage) -> Received:
         try:
             async with asyncio.timeout(BUDGET_SECONDS):
                 return await self._receiver.receive(
                     body_of(message.text),
                     origin=ORIGIN,
-                    delivery_count=message.deliveries - 1,
+                    delivery_count=message.times - 1,
                 )
         except TimeoutError:
             log.warning("delivery.rejected", origin=ORIGIN, reason="timeout")
             return Received(kind=ReceivedKind.UNAVAILABLE)
         except Exception:
             # The firewall: a message that meets a bug must not stop the others.
-            log.exception("inbox.crashed", deliveries=message.deliveries)
-            is_poison = message.deliveries >= MOST_CRASHES
+            log.exception("inbox.crashed", deliveries=message.times)
+            is_poison = message.times >= MOST_CRASHES
             kind = ReceivedKind.MALFORMED if is_poison else ReceivedKind.UNAVAILABLE
             return Received(kind=kind, reason="a bug of the worker")
 
-    async def _settle(self, message: InboxMessage, received: Received) -> _Settled:
+    async def _settle(self, message: ReceivedMessage, received: Received) -> _Settled:
         match received.kind:
             case ReceivedKind.UNAVAILABLE:
-                seconds = retry.backoff(message.deliveries, random=self._random)
+                seconds = retry.backoff(message.times, random=self._random)
                 await self._queue.hide(message, seconds=max(round(seconds), 1))
                 return _Settled.COMES_BACK
             case ReceivedKind.MALFORMED:
                 why = received.reason or ""
                 await self._queue.poison(_poisoned(message, why, at=self._clock.now()))
-                log.error("inbox.poisoned", reason=why, deliveries=message.deliveries)
+                log.error("inbox.poisoned", reason=why, deliveries=message.times)
             case ReceivedKind.ACCEPTED | ReceivedKind.IGNORED | ReceivedKind.VALIDATION:
                 pass
             case _:
@@ -261,7 +263,7 @@ def body_of(text: str) -> bytes:
     return text.encode(errors="surrogatepass")
 
 
-def _poisoned(message: InboxMessage, why: str, *, at: datetime) -> str:
+def _poisoned(message: ReceivedMessage, why: str, *, at: datetime) -> str:
     """The message and why it is poison; the message alone if both don't fit into one."""
     told = json.dumps(
         {
@@ -269,7 +271,7 @@ def _poisoned(message: InboxMessage, why: str, *, at: datetime) -> str:
             "kind": ORIGIN,
             "reason": why[:_MAX_REASON_CHARS],
             "at": at.isoformat(),
-            "deliveries": message.deliveries,
+            "deliveries": message.times,
             "message": message.text,
         }
     )

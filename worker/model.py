@@ -108,13 +108,13 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InboxMessage:
-    """One delivery as an inbox holds it; `receipt` is the right to settle it."""
+class ReceivedMessage:
+    """A message of a Storage Queue in hand, or just sent; `receipt` is the right to settle it."""
 
     id: str
     receipt: str
     text: str
-    deliveries: int
+    times: int
     """How often it was received, this time too."""
 
 

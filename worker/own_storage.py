@@ -36,7 +36,9 @@ async def open_inbox(
 
     async with (
         open_identity(settings.storage_account) as identity,
-        InboxStorageQueue(place, identity) as queue,
+        InboxStorageQueue(
+            place, identity, clock=SystemClock(), random=random.SystemRandom()
+        ) as queue,
     ):
         yield Inbox(receiver, queue, SystemClock(), cut=cut)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from random import SystemRandom
 
 import pytest
 
@@ -11,6 +12,7 @@ from tests.conftest import UniqueName
 from tests.fakes.clock import ManualClock
 from tests.fakes.inbox import MemoryInbox
 from worker import storage_places
+from worker.clock import SystemClock
 from worker.entra import MachineIdentity
 from worker.queues.inbox_queue import POISON, InboxStorageQueue
 from worker.storage_clients import Identity, queue_client
@@ -42,7 +44,9 @@ async def _azurite(azurite: Azurite, name: str) -> AsyncIterator[Opened]:
     account = storage_places.parse_connection_string(azurite.connection_string)
     identity = Identity(connection_string=account, token=MachineIdentity())
     async with (
-        InboxStorageQueue(place, identity) as queue,
+        InboxStorageQueue(
+            place, identity, clock=SystemClock(), random=SystemRandom()
+        ) as queue,
         queue_client(place, identity) as sender,
         queue_client(place, identity, suffix=POISON) as poison,
     ):
@@ -76,7 +80,7 @@ async def test_received_message_is_hidden(opened: Opened) -> None:
 
     (message,) = await opened.queue.receive(PAGE_MESSAGES, hide_seconds=60)
 
-    assert (message.text, message.deliveries) == ("one", 1)
+    assert (message.text, message.times) == ("one", 1)
     assert await opened.queue.receive(PAGE_MESSAGES, hide_seconds=60) == []
 
 
@@ -88,7 +92,7 @@ async def test_message_comes_back_when_told(opened: Opened) -> None:
     await opened.queue.hide(message, seconds=0)
 
     (again,) = await opened.queue.receive(1, hide_seconds=60)
-    assert (again.id, again.text, again.deliveries) == (message.id, "one", 2)
+    assert (again.id, again.text, again.times) == (message.id, "one", 2)
 
 
 async def test_deleted_message_stays_away(opened: Opened) -> None:

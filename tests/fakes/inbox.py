@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from worker.errors import QueueUnavailableError
-from worker.model import InboxMessage
+from worker.model import ReceivedMessage
 from worker.ports import Clock
 
 
 @dataclass(slots=True, kw_only=True)
 class _Kept:
-    message: InboxMessage
+    message: ReceivedMessage
     visible_at: float
 
 
@@ -33,10 +33,12 @@ class MemoryInbox:
 
     async def send(self, text: str) -> None:
         number = str(next(self._numbers))
-        message = InboxMessage(id=number, receipt="", text=text, deliveries=0)
+        message = ReceivedMessage(id=number, receipt="", text=text, times=0)
         self._kept[number] = _Kept(message=message, visible_at=self._clock.monotonic())
 
-    async def receive(self, count: int, *, hide_seconds: int) -> Sequence[InboxMessage]:
+    async def receive(
+        self, count: int, *, hide_seconds: int
+    ) -> Sequence[ReceivedMessage]:
         self._called("receive")
         now = self._clock.monotonic()
         due = [kept for kept in self._kept.values() if kept.visible_at <= now]
@@ -45,16 +47,16 @@ class MemoryInbox:
             kept.message = replace(
                 kept.message,
                 receipt=f"receipt-{next(self._numbers)}",
-                deliveries=kept.message.deliveries + 1,
+                times=kept.message.times + 1,
             )
         return [kept.message for kept in due[:count]]
 
-    async def hide(self, message: InboxMessage, *, seconds: int) -> None:
+    async def hide(self, message: ReceivedMessage, *, seconds: int) -> None:
         self._called("hide")
         if self._is_ours(message):
             self._kept[message.id].visible_at = self._clock.monotonic() + seconds
 
-    async def delete(self, message: InboxMessage) -> None:
+    async def delete(self, message: ReceivedMessage) -> None:
         self._called("delete")
         if self._is_ours(message):
             del self._kept[message.id]
@@ -63,7 +65,7 @@ class MemoryInbox:
         self._called("poison")
         self.poisoned.append(text)
 
-    def _is_ours(self, message: InboxMessage) -> bool:
+    def _is_ours(self, message: ReceivedMessage) -> bool:
         kept = self._kept.get(message.id)
         return kept is not None and kept.message.receipt == message.receipt
 

@@ -22,7 +22,7 @@ from tests import azurite as emulator
 from tests.azurite import Azurite
 from tests.conftest import UniqueName
 from tests.factories import RETENTION
-from tests.fakes.clock import START, ManualClock
+from tests.fakes.clock import START, HurriedClock, ManualClock
 from tests.storage_proxy import Fault, StorageProxy
 from tests.unit.handlers.bodies import SmallQuarantine
 from worker import storage_places
@@ -30,6 +30,7 @@ from worker.entra import MachineIdentity
 from worker.errors import ConfigError, QueueUnavailableError
 from worker.queues.inbox_queue import POISON, InboxStorageQueue
 from worker.queues.sqlite import SqliteQueue
+from worker.queues.storage.channel import OPERATION
 from worker.storage_clients import Identity, queue_client
 from worker.storage_places import Place, Service
 
@@ -88,6 +89,15 @@ def signed(place: Place, permission: str) -> Place:
     return replace(place, sas=sas)
 
 
+def an_inbox(place: Place, identity: Identity) -> InboxStorageQueue:
+    return InboxStorageQueue(
+        place,
+        identity,
+        clock=HurriedClock(),
+        random=Random(1),  # noqa: S311 - jitter
+    )
+
+
 @asynccontextmanager
 async def opened(place: Place, identity: Identity, path: Path) -> AsyncIterator[Desk]:
     clock = ManualClock(START)
@@ -99,7 +109,7 @@ async def opened(place: Place, identity: Identity, path: Path) -> AsyncIterator[
             worker="test",
             random=Random(1),  # noqa: S311 - jitter
         ) as queue,
-        InboxStorageQueue(place, identity) as storage,
+        an_inbox(place, identity) as storage,
         queue_client(place, identity) as messages,
     ):
         receiver = Receiver(queue, quarantine, clock, retention=RETENTION)
@@ -119,6 +129,13 @@ async def desk(place: Place, owner: Identity, tmp_path: Path) -> AsyncIterator[D
     """An inbox that was just created."""
     async with opened(place, owner, tmp_path) as desk:
         yield desk
+
+
+@pytest.fixture
+async def proxy(azurite: Azurite) -> AsyncIterator[StorageProxy]:
+    """Azurite's queues behind a network that can be told to fail."""
+    async with StorageProxy(azurite.queue_url) as proxy:
+        yield proxy
 
 
 @pytest.mark.parametrize("plain", [False, True], ids=["base64", "plain"])
@@ -157,7 +174,7 @@ async def test_worker_that_dies_before_the_delete_does_no_harm(
 ) -> None:
     """The message comes back, is received as a duplicate, and then it is deleted."""
     await desk.send(GOOD[0])
-    async with InboxStorageQueue(place, owner) as of_the_dead:
+    async with an_inbox(place, owner) as of_the_dead:
         (message,) = await of_the_dead.receive(PAGE_MESSAGES, hide_seconds=HIDE_SECONDS)
         await of_the_dead.hide(message, seconds=0)  # so much time has passed
 
@@ -199,7 +216,7 @@ async def test_inbox_that_vanishes_is_awaited(desk: Desk) -> None:
         assert await desk.inbox.empty(asyncio.Event())
 
     assert [line["event"] for line in logs] == ["inbox.unavailable", "inbox.resumed"]
-    assert logs[0]["error"].endswith("QueueNotFound")
+    assert logs[0]["error"].startswith("there is no such queue (404 QueueNotFound, ")
     assert logs[0]["hint"].startswith(
         f"az storage queue create --name {desk.place.name}"
     )
@@ -209,8 +226,8 @@ async def test_missing_inbox_that_may_not_be_created_stops_the_start(
     place: Place,
 ) -> None:
     """The start fails with the command that creates the queue."""
-    with pytest.raises(ConfigError, match="there is no queue") as refused:
-        async with InboxStorageQueue(signed(place, "rp"), NOBODYS):
+    with pytest.raises(ConfigError, match="there is no such queue") as refused:
+        async with an_inbox(signed(place, "rp"), NOBODYS):
             pass
 
     assert refused.value.hint == (
@@ -219,13 +236,40 @@ async def test_missing_inbox_that_may_not_be_created_stops_the_start(
     )
 
 
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (
+            Fault.status(403, "AuthenticationFailed"),
+            "signature is expired or not valid",
+        ),
+        (Fault.status(403, "RequestTimeTooSkewed"), "clock is wrong"),
+        (Fault.status(403, "AccountIsDisabled"), "account is disabled"),
+    ],
+    ids=["expired", "skewed", "disabled"],
+)
+async def test_refusal_at_the_start_is_told_with_a_hint(
+    place: Place, proxy: StorageProxy, fault: Fault, says: str
+) -> None:
+    """What a human must mend stops the start, in one line and with a command."""
+    proxy.plan(fault, times=2)
+    there = replace(signed(place, "rp"), account_url=proxy.url)
+
+    with pytest.raises(ConfigError, match=says) as refused:
+        await an_inbox(there, NOBODYS).__aenter__()
+
+    assert refused.value.hint
+    assert len(refused.value.problems) == 1
+    assert "sig=" not in str(refused.value)
+
+
 async def test_inbox_is_read_with_no_more_than_the_right_to(
     desk: Desk, place: Place
 ) -> None:
     """Whoever may only process messages needs no right to create a queue."""
     await desk.send(GOOD[0])
 
-    async with InboxStorageQueue(signed(place, "rp"), NOBODYS) as queue:
+    async with an_inbox(signed(place, "rp"), NOBODYS) as queue:
         (message,) = await queue.receive(1, hide_seconds=HIDE_SECONDS)
         await queue.delete(message)
 
@@ -237,7 +281,7 @@ async def test_refusal_of_the_service_is_trouble_without_secrets(
 ) -> None:
     """Who may not read learns so from the error, which has no signature in it."""
     reader = signed(place, "a")
-    async with InboxStorageQueue(reader, NOBODYS) as queue:
+    async with an_inbox(reader, NOBODYS) as queue:
         with pytest.raises(QueueUnavailableError) as refused:
             await queue.receive(1, hide_seconds=HIDE_SECONDS)
 
@@ -250,16 +294,9 @@ async def test_start_does_not_wait_for_the_service(place: Place) -> None:
     """A service that is down is asked again later."""
     nowhere = replace(signed(place, "rp"), account_url=f"{NOBODY}/{place.account}")
 
-    async with InboxStorageQueue(nowhere, NOBODYS) as queue:
+    async with an_inbox(nowhere, NOBODYS) as queue:
         with pytest.raises(QueueUnavailableError):
             await queue.receive(1, hide_seconds=HIDE_SECONDS)
-
-
-@pytest.fixture
-async def proxy(azurite: Azurite) -> AsyncIterator[StorageProxy]:
-    """Azurite's queues behind a network that can be told to fail."""
-    async with StorageProxy(azurite.queue_url) as proxy:
-        yield proxy
 
 
 @pytest.mark.parametrize("operation", ["get_messages", "delete_message"])
@@ -280,8 +317,9 @@ async def test_trouble_of_the_service_loses_nothing(
         await creator.create_queue()
     async with opened(there, NOBODYS, tmp_path) as desk:
         await desk.send(GOOD[0])
-        # A connection that was used before is tried anew by aiohttp itself.
-        proxy.plan(fault, on=operation, times=2 if fault.kind == "reset" else 1)
+        # After a reset aiohttp itself asks once more.
+        asked = 2 if fault.kind == "reset" else 1
+        proxy.plan(fault, on=operation, times=asked * OPERATION.attempts)
         with capture_logs() as logs:
             assert not await desk.inbox.empty(asyncio.Event())
             await desk.inbox.empty(asyncio.Event())

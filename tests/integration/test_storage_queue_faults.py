@@ -201,7 +201,7 @@ async def test_who_may_only_send_is_ready(
         pass
     may_not = Fault.status(403, "AuthorizationPermissionMismatch")
     async with StorageProxy(azurite.queue_url) as proxy:
-        proxy.plan(may_not, on="queue", times=99)
+        proxy.plan(may_not, on="peek_messages", times=99)
         proxy.plan(may_not, on="create_queue", times=99)
         account = replace(azurite, queue_url=proxy.url)
         async with a_storage_queue(

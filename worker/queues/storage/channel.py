@@ -1,7 +1,7 @@
 """One Storage Queue through the SDK: its operations, retried, with our errors."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 from types import TracebackType
 from typing import Self, TypeVar
@@ -10,6 +10,7 @@ from azure.core.exceptions import ResourceExistsError
 from azure.storage.queue import QueueMessage
 
 from worker.errors import QueueUnavailableError
+from worker.model import ReceivedMessage
 from worker.ports import Clock
 from worker.queues.storage import trouble
 from worker.queues.storage.trouble import QueueBusyError
@@ -27,17 +28,6 @@ LONGEST_HIDDEN_SECONDS = 7 * 24 * 3600
 FOR_EVER = -1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Received:
-    """A message in hand, or one just sent; `receipt` is the right to settle it."""
-
-    id: str
-    receipt: str
-    text: str
-    times: int
-    """How often it was received, this time too."""
-
-
 class Channel:
     """An async context manager. Raises QueueUnavailableError, and LeaseLostError where said."""
 
@@ -52,7 +42,7 @@ class Channel:
     ) -> None:
         self.suffix = suffix
         self.name = place.name + suffix
-        self._place = replace(place, name=self.name)
+        self.place = replace(place, name=self.name)
         self._clock = clock
         self._random = random
         self._client = queue_client(place, identity, suffix=suffix)
@@ -92,14 +82,15 @@ class Channel:
 
         async def look() -> None:
             try:
-                await self._client.get_queue_properties()
+                # The one look that every role and signature for reading permits.
+                await self._client.peek_messages()
             except FOREIGN as error:
                 if code_of(error) != "AuthorizationPermissionMismatch":
                     raise
 
         await self._call(look)
 
-    async def send(self, text: str, *, hidden_seconds: int = 0) -> Received:
+    async def send(self, text: str, *, hidden_seconds: int = 0) -> ReceivedMessage:
         """Durable when it returns; sent twice, maybe, if an answer was lost."""
 
         async def send() -> QueueMessage:
@@ -108,12 +99,14 @@ class Channel:
             )
 
         sent = await self._call(send)
-        return Received(id=sent.id, receipt=sent.pop_receipt or "", text=text, times=0)
+        return ReceivedMessage(
+            id=sent.id, receipt=sent.pop_receipt or "", text=text, times=0
+        )
 
-    async def receive(self, count: int, *, seconds: int) -> Sequence[Received]:
+    async def receive(self, count: int, *, seconds: int) -> Sequence[ReceivedMessage]:
         """At most `count` messages, hidden from others for so long."""
 
-        async def receive() -> Sequence[Received]:
+        async def receive() -> Sequence[ReceivedMessage]:
             pages = self._client.receive_messages(
                 messages_per_page=min(count, MOST_AT_ONCE), visibility_timeout=seconds
             ).by_page()
@@ -173,7 +166,7 @@ class Channel:
             try:
                 return await operation()
             except FOREIGN as error:
-                raise trouble.error_from_azure(error, self._place) from error
+                raise trouble.error_from_azure(error, self.place) from error
 
         retrying = OPERATION.retrying(clock=self._clock, random=self._random)
         try:
@@ -189,8 +182,8 @@ def _unavailable(error: QueueBusyError) -> QueueUnavailableError:
     return QueueUnavailableError(f"{error}{later}")
 
 
-def _received(message: QueueMessage) -> Received:
-    return Received(
+def _received(message: QueueMessage) -> ReceivedMessage:
+    return ReceivedMessage(
         id=message.id,
         receipt=message.pop_receipt or "",
         text=message.content or "",

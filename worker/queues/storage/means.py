@@ -6,14 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
 
-from worker.model import Chunk, Lease
+from worker.model import Chunk, Lease, ReceivedMessage
 from worker.ports import Clock
 from worker.queues.storage import messages
-from worker.queues.storage.channel import (
-    LONGEST_HIDDEN_SECONDS,
-    Channel,
-    Received,
-)
+from worker.queues.storage.channel import LONGEST_HIDDEN_SECONDS, Channel
 from worker.queues.storage.ledger import Ledger
 from worker.queues.storage.messages import ChunkMessage, Held, Poison
 
@@ -80,7 +76,7 @@ class InHand:
 
     means: Means
     channel: Channel
-    received: Received
+    received: ReceivedMessage
     renewed_s: float
 
     async def renew(self) -> None:
@@ -99,7 +95,7 @@ class InHand:
         receipt = await self.channel.update(
             held.id, held.receipt, seconds=seconds, text=text
         )
-        self.received = Received(
+        self.received = ReceivedMessage(
             id=held.id, receipt=receipt, text=held.text, times=held.times
         )
 
