@@ -5,7 +5,7 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import pytest
@@ -41,9 +41,11 @@ from worker.errors import (
     LeaseLostError,
     QueueUnavailableError,
 )
-from worker.model import Chunk, ChunkState, DeleteAnswer, Lane, Stored
+from worker.model import Chunk, ChunkState, DeleteAnswer, Lane, Lease, Stored
 from worker.queues.storage.arriving import KNOWN_SECONDS
+from worker.queues.storage.names import Mark
 from worker.queues.storage.queue import POISON, StorageQueue
+from worker.settlement import LONGEST_DELAY
 from worker.stored import SourceDeleted, encode
 
 MINUTE = timedelta(minutes=1)
@@ -214,6 +216,19 @@ async def test_chunk_that_siblings_close_for_is_not_kept(
     assert await queue.next_due() is None
 
 
+async def leave(queue: StorageQueue, lease: Lease, **more: datetime) -> None:
+    """Let go of a chunk that its siblings close for."""
+    await queue.reschedule(
+        lease,
+        not_before=START,
+        reason="",
+        error="",
+        archived=True,
+        others_close=True,
+        **more,
+    )
+
+
 async def test_chunk_with_its_receipt_is_not_waited_for(
     world: World, queue: StorageQueue
 ) -> None:
@@ -221,9 +236,6 @@ async def test_chunk_with_its_receipt_is_not_waited_for(
     first, second = some_chunks(2, expires_at=START + HOUR)
     await queue.put(a_delivery(first, second))
     mine, theirs = await leased(queue, 2)
-    await queue.reschedule(
-        mine, not_before=START, reason="", error="", archived=True, others_close=True
-    )
     await queue.reschedule(
         theirs, not_before=START + HOUR, reason="", error="", archived=True
     )
@@ -236,21 +248,53 @@ async def test_chunk_with_its_receipt_is_not_waited_for(
     assert (counts.at_risk, counts.by_state[ChunkState.ARCHIVED]) == (0, 2)
 
 
+async def test_nothing_is_waited_for_behind_its_deadline(
+    world: World, queue: StorageQueue
+) -> None:
+    """What was due and did not come has no message, or only waits for others."""
+    first, second = some_chunks(2, expires_at=START + HOUR)
+    await queue.put(a_delivery(first, second))
+    mine, theirs = await leased(queue, 2)
+    await queue.reschedule(
+        theirs, not_before=START + HOUR, reason="", error="", archived=True
+    )
+    await prove(world, mine.chunk)
+
+    world.clock.advance(2 * 3600)
+
+    next_due = await queue.next_due()
+    assert next_due is not None
+    assert next_due > world.clock.now() + LONGEST_DELAY
+
+
+async def test_chunk_that_left_is_not_outstanding(queue: StorageQueue) -> None:
+    """Whatever it did before, and though nobody ever wakes it: its receipt is durable."""
+    await queue.put(a_delivery(*some_chunks(3)))
+    plain, waiting, moving = await leased(queue, 3)
+    await leave(queue, plain)
+    await queue.reschedule(
+        waiting, not_before=START, reason="", error="", archived=True
+    )
+    await queue.reschedule(
+        moving, not_before=START, reason="", error="", expires_at=START + 5 * HOUR
+    )
+    for _ in range(2):
+        (lease,) = await eventually(partial(queue.lease, 1))
+        await leave(queue, lease)
+
+    entries = await queue.list()
+    assert [entry.state for entry in entries] == [ChunkState.ARCHIVED] * 3
+    assert (await queue.rebuild(dry_run=True)).chunks == 0
+
+
 async def test_wake_settles_what_others_close_for(
     world: World, queue: StorageQueue
 ) -> None:
     """The last sibling's close speaks for those whose messages are gone."""
     chunks = some_chunks(3)
     await queue.put(a_delivery(*chunks))
-    for lease in await leased(queue, 3):
-        await queue.reschedule(
-            lease,
-            not_before=START,
-            reason="",
-            error="",
-            archived=True,
-            others_close=True,
-        )
+    mine, *_ = await leased(queue, 3)
+    await leave(queue, mine)
     await record_delete(world, chunks[0])
     await prove(world, chunks[1])
 
@@ -264,10 +308,37 @@ async def test_wake_settles_what_others_close_for(
     }
 
 
-async def prove(world: World, chunk: Chunk) -> None:
+async def test_wake_settles_every_announcement(
+    world: World, queue: StorageQueue
+) -> None:
+    """One chunk may be announced twice, and be due earlier than either said."""
+    chunk = a_chunk()
+    await queue.put(a_delivery(chunk))
+    (one,) = await leased(queue, 1)
+    await queue.put(a_delivery(chunk, body=b"again"))
+    (two,) = await leased(queue, 1)
+    tight = START + 5 * HOUR
+    await queue.reschedule(one, not_before=START, reason="", error="", expires_at=tight)
+    (one,) = await leased(queue, 1)
+    await leave(queue, one)
+    await leave(queue, two)
+    await prove(world, chunk, expires_at=tight)
+    await record_delete(world, chunk)
+
+    await queue.wake(chunk.recording)
+
+    entries = [entry async for entry in queue._means.ledger.due_in("announced/due/")]
+    marks = [each.mark for entry in entries for each in entry.refs.values()]
+    assert sorted(marks) == [Mark.DELETED, Mark.DELETED, Mark.MOVED]
+
+
+async def prove(
+    world: World, chunk: Chunk, *, expires_at: datetime = START + 24 * HOUR
+) -> None:
     """As whoever archived it did."""
     name = archive_names.receipt_name(chunk.key)
-    await world.archive.create(name, encode(a_proof(chunk.document_id)))
+    receipt = replace(a_proof(chunk.document_id), expires_at=expires_at)
+    await world.archive.create(name, encode(receipt))
 
 
 async def record_delete(world: World, chunk: Chunk) -> None:

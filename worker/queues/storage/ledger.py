@@ -4,7 +4,7 @@ Nothing in it is changed, so that it may lie under a write-once policy: what hap
 one more name.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -40,6 +40,7 @@ _STATES = {
     Mark.ARCHIVED: ChunkState.ARCHIVED,
     Mark.DELETED: ChunkState.DELETED,
 }
+_BEFORE_DELETED = {Mark.WAITING, Mark.ARCHIVED}
 _ALIVE = {None: 2, Mark.PENDING: 2, Mark.WAITING: 1}
 """Of several announcements of one chunk, one that is at work counts most."""
 
@@ -48,15 +49,23 @@ _ALIVE = {None: 2, Mark.PENDING: 2, Mark.WAITING: 1}
 class Standing:
     """How one announcement of a chunk stands: its latest mark."""
 
-    mark: Mark | None = None
+    latest: Mark | None = None
     at: datetime | None = None
     is_urgent: bool = False
+    is_deleted: bool = False
+
+    @property
+    def mark(self) -> Mark | None:
+        """Whoever lets go of a chunk may say so after another has deleted it."""
+        is_overdue = self.is_deleted and self.latest in _BEFORE_DELETED
+        return Mark.DELETED if is_overdue else self.latest
 
     def note(self, at: datetime, mark: Mark) -> None:
+        self.is_deleted |= mark is Mark.DELETED
         if mark is Mark.URGENT:
             self.is_urgent = True
-        elif self.at is None or (at, RANK[mark]) > (self.at, RANK[self.mark or mark]):
-            self.mark, self.at = mark, at
+        elif self.at is None or (at, RANK[mark]) > (self.at, RANK[self.latest or mark]):
+            self.latest, self.at = mark, at
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,6 +93,14 @@ class DueEntry:
     @property
     def due(self) -> DueName:
         return DueName(at=self.at, row=self.row, ref=self.ref)
+
+    def dues_in(self, marks: Collection[Mark | None]) -> list[DueName]:
+        """The announcements that stand so."""
+        return [
+            DueName(at=self.at, row=self.row, ref=ref)
+            for ref, standing in self.refs.items()
+            if standing.mark in marks
+        ]
 
     def expires_at(self, chunk: Chunk) -> datetime:
         """When the chunk that this entry is of expires: names know whole seconds only."""
@@ -143,16 +160,20 @@ class Ledger:
             async for name in self._archive.list(prefix):
                 yield name
 
-    async def is_proven(self, chunk: Chunk) -> bool:
-        """Whether a receipt for its locations has the chunk's name, or its other name."""
+    async def proof(self, chunk: Chunk) -> Receipt | None:
+        """The receipt for its locations that has the chunk's name, or its other name."""
         for key in (chunk.key, archive_names.other_key(chunk)):
             data = await self.read(archive_names.receipt_name(key))
             if data is None:
-                return False
+                return None
             with suppress(StoredFormatError, NewerFormatError):
-                if covers(decode(Receipt, data), chunk):
-                    return True
-        return False
+                receipt = decode(Receipt, data)
+                if covers(receipt, chunk):
+                    return receipt
+        return None
+
+    async def is_proven(self, chunk: Chunk) -> bool:
+        return await self.proof(chunk) is not None
 
     async def is_deleted(self, chunk: Chunk) -> bool:
         """Whether the source's answer to the delete is on record."""

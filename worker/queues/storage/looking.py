@@ -26,12 +26,16 @@ from worker.queues.storage.arriving import Arriving
 from worker.queues.storage.ledger import DueEntry, Ledger
 from worker.queues.storage.means import HOUR, Means
 from worker.queues.storage.messages import Poison
-from worker.queues.storage.names import Death, Mark, NoNameError
+from worker.queues.storage.names import Death, DueName, Mark, NoNameError
 from worker.stored import StoredFormatError
 
 BACK = 48 * HOUR
 AHEAD = 72 * HOUR
 SOON = timedelta(seconds=1)
+LONG = HOUR
+"""Longer than any backoff: what is due then keeps nobody waiting."""
+PENDING = {None, Mark.PENDING}
+UNSETTLED = {*PENDING, Mark.WAITING, Mark.ARCHIVED}
 MOST_PROVEN = 256
 """Chunks whose receipts are looked up at one look; more than these are work to do."""
 
@@ -72,6 +76,7 @@ class Looking:
     async def _next_deadline(self) -> datetime | None:
         """Of what only waits for its recording; None if something is at work."""
         waits: datetime | None = None
+        is_over = False
         looked_up = 0
         async for entry in self._ledger.due(*self._window()):
             if not entry.is_outstanding:
@@ -80,8 +85,11 @@ class Looking:
                 looked_up += 1
                 if looked_up > MOST_PROVEN or not await self._is_proven(entry):
                     return None
-            waits = waits or max(entry.at, self.means.clock.now() + SOON)
-        return waits
+            if entry.at > self.means.clock.now():
+                waits = waits or entry.at
+            else:
+                is_over = True
+        return self.means.clock.now() + LONG if is_over and waits is None else waits
 
     async def counts(self, *, at_risk_within: timedelta) -> QueueCounts:
         tally = _Tally(before=self.means.clock.now() + at_risk_within)
@@ -175,15 +183,31 @@ class Looking:
                 seconds.add(names.due_name(chunk.expires_at, row=row, ref=ref).second)
         for second in seconds:
             async for entry in self._ledger.due_in(second):
-                if entry.row in announced and entry.is_outstanding:
+                if entry.row in announced:
                     await self._settle(entry, announced[entry.row])
 
     async def _settle(self, entry: DueEntry, chunk: Chunk) -> None:
-        """Mark what the archive says of a chunk that nobody settled."""
-        if await self._ledger.is_deleted(chunk):
-            await self._ledger.mark(entry.due, Mark.DELETED)
-        elif entry.state is ChunkState.PENDING and await self._ledger.is_proven(chunk):
-            await self._ledger.mark(entry.due, Mark.ARCHIVED)
+        """Mark what the archive says of a chunk that nobody settled, by all its names."""
+        for due in entry.dues_in({Mark.MOVED}):
+            await self._settle_moved(due, chunk)
+        unsettled = entry.dues_in(UNSETTLED)
+        if unsettled and await self._ledger.is_deleted(chunk):
+            for due in unsettled:
+                await self._ledger.mark(due, Mark.DELETED)
+            return
+        pending = entry.dues_in(PENDING)
+        if pending and await self._ledger.is_proven(chunk):
+            for due in pending:
+                await self._ledger.mark(due, Mark.ARCHIVED)
+
+    async def _settle_moved(self, due: DueName, chunk: Chunk) -> None:
+        """The same where a deadline was learnt meanwhile; the receipt knows which."""
+        receipt = await self._ledger.proof(chunk)
+        at = None if receipt is None else names.whole_second(receipt.expires_at)
+        if at is None or at >= due.at:
+            return
+        async for entry in self._ledger.due_in(str(replace(due, at=at))):
+            await self._settle(entry, chunk)
 
     async def _listed(self, folder: str) -> list[QueuedChunk]:
         """What a folder's names lead to, all announcements of a row as one."""
