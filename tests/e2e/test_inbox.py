@@ -23,22 +23,22 @@ IN_SAMPLES = b"https://contosorecordings.blob.core.windows.net/calls"
 
 @pytest.fixture
 async def inbox(
-    azurite: Azurite, unique_name: UniqueName
+    own_account: Azurite, unique_name: UniqueName
 ) -> AsyncIterator[QueueClient]:
     """A queue that Event Grid may deliver to, as it sees it."""
     async with QueueClient.from_connection_string(
-        azurite.connection_string, unique_name("inbox")
+        own_account.connection_string, unique_name("inbox")
     ) as client:
         await client.create_queue()
         yield client
 
 
 @pytest.fixture
-def reader(world: World, azurite: Azurite, inbox: QueueClient) -> World:
+def reader(world: World, own_account: Azurite, inbox: QueueClient) -> World:
     """A world whose workers read that queue."""
     settings = {
-        "WORKER_INBOX": azurite.queue(inbox.queue_name),
-        "AZURE_STORAGE_CONNECTION_STRING": azurite.connection_string,
+        "WORKER_INBOX": own_account.queue(inbox.queue_name),
+        "AZURE_STORAGE_CONNECTION_STRING": own_account.connection_string,
     }
     return replace(world, settings=settings)
 
@@ -111,18 +111,18 @@ async def test_serve_reads_the_inbox_beside_the_webhook(
 
 
 async def test_consume_indexes_what_acs_exported(
-    reader: World, azurite: Azurite, inbox: QueueClient, unique_name: UniqueName
+    reader: World, own_account: Azurite, inbox: QueueClient, unique_name: UniqueName
 ) -> None:
     """A message of a recording half exported, half rescued: each chunk by its own way."""
     name = unique_name("calls")
-    url = azurite.container(name)
+    url = own_account.container(name)
     body = reader.acs.address(sample(MIXED).read_bytes())
     body = body.replace(IN_SAMPLES, url.encode())
     (event,) = json.loads(body)
     exported, rescued = event["data"]["recordingStorageInfo"]["recordingChunks"]
     original = samples_of([exported["documentId"]])[exported["documentId"]]
     async with ContainerClient.from_connection_string(
-        azurite.connection_string, name
+        own_account.connection_string, name
     ) as container:
         await container.create_container()
         for part, data in (
