@@ -1,9 +1,9 @@
 """A lease in hand: renewed while the work goes on, and settled once."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import assert_never
+from typing import Any, TypeVar, assert_never
 
 from worker.errors import LeaseLostError, QueueUnavailableError
 from worker.model import Lease
@@ -17,6 +17,7 @@ from worker.settlement import (
     Settlement,
 )
 
+T = TypeVar("T")
 EXTENSIONS_PER_LEASE = 3
 """Renewed at a third of its time, so that two renewals may fail before it is lost."""
 
@@ -54,21 +55,39 @@ class HeldLease:
     async def _extend(
         self, interval_s: float, lost: asyncio.Event, body: asyncio.Task[object]
     ) -> None:
-        while not lost.is_set():
+        is_ours = True
+        while is_ours:
             await self._clock.sleep(interval_s)
-            try:
-                async with self._one_at_a_time:
-                    self.lease = await self._queue.extend(self.lease)
-            except QueueUnavailableError:
-                continue
-            except LeaseLostError:
-                lost.set()
-                body.cancel()
+            # Cut within its request, it may have changed the token that is to settle.
+            is_ours = await to_its_end(self._renewed())
+        lost.set()
+        body.cancel()
+
+    async def _renewed(self) -> bool:
+        """Extend once; whether the lease is still ours. The queue bounds how long it takes."""
+        try:
+            async with self._one_at_a_time:
+                self.lease = await self._queue.extend(self.lease)
+        except QueueUnavailableError:
+            return True
+        except LeaseLostError:
+            return False
+        return True
 
     async def settle(self, settlement: Settlement) -> None:
         """End the lease. Raises LeaseLostError, or QueueUnavailableError: it will lapse."""
         async with self._one_at_a_time:
             await _settle(self._queue, self.lease, settlement)
+
+
+async def to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Do the work even while cancelled: a lease half settled is lost until it lapses."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
 
 
 async def _settle(queue: ChunkQueue, lease: Lease, settlement: Settlement) -> None:

@@ -23,7 +23,7 @@ from worker.errors import (
     SourceUnavailableError,
     WorkerError,
 )
-from worker.held import HeldLease
+from worker.held import HeldLease, to_its_end
 from worker.model import ChunkState, Lease
 from worker.notices import Notices
 from worker.pipeline import Pipeline
@@ -70,14 +70,14 @@ class Runner:
                     settlement = await self._settlement(held, record)
             except asyncio.CancelledError:
                 self.breaker.gave_up_probe(resource=chunk.announcement.resource)
-                await _to_its_end(self._end(held, record, Release()))
+                await to_its_end(self._end(held, record, Release()))
                 raise
-            await _to_its_end(self._end(held, record, settlement))
+            await to_its_end(self._end(held, record, settlement))
 
     async def give_back(self, lease: Lease, settlement: Release) -> None:
         """Return a chunk that was leased but may not be worked on now."""
         held = HeldLease(lease, queue=self.queue, clock=self.clock)
-        await _to_its_end(self._settle(held, settlement))
+        await to_its_end(self._settle(held, settlement))
 
     async def _end(
         self, held: HeldLease, record: AttemptLog, settlement: Settlement
@@ -192,14 +192,9 @@ class Runner:
         Siblings that died at the same time each took the others for being at work; now one
         of them sees that nothing is.
         """
-        try:
-            await self.queue.wake(lease.chunk.recording)
-            if not record.told:
-                await self.pipeline.lose(lease, settlement.reason)
-        except WorkerError as error:
-            log.error("manifest.failed", reason=error.reason, error=str(error))
-        except Exception:
-            log.exception("manifest.failed")
+        await _tried(self.queue.wake(lease.chunk.recording))
+        if not record.told:
+            await _tried(self.pipeline.lose(lease, settlement.reason))
 
     async def _settle(self, held: HeldLease, settlement: Settlement) -> Settlement:
         """Settle; what can't be settled now is left to the lease's lapse."""
@@ -239,14 +234,14 @@ class Runner:
         )
 
 
-async def _to_its_end(work: Coroutine[Any, Any, Any]) -> None:
-    """Do the work even while cancelled: a lease half settled is lost until it lapses."""
-    task = asyncio.ensure_future(work)
+async def _tried(work: Coroutine[Any, Any, object]) -> None:
+    """Do what may fail without harm to the chunk: what comes behind it is done all the same."""
     try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        raise
+        await work
+    except WorkerError as error:
+        log.error("manifest.failed", reason=error.reason, error=str(error))
+    except Exception:
+        log.exception("manifest.failed")
 
 
 _STAGES = {"deleted", "dead", "rescheduled"}

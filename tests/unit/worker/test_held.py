@@ -42,7 +42,9 @@ class Bench:
 
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.queue = RotatingQueue(clock=self.clock, lease_seconds=LEASE_S)
+        self.queue: RotatingQueue = RotatingQueue(
+            clock=self.clock, lease_seconds=LEASE_S
+        )
 
     async def held(self) -> HeldLease:
         await self.queue.put(a_delivery(a_chunk()))
@@ -64,7 +66,7 @@ class Bench:
 
 
 async def turns() -> None:
-    for _ in range(5):
+    for _ in range(10):
         await asyncio.sleep(0)
 
 
@@ -123,6 +125,55 @@ async def test_renewing_ends_with_the_work() -> None:
     assert held.lease is renewed
 
 
+class SlowQueue(RotatingQueue):
+    """The service has renewed already; its answer takes until `answer`."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock=clock, lease_seconds=LEASE_S)
+        self.asked = asyncio.Event()
+        self.answer = asyncio.Event()
+
+    async def extend(self, lease: Lease) -> Lease:
+        extended = await super().extend(lease)
+        self.asked.set()
+        await self.answer.wait()
+        return extended
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_renewal_under_way_is_let_end(*, is_cancelled: bool) -> None:
+    """The work ends in the middle of a renewal: its token is the one that settles."""
+    bench = Bench()
+    bench.queue = queue = SlowQueue(bench.clock)
+    held = await bench.held()
+    ended, started = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        async with held.extended(LEASE_S):
+            started.set()
+            await ended.wait()
+
+    task = asyncio.ensure_future(work())
+    await asyncio.wait_for(started.wait(), timeout=10)
+    await turns()
+    bench.clock.advance(20)
+    await asyncio.wait_for(queue.asked.wait(), timeout=10)
+
+    if is_cancelled:
+        task.cancel()
+    else:
+        ended.set()
+    await turns()
+    assert not task.done()
+    queue.answer.set()
+    await asyncio.wait({task}, timeout=10)
+
+    assert task.cancelled() is is_cancelled
+    await held.settle(Complete(state=ChunkState.DELETED, note=""))
+    (entry,) = await queue.list()
+    assert entry.state is ChunkState.DELETED
+
+
 async def test_trouble_of_the_queue_is_waited_out() -> None:
     """A renewal that fails is tried again; the work goes on."""
     bench = Bench()
@@ -171,7 +222,9 @@ async def test_cancellation_outranks_a_lost_lease() -> None:
     await bench.be_overtaken()
     await turns()
     bench.clock.advance(20)
-    await asyncio.sleep(0)
+    for _ in range(10):
+        if not task.cancelling():
+            await asyncio.sleep(0)
     assert task.cancelling() == 1
 
     await stop(task)

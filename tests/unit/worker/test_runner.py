@@ -21,6 +21,7 @@ from worker.errors import (
     ArchiveFullError,
     ArchiveUnavailableError,
     NoCredentialError,
+    QueueUnavailableError,
     RetryableError,
     SourceForbiddenError,
     ThrottledError,
@@ -175,6 +176,33 @@ async def test_bug_in_mourning_stops_nothing() -> None:
     assert (entry.state, entry.reason) == (ChunkState.DEAD, "no-credential")
     (line,) = [each for each in logs if each["event"] == "manifest.failed"]
     assert line["exc_info"]
+
+
+@pytest.mark.parametrize("trouble", [QueueUnavailableError("away"), RuntimeError("oh")])
+async def test_siblings_that_died_together_are_told_though_nobody_can_be_woken(
+    monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    """Each took the other for being at work; the queue's trouble is not the manifest's."""
+    rig = Rig()
+    chunks = await rig.several(2)
+    for chunk in chunks:
+        rig.source.plan(chunk.content_location, NoCredentialError("no key"))
+
+    async def wake(_: object) -> None:
+        raise trouble
+
+    monkeypatch.setattr(rig.queue, "wake", wake)
+    one, two = await rig.queue.lease(2)
+
+    async def both() -> None:
+        await asyncio.gather(rig.runner.run(one), rig.runner.run(two))
+
+    await rig.drive(both())
+
+    manifest = rig.manifests(chunks[0])[-1]
+    assert len(manifest.missing) == 2
+    states = {(await rig.queued(chunk)).state for chunk in chunks}
+    assert states == {ChunkState.DEAD}
 
 
 async def test_unreadable_manifest_does_not_keep_a_chunk_from_dying() -> None:
