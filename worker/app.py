@@ -1,7 +1,10 @@
 """The composition root: settings in, wired objects out.
 
-The only place that names adapters. Everything with a lifetime is an async context manager,
-to be entered in the order in which it must be left: queue, archive, source, web server.
+Adapters are named here (queue, archive, source) and in its parts, and nowhere else:
+worker/receiving.py (webhook, inbox), worker/exporting.py (what ACS exports to) and
+worker/telling.py (the topic of those who are told). Everything with a lifetime is an async
+context manager, to be entered in the order in which it must be left: queue, archive, source,
+web server.
 """
 
 import asyncio
@@ -9,25 +12,17 @@ import random
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from typing import Protocol
 
-from aiohttp import web
-
-from handlers.auth import KeyAuth
-from handlers.health import Health
-from handlers.quarantine import Quarantine
-from handlers.receiver import Receiver
-from handlers.webhook import webhook_app, webhook_runner
-from worker import __version__, own_storage
+from worker import __version__, exporting
 from worker.archives.directory import DirectoryArchive
 from worker.attempt import NoObserver, Observer
 from worker.breaker import Breaker
+from worker.byos import Exports
 from worker.clock import SystemClock
 from worker.closing import Closer
 from worker.consumer import POLL_SECONDS, Consumer
 from worker.limits import ConnectionCeiling, MemoryBudget
-from worker.model import Delivery, PutResult
 from worker.notices import Notices
 from worker.pipeline import Pipeline
 from worker.ports import Archive, ChunkQueue, Clock, QueueListing, Source
@@ -56,19 +51,6 @@ A loop that always has work lets go of the interpreter only for the instant of i
 too short for another thread to wake up in, and each time the thread's wait begins anew. With
 CPython's 5 ms the thread never gets to ask, and a commit of 2 ms was seen to take 20 s.
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NudgingQueue:
-    """What the webhook puts into; wakes the consumer of the same process."""
-
-    queue: ChunkQueue
-    nudge: asyncio.Event
-
-    async def put(self, delivery: Delivery) -> PutResult:
-        result = await self.queue.put(delivery)
-        self.nudge.set()
-        return result
 
 
 class WholeQueue(ChunkQueue, QueueListing, Protocol):
@@ -200,23 +182,27 @@ async def open_consumer(
     async with (
         open_notices(settings, queue, archive, cut=cut) as notices,
         _source(settings, clock) as source,
-        own_storage.open_exports(settings) as exports,
+        exporting.open_exports(settings) as exports,
     ):
         breaker = Breaker(clock.now)
-        closer = Closer(
+        closer = _closer(
+            settings,
             source=source,
             archive=archive,
             queue=queue,
-            clock=clock,
-            policy=settings.delete_source,
-            instance=settings.instance,
             exports=exports,
             notices=notices,
         )
-        pipeline = _pipeline(settings, source, archive, closer, clock, watcher)
         yield Consumer(
             queue=queue,
-            runner=_runner(settings, queue, pipeline, breaker, watcher, notices),
+            runner=_runner(
+                settings,
+                queue=queue,
+                pipeline=_pipeline(settings, closer, observer=watcher),
+                breaker=breaker,
+                observer=watcher,
+                notices=notices,
+            ),
             clock=clock,
             breaker=breaker,
             slots=settings.max_chunks,
@@ -227,8 +213,30 @@ async def open_consumer(
         )
 
 
+def _closer(
+    settings: Settings,
+    *,
+    source: Source,
+    archive: Archive,
+    queue: ChunkQueue,
+    exports: Exports,
+    notices: Notices | None,
+) -> Closer:
+    return Closer(
+        source=source,
+        archive=archive,
+        queue=queue,
+        clock=SystemClock(),
+        policy=settings.delete_source,
+        instance=settings.instance,
+        exports=exports,
+        notices=notices,
+    )
+
+
 def _runner(
     settings: Settings,
+    *,
     queue: ChunkQueue,
     pipeline: Pipeline,
     breaker: Breaker,
@@ -293,22 +301,16 @@ async def _token_credentials(
         yield [TokenCredential.of(endpoint, tokens) for endpoint in settings.endpoints]
 
 
-def _pipeline(
-    settings: Settings,
-    source: Source,
-    archive: Archive,
-    closer: Closer,
-    clock: Clock,
-    observer: Observer,
-) -> Pipeline:
+def _pipeline(settings: Settings, closer: Closer, *, observer: Observer) -> Pipeline:
+    clock = SystemClock()
     range_bytes = settings.block_mib * MIB
     return Pipeline(
-        source=source,
-        archive=archive,
+        source=closer.source,
+        archive=closer.archive,
         clock=clock,
         prover=Prover(
-            source=source,
-            archive=archive,
+            source=closer.source,
+            archive=closer.archive,
             clock=clock,
             memory=MemoryBudget(settings.memory_mib * MIB),
             limits=TransferLimits(
@@ -322,47 +324,3 @@ def _pipeline(
         instance=settings.instance,
         exports=closer.exports,
     )
-
-
-def receiver_of(
-    settings: Settings, *, queue: ChunkQueue, archive: Archive, nudge: asyncio.Event
-) -> Receiver:
-    """What turns deliveries into queued chunks."""
-    clock = SystemClock()
-    topics = frozenset(settings.event_topics)
-    return Receiver(
-        NudgingQueue(queue=queue, nudge=nudge),
-        Quarantine(archive, clock),
-        clock,
-        retention=settings.source_retention,
-        topics=topics or None,
-        is_left_alone=own_storage.left_alone(settings),
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """The webhook as it listens."""
-
-    health: Health
-    url: str
-
-
-@asynccontextmanager
-async def open_webhook(
-    settings: Settings, *, queue: ChunkQueue, archive: Archive, nudge: asyncio.Event
-) -> AsyncIterator[Endpoint]:
-    """Listen; leaving waits for the deliveries that are being answered."""
-    receiver = receiver_of(settings, queue=queue, archive=archive, nudge=nudge)
-    keys = tuple(key.get_secret_value() for key in settings.webhook_keys)
-    health = Health(queue.ready, SystemClock())
-    runner = webhook_runner(webhook_app(receiver, KeyAuth(keys), health))
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, settings.listen.host, settings.listen.port)
-        await site.start()
-        host, port, *_ = runner.addresses[0]
-        at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        yield Endpoint(health=health, url=f"http://{at}/api/events")
-    finally:
-        await runner.cleanup()

@@ -11,7 +11,7 @@ from typing import Protocol
 import aiohttp
 
 from samples.acs import StandIn
-from worker import app, siblings
+from worker import app, receiving, siblings
 from worker.attempt import Observer
 from worker.errors import ConfigError, WorkerError
 from worker.model import ChunkState
@@ -159,7 +159,7 @@ async def replay(
             observer=watcher,
         ) as consumer,
     ):
-        async with app.open_webhook(
+        async with receiving.open_webhook(
             settings, queue=queue, archive=archive, nudge=nudge
         ) as endpoint:
             async for posted in _post(endpoint.url, bodies, settings):

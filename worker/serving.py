@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 import structlog
 
 from handlers.inbox import Inbox
-from worker import app, own_storage
-from worker.app import Endpoint
+from worker import app, receiving
 from worker.clock import SystemClock
 from worker.consumer import Consumer
 from worker.errors import QueueUnavailableError
 from worker.model import ChunkState
 from worker.ports import ChunkQueue
+from worker.receiving import Endpoint
 from worker.settings import Settings
 
 AT_RISK_EVERY_SECONDS = 60.0
@@ -59,12 +59,12 @@ async def run_serve(settings: Settings) -> None:
         app.open_consumer(
             settings, queue=queue, archive=archive, nudge=nudge, cut=stop.cut
         ) as consumer,
-        app.open_webhook(
+        receiving.open_webhook(
             settings, queue=queue, archive=archive, nudge=nudge
         ) as endpoint,
-        own_storage.open_inbox(
+        receiving.open_inbox(
             settings,
-            app.receiver_of(settings, queue=queue, archive=archive, nudge=nudge),
+            receiving.receiver_of(settings, queue=queue, archive=archive, nudge=nudge),
             cut=stop.cut,
         ) as inbox,
     ):
@@ -79,7 +79,7 @@ async def run_webhook(settings: Settings) -> None:
     async with (
         app.open_archive(settings) as archive,
         app.open_queue(settings, create=True, archive=archive) as queue,
-        app.open_webhook(
+        receiving.open_webhook(
             settings, queue=queue, archive=archive, nudge=asyncio.Event()
         ) as endpoint,
     ):
@@ -104,9 +104,9 @@ async def run_consume(settings: Settings, *, until_empty: bool) -> int:
             nudge=nudge,
             cut=stop.cut,
         ) as consumer,
-        own_storage.open_inbox(
+        receiving.open_inbox(
             settings,
-            app.receiver_of(settings, queue=queue, archive=archive, nudge=nudge),
+            receiving.receiver_of(settings, queue=queue, archive=archive, nudge=nudge),
             cut=stop.cut,
         ) as inbox,
     ):

@@ -20,7 +20,7 @@ from tests import azurite as emulator
 from tests.azurite import Azurite
 from tests.conftest import UniqueName
 from tests.e2e.events import documents_in, sample, samples_of
-from worker import app, names
+from worker import app, names, receiving
 from worker.byos import IN_PLACE
 from worker.model import ChunkKey, ChunkState, QueuedChunk
 from worker.ops.recordings import recordings_show
@@ -91,7 +91,7 @@ class World:
                 settings, queue=queue, archive=archive, nudge=nudge, cut=cut
             ) as consumer,
         ):
-            receiver = app.receiver_of(
+            receiver = receiving.receiver_of(
                 settings, queue=queue, archive=archive, nudge=nudge
             )
             with capture_logs() as logs:
