@@ -41,6 +41,8 @@ LOOK_BACK_DAYS, LOOK_BACK_SHORT_DAYS = 7, 3
 LAST_WORDS_SECONDS = 5.0
 """How long a worker that stops waits for its notices; what is left is told by the next."""
 MOST_AT_ONCE = 50
+MOST_REMEMBERED = 1000
+"""How many notices that were told, and can't be marked, are told no second time."""
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 
@@ -77,6 +79,7 @@ class Notifier:
         self._failures = 0
         self._failing_since = 0.0
         self._has_taken = False
+        self._unmarked: dict[str, None] = {}
 
     @asynccontextmanager
     async def running(self, cut: asyncio.Event) -> AsyncIterator[None]:
@@ -137,8 +140,12 @@ class Notifier:
         waiting = tuple(self._outbox.waiting)
         await self._tell(_each(waiting))
         self._outbox.told(waiting)
-        if self._clock.monotonic() < self._look_at and not self._outbox.has_overflowed:
-            return
+        if self._clock.monotonic() >= self._look_at or self._outbox.has_overflowed:
+            await self._tell_found()
+        # Last, for what can't be marked must not hold up what is new.
+        await self._mark_told()
+
+    async def _tell_found(self) -> None:
         self._outbox.has_overflowed = False
         async with aclosing(self._look()) as found:
             await self._tell(found)
@@ -174,7 +181,9 @@ class Notifier:
             await self._publish(batch)
 
     async def _read(self, name: str) -> _Owed | None:
-        """The notice, unless another worker has told it, or nobody here can read it."""
+        """The notice, unless it is told already, or nobody here can read it."""
+        if name in self._unmarked:
+            return None
         if await self._archive.stat(names.notice_sent_name(name)) is not None:
             return None
         data = await self._archive.read(name)
@@ -214,10 +223,20 @@ class Notifier:
             first = await self._refused_of(batch[:half])
             return first + await self._refused_of(batch[half:])
         self._has_taken = True
-        for owed in batch:
-            await self._mark(names.notice_sent_name(owed.name))
         log.info("notify.sent", notices=len(batch))
+        self._unmarked.update(dict.fromkeys(owed.name for owed in batch))
+        await self._mark_told()
         return []
+
+    async def _mark_told(self) -> None:
+        """Mark what was told, lest it be told again; what can't be marked is remembered."""
+        try:
+            for name in tuple(self._unmarked):
+                await self._mark(names.notice_sent_name(name))
+                del self._unmarked[name]
+        finally:
+            for name in tuple(self._unmarked)[:-MOST_REMEMBERED]:
+                del self._unmarked[name]
 
     async def _refuse(self, name: str, why: str) -> None:
         log.error("notice.refused", name=name, error=why)

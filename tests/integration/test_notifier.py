@@ -253,6 +253,7 @@ async def test_topic_in_trouble_is_told_later(
         async with open_notifier(topic, archive, clock=clock, outbox=outbox) as telling:
             pauses = [await telling.turn() for _ in range(3)]
             topic.always = None
+            monkeypatch.undo()
             clock.advance(60)
             pauses.append(await telling.turn())
 
@@ -357,6 +358,45 @@ async def test_archive_in_trouble_delays_notices_alone(
         assert await telling.turn() is None
 
     assert topic.ids == ["notice-1-"]
+
+
+async def test_notice_that_can_not_be_marked_is_not_told_again(
+    topic: StandInTopic, archive: MemoryArchive, clock: ManualClock
+) -> None:
+    """What is owed is its marker alone; what is new meanwhile is told all the same."""
+    first = await keep(archive, a_notice(1), a_notice(2))
+    error = ArchiveUnavailableError("not now")
+    archive.fail_next(error, on="create", matching=".sent", times=3)
+    async with open_notifier(topic, archive, clock=clock) as telling:
+        assert await telling.turn() is not None
+        second = await keep(archive, a_notice(3))
+        for _ in range(2):
+            assert await telling.turn() is not None
+        assert topic.ids == ["notice-1-", "notice-2-", "notice-3-"]
+        assert await telling.turn() is None
+
+    assert topic.ids == ["notice-1-", "notice-2-", "notice-3-"]
+    marked = {names.notice_sent_name(name) for name in (*first, *second)}
+    assert marked <= set(archive.objects)
+
+
+async def test_what_is_remembered_as_told_is_bounded(
+    topic: StandInTopic,
+    archive: MemoryArchive,
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of more than that, some are told again: once too often is better than never."""
+    monkeypatch.setattr(notifier, "MOST_REMEMBERED", 2)
+    await keep(archive, *[a_notice(number) for number in range(3)])
+    error = ArchiveUnavailableError("not now")
+    archive.fail_next(error, on="create", matching=".sent")
+    async with open_notifier(topic, archive, clock=clock) as telling:
+        assert await telling.turn() is not None
+        assert await telling.turn() is None
+
+    assert topic.ids == ["notice-0-", "notice-1-", "notice-2-", "notice-0-"]
+    assert sum(name.endswith(".sent") for name in archive.objects) == 3
 
 
 async def test_refused_notice_holds_up_no_other(
