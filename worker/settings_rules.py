@@ -201,6 +201,9 @@ def signature_warnings(settings: Fields, *, now: datetime) -> list[str]:
     account = settings.storage_account
     signed = {variable(name): place.sas for name, place in settings.places.items()}
     signed[STORAGE_CONNECTION_STRING] = account.sas if account else ""
+    if settings.byos == "index":
+        exports = variable("byos_containers")
+        signed |= {f"{exports} ({at.url})": at.sas for at in settings.byos_places}
     ends = {name: storage_places.signature_ends_at(sas) for name, sas in signed.items()}
     return [
         f"{name}: its shared access signature expired at {at:%F %TZ}"

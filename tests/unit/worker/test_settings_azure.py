@@ -382,6 +382,25 @@ def test_expired_signature_is_a_warning(*, days: int, is_warned: bool) -> None:
     assert found == ([f"WORKER_ARCHIVE: {expected}"] if is_warned else [])
 
 
+@pytest.mark.parametrize(("byos", "is_warned"), [("index", True), ("ignore", False)])
+def test_expired_signature_of_exports_is_a_warning(
+    byos: str, *, is_warned: bool
+) -> None:
+    """It names the container, for there may be several, where they are read at all."""
+    now = datetime(2026, 11, 26, 12, tzinfo=UTC)
+    old, new = (f"?se={year}-01-01&sig=hunter2" for year in (2026, 2027))
+    containers = f"{CONTAINER}-1{new},{CONTAINER}-2{old},{CONTAINER}-3"
+
+    found = settings_rules.signature_warnings(
+        load(WORKER_BYOS=byos, WORKER_BYOS_CONTAINERS=containers), now=now
+    )
+
+    assert len(found) == is_warned
+    assert all(
+        line.startswith(f"WORKER_BYOS_CONTAINERS ({CONTAINER}-2): ") for line in found
+    )
+
+
 def test_expired_signature_is_told_by_the_inspection() -> None:
     """The warning is among those that a start logs and `config` shows."""
     old = "AccountName=acct;SharedAccessSignature=sig=x&se=2020-01-01"
