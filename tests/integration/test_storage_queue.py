@@ -747,6 +747,44 @@ async def test_missing_delivery_is_told_and_kept(
     assert await world.sizes() == [0, 1]
 
 
+async def test_delivery_that_stays_missing_is_lost(
+    world: World, queue: StorageQueue
+) -> None:
+    """After an hour its message comes back no more, and is kept for a human."""
+    await queue.put(a_delivery(a_chunk()))
+    (name,) = world.archive.objects
+    world.archive.lose(name)
+    assert await queue.lease(1) == []
+    world.clock.advance(3600)
+
+    with capture_logs() as logs:
+        await eventually(partial(leased_to_death, world, queue))
+
+    (poison,) = [json.loads(content) for content in await world.contents(POISON)]
+    assert (poison["reason"], poison["error"]) == (
+        "announcement-lost",
+        f"no {name!r} since {START}",
+    )
+    assert json.loads(raw_of(world, poison))["part"] == name
+    assert await world.sizes() == [0, 0]
+    assert [line["event"] for line in logs] == ["message.poisoned"]
+
+
+async def test_message_that_no_worker_can_judge_kills_none(
+    world: World, queue: StorageQueue
+) -> None:
+    """It looks like one of ours but for its time: it is put aside, not tried for ever."""
+    await queue.put(a_delivery(a_chunk()))
+    await leased_and_released(queue, 1)
+    document = json.loads((await world.contents())[0])
+    await world.send(json.dumps({**document, "missing_since": "2026-03-01T12:00:00"}))
+
+    leases = await queue.lease(9)
+
+    assert [lease.chunk for lease in leases] == [a_chunk()]
+    assert await world.size(POISON) == 1
+
+
 class SlowArchive(MemoryArchive):
     """Writes take a while."""
 

@@ -180,15 +180,20 @@ class Leasing:
                 in_hand, message, LOST, f"no {message.ref!r} since {since}"
             )
             return
-        soonest, latest = MISSING_SECONDS
-        waited = int((now - since).total_seconds())
         missing = replace(message, missing_since=since)
-        await _settle(in_hand, missing, seconds=max(soonest, min(waited, latest)))
+        await _settle(in_hand, missing, seconds=_missing_seconds(now - since))
 
     async def _miss_delivery(self, in_hand: InHand, message: DeliveryMessage) -> None:
-        """The same for a whole part; its message stays, as loud as a human needs it."""
+        """The same for a whole part; lost, it is told where a human looks for messages."""
+        now = self.means.clock.now()
+        since = message.missing_since or now
+        if now - since >= LOST_AFTER:
+            why = f"no {message.part!r} since {since}"
+            await self._poison(in_hand, why, reason=LOST)
+            return
         log.error("delivery.missing", name=message.part)
-        await in_hand.put_back(seconds=MISSING_SECONDS[1])
+        text = messages.encode(replace(message, missing_since=since))
+        await in_hand.put_back(seconds=_missing_seconds(now - since), text=text)
 
     async def _bury(
         self, in_hand: InHand, message: ChunkMessage, reason: str, error: str
@@ -197,11 +202,13 @@ class Leasing:
         await settling.bury(self.means, in_hand.held(message), message, poison)
         self.unreadable.append(message.row)
 
-    async def _poison(self, in_hand: InHand, why: str) -> None:
-        """A message that is none of ours must neither stall others nor be lost."""
+    async def _poison(
+        self, in_hand: InHand, why: str, *, reason: str = FOREIGN
+    ) -> None:
+        """A message that leads nowhere must neither stall others nor be lost."""
         means, text = self.means, in_hand.received.text
         poison = Poison(
-            reason=FOREIGN,
+            reason=reason,
             error=why,
             worker=means.worker,
             at=means.clock.now(),
@@ -225,6 +232,12 @@ class Leasing:
             log.warning("chunk.postponed", rows=self.postponed, reason="newer-format")
         if self.unreadable:
             log.error("chunk.dead_lettered", rows=self.unreadable, reason="unreadable")
+
+
+def _missing_seconds(waited: timedelta) -> int:
+    """How long until the next look for what is missing: soon at first."""
+    soonest, latest = MISSING_SECONDS
+    return max(soonest, min(int(waited.total_seconds()), latest))
 
 
 def _by_deadline(lease: Lease) -> datetime:

@@ -5,14 +5,13 @@ ASCII, so that they survive any XML.
 
 import json
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter
+from pydantic import AwareDatetime, Field, StringConstraints, TypeAdapter
 
 from worker.errors import NewerFormatError
 from worker.model import Chunk, LeaseToken, RecordingKey
-from worker.queues.entries import bounded, resource_of
+from worker.queues.entries import MAX_TEXT_CHARACTERS, bounded, resource_of
 from worker.queues.storage.names import (
     DueName,
     Ref,
@@ -25,7 +24,12 @@ from worker.stored import StoredFormatError
 FORMAT_VERSION = 1
 MOST_RAW_BYTES = 24 * 1024
 """Of a foreign message within a poisoned one: 64 KiB is the limit of the whole."""
-_DAMAGE = (ValueError, KeyError, TypeError, RecursionError)
+MOST = 2**31
+_DAMAGE = (ValueError, KeyError, TypeError, RecursionError, OverflowError)
+Row = Annotated[str, StringConstraints(pattern=r"\A[0-9a-f]{32}\z")]
+Recording = Annotated[RecordingKey, StringConstraints(pattern=r"\A[0-9a-f]{16}\z")]
+Text = Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARACTERS)]
+Count = Annotated[int, Field(ge=0, le=MOST)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +37,8 @@ class DeliveryMessage:
     """One part of a delivery whose chunks have no messages yet; `part` names its document."""
 
     part: str
+    missing_since: AwareDatetime | None = None
+    """Since when that can't be found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,22 +49,22 @@ class ChunkMessage:
     it was last settled: receptions beyond the next one are attempts that lapsed.
     """
 
-    row: str
+    row: Row
     ref: str
-    recording: RecordingKey
-    resource: str
-    expires_at: datetime
+    recording: Recording
+    resource: Text
+    expires_at: AwareDatetime
     """The earliest deadline known; the ledger has it due then."""
-    first_expires_at: datetime | None = None
+    first_expires_at: AwareDatetime | None = None
     """The deadline before that, if a later one was announced: the ledger may have it yet."""
-    attempts: int = 0
-    seen: int = 0
+    attempts: Count = 0
+    seen: Annotated[int, Field(ge=-1, le=MOST)] = 0
     archived: bool = False
-    looks: int = 0
+    looks: Count = 0
     """How often it looked in vain whether its recording is complete."""
     reason: str = ""
     error: str = ""
-    missing_since: datetime | None = None
+    missing_since: AwareDatetime | None = None
     """Since when its announcement can't be found."""
 
     @property
@@ -72,7 +78,7 @@ class ChunkMessage:
 
     def attempt(self, received: int) -> int:
         """The number of the attempt that begins with this reception."""
-        return self.attempts + received - self.seen
+        return max(1, self.attempts + received - self.seen)
 
     def settled(self, *, attempts: int, received: int) -> "ChunkMessage":
         """As it goes back into the queue."""
@@ -114,6 +120,8 @@ def decode(text: str) -> Message:
             parse_part(message.part)
         else:
             parse_ref(message.ref)
+            # Times at the ends of the calendar are in no other time zone.
+            str(message.due), str(message.former_due)
     except _DAMAGE as error:
         raise StoredFormatError(f"not a message: {type(error).__name__}") from error
     return message
@@ -126,7 +134,7 @@ class Poison:
     reason: str
     error: str
     worker: str
-    at: datetime
+    at: AwareDatetime
     attempts: int
     row: str | None = None
     ref: str | None = None

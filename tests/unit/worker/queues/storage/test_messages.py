@@ -104,6 +104,46 @@ def test_foreign_ref_is_told() -> None:
         messages.decode(messages.encode(message))
 
 
+NAIVE = "2026-03-01T12:00:00"
+BEYOND = "9999-12-31T23:59:59-12:00"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("expires_at", NAIVE),
+        ("expires_at", BEYOND),
+        ("first_expires_at", NAIVE),
+        ("first_expires_at", BEYOND),
+        ("missing_since", NAIVE),
+        ("row", "../../x"),
+        ("row", "f" * 33),
+        ("row", ROW + "\n"),
+        ("recording", "../x"),
+        ("recording", ""),
+        ("resource", "x" * 2001),
+        ("attempts", -1),
+        ("attempts", 2**40),
+        ("looks", -5),
+        ("seen", -2),
+    ],
+)
+def test_message_that_is_odd_is_foreign(field: str, value: object) -> None:
+    """Whatever would make a worker stumble behind this point is stopped here."""
+    document = json.loads(messages.encode(a_message()))
+
+    with pytest.raises(StoredFormatError):
+        messages.decode(json.dumps({**document, field: value}))
+
+
+def test_delivery_message_of_an_odd_time_is_foreign() -> None:
+    """The same for a whole part."""
+    document = json.loads(messages.encode(DeliveryMessage(part=PART.document)))
+
+    with pytest.raises(StoredFormatError):
+        messages.decode(json.dumps({**document, "missing_since": NAIVE}))
+
+
 @pytest.mark.parametrize(
     ("attempts", "seen", "received", "expected"),
     [
@@ -113,6 +153,7 @@ def test_foreign_ref_is_told() -> None:
         (2, 5, 8, 5),
         (0, -1, 0, 1),
         (0, -1, 1, 2),
+        (0, 9, 1, 1),
     ],
 )
 def test_attempts_that_lapsed_are_counted(
