@@ -195,14 +195,7 @@ async def open_consumer(
         )
         yield Consumer(
             queue=queue,
-            runner=_runner(
-                settings,
-                queue=queue,
-                pipeline=_pipeline(settings, closer, observer=watcher),
-                breaker=breaker,
-                observer=watcher,
-                notices=notices,
-            ),
+            runner=_runner(settings, closer, breaker=breaker, observer=watcher),
             clock=clock,
             breaker=breaker,
             slots=settings.max_chunks,
@@ -235,23 +228,17 @@ def _closer(
 
 
 def _runner(
-    settings: Settings,
-    *,
-    queue: ChunkQueue,
-    pipeline: Pipeline,
-    breaker: Breaker,
-    observer: Observer,
-    notices: Notices | None,
+    settings: Settings, closer: Closer, *, breaker: Breaker, observer: Observer
 ) -> Runner:
     return Runner(
-        queue=queue,
-        pipeline=pipeline,
+        queue=closer.queue,
+        pipeline=_pipeline(settings, closer, observer=observer),
         clock=SystemClock(),
         breaker=breaker,
         observer=observer,
         random=random.SystemRandom(),
         lease_seconds=settings.lease_seconds,
-        notices=notices,
+        notices=closer.notices,
     )
 
 
