@@ -68,7 +68,7 @@ async def wait_for(topic: StandInTopic, *, archived: int, dead: int = 0) -> None
 
 async def check_told(world: World, topic: StandInTopic) -> None:
     """Each recording was told, and what was told leads to what the archive holds."""
-    held = await world.objects()
+    held = await world.objects("recordings/", "receipts/")
     archived = told(topic, ARCHIVED).values()
     assert len(archived) == RECORDINGS
     url = world.environment.get(

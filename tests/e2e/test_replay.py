@@ -154,7 +154,8 @@ async def test_simulation_stays_off_real_chunks(
     assert CONNECTION_STRING in error
     assert hint == (
         "hint: env -u WORKER_QUEUE -u WORKER_ARCHIVE"
-        f" -u {CONNECTION_STRING} recording-worker replay FILE --simulate"
+        f" -u {CONNECTION_STRING} -u AZURE_COMMUNICATION_ENDPOINT"
+        " recording-worker replay FILE --simulate"
     )
     assert set(files_in(tmp_path)) == {"worker.env"}
 

@@ -102,6 +102,7 @@ async def wait_until_over(world: World, originals: Mapping[str, Original]) -> No
         await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(LIMIT_SECONDS)
 async def test_fleet_whose_consumers_are_killed_brings_everything_home(
     world: World,

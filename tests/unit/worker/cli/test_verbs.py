@@ -37,7 +37,9 @@ def kill(composed: Composed, *, reason: str = "source-expired") -> None:
 
 
 def soon(hours: float, document_id: str = "d1") -> Chunk:
-    return a_chunk(document_id=document_id, expires_at=NOW + timedelta(hours=hours))
+    # Of this moment, not of the import: all tests before this one may take minutes.
+    expires_at = SystemClock().now() + timedelta(hours=hours)
+    return a_chunk(document_id=document_id, expires_at=expires_at)
 
 
 def test_serve_runs_with_the_settings(run: Run, composed: Composed) -> None:
