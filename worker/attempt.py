@@ -56,8 +56,8 @@ class AttemptLog:
     flags: tuple[str, ...] = ()
     archived: bool = False
     """A receipt exists: the bytes are safe."""
-    transferred: bool = False
-    """This attempt wrote the receipt."""
+    source_answered: bool = False
+    """The chunk came from its source in this attempt, so that credential works."""
     told: bool = False
     """What is lost with the chunk stands in the manifest, or can't be written there."""
 

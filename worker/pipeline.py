@@ -117,7 +117,7 @@ class Pipeline:
                 raise
             return found
         # That a blob of the user's could be read says nothing of the source.
-        attempt.transferred = not names.is_external(receipt.content.name)
+        attempt.source_answered = not names.is_external(receipt.content.name)
         return receipt
 
     async def _bring_home(self, lease: Lease, attempt: AttemptLog) -> Receipt:

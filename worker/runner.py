@@ -113,7 +113,7 @@ class Runner:
             return await self._failed(lease, record, bug)
         resource = lease.chunk.announcement.resource
         for resumed in self.breaker.succeeded(
-            resource=resource, source_answered=record.transferred
+            resource=resource, source_answered=record.source_answered
         ):
             _log_resumed(resumed)
         self.breaker.gave_up_probe(resource=resource)
