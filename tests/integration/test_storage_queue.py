@@ -44,7 +44,7 @@ from worker.errors import (
 from worker.model import Chunk, ChunkState, DeleteAnswer, Lane, Lease, Stored
 from worker.queues.storage.arriving import KNOWN_SECONDS
 from worker.queues.storage.names import Mark
-from worker.queues.storage.queue import POISON, StorageQueue
+from worker.queues.storage.queue import POISON, URGENT, StorageQueue
 from worker.settlement import LONGEST_DELAY
 from worker.stored import SourceDeleted, encode
 
@@ -550,6 +550,52 @@ async def test_revived_chunk_is_at_work_again(queue: StorageQueue) -> None:
     assert (await queue.counts(at_risk_within=HOUR)).dead == {"again": 1}
     history = await queue.attempts(lease.row)
     assert [attempt.reason for attempt in history] == ["first", "again"]
+
+
+async def test_revival_that_was_cut_is_done_again(
+    world: World, queue: StorageQueue
+) -> None:
+    """Until the chunk is at work in the ledger, its death stands and brings that back."""
+    await queue.put(a_delivery(a_chunk()))
+    await queue.dead_letter(await lease_one(queue), reason="first", error="1")
+    await queue.put(a_delivery(a_chunk()))
+    world.archive.fail_next(
+        ArchiveUnavailableError("down"), on="create", matching=f".{Mark.PENDING}."
+    )
+    with pytest.raises(QueueUnavailableError, match="down"):
+        await queue.lease(1)
+
+    await leased(queue, 1)
+
+    assert (await queue.rebuild(dry_run=True)).chunks == 1
+    assert (await queue.counts(at_risk_within=HOUR)).dead == {}
+
+
+async def test_chunk_that_came_home_is_not_dead(queue: StorageQueue) -> None:
+    """One announcement of it died, another brought it home."""
+    await queue.put(a_delivery(a_chunk()))
+    (one,) = await leased(queue, 1)
+    await queue.put(a_delivery(a_chunk(), body=b"again"))
+    (two,) = await leased(queue, 1)
+    await queue.dead_letter(one, reason="r", error="e")
+
+    await queue.complete(two, ChunkState.DELETED, note="")
+
+    assert (await queue.counts(at_risk_within=HOUR)).dead == {}
+    assert (await only(queue)).state is ChunkState.DELETED
+    assert [each.outcome for each in await queue.attempts(one.row)] == ["dead"]
+
+
+async def test_queue_is_ready_with_both_of_its_queues(
+    world: World, queue: StorageQueue
+) -> None:
+    """What is urgent must not wait for a queue that is not there."""
+    await queue.ready()
+    async with world.client(URGENT) as client:
+        await client.delete_queue()
+
+    with pytest.raises(QueueUnavailableError, match="no such queue"):
+        await queue.ready()
 
 
 async def test_announcements_of_one_chunk_are_told_as_one(queue: StorageQueue) -> None:

@@ -89,8 +89,9 @@ async def _know(means: Means, announced: Sequence[Announced], delivery: InHand) 
     async def revive(recording: RecordingKey | None) -> None:
         async for death in means.ledger.deaths(recording):
             if death.row in rows:
+                # The death goes last: it is what brings this back, if it is cut.
+                await means.ledger.overrule(rows[death.row].due, Mark.PENDING)
                 await means.ledger.create(death.revived)
-                await means.ledger.mark(rows[death.row].due, Mark.PENDING)
 
     recordings = {each.chunk.recording for each in announced}
     # All the dead there are, mostly none, are sooner looked through than many folders.

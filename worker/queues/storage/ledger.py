@@ -7,7 +7,7 @@ one more name.
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from worker import names as archive_names
@@ -33,6 +33,8 @@ from worker.queues.storage.parts import Parts
 from worker.stored import Receipt, StoredFormatError, covers, decode
 
 T = TypeVar("T")
+EARLIEST = datetime.min.replace(tzinfo=UTC)
+TICK = timedelta(microseconds=1)
 _STATES = {
     Mark.DEAD: ChunkState.DEAD,
     Mark.PENDING: ChunkState.PENDING,
@@ -41,8 +43,9 @@ _STATES = {
     Mark.DELETED: ChunkState.DELETED,
 }
 _BEFORE_DELETED = {Mark.WAITING, Mark.ARCHIVED}
-_ALIVE = {None: 2, Mark.PENDING: 2, Mark.WAITING: 1}
-"""Of several announcements of one chunk, one that is at work counts most."""
+_ALIVE = {None, Mark.PENDING, Mark.WAITING}
+_WEIGHTS = {None: 3, Mark.PENDING: 3, Mark.WAITING: 2, Mark.DEAD: 0}
+"""Of several announcements of one chunk, one that is at work counts most, a death least."""
 
 
 @dataclass(slots=True)
@@ -59,6 +62,12 @@ class Standing:
         """Whoever lets go of a chunk may say so after another has deleted it."""
         is_overdue = self.is_deleted and self.latest in _BEFORE_DELETED
         return Mark.DELETED if is_overdue else self.latest
+
+    def overruled_at(self, mark: Mark) -> datetime:
+        """From when on the mark would count."""
+        if self.at is None or self.latest is None:
+            return EARLIEST
+        return self.at if RANK[mark] > RANK[self.latest] else self.at + TICK
 
     def note(self, at: datetime, mark: Mark) -> None:
         self.is_deleted |= mark is Mark.DELETED
@@ -84,7 +93,7 @@ class DueEntry:
     def _weight(self, ref: str) -> tuple[int, str]:
         standing = self.refs[ref]
         settled = f"{standing.at:%Y%m%d%H%M%S%f}" if standing.at else ""
-        return _ALIVE.get(standing.mark, 0), settled
+        return _WEIGHTS.get(standing.mark, 1), settled
 
     @property
     def standing(self) -> Standing:
@@ -154,6 +163,16 @@ class Ledger:
 
     async def mark(self, due: DueName, mark: Mark) -> None:
         await self.create(due.marked(mark, self._clock.now()))
+
+    async def overrule(self, due: DueName, mark: Mark) -> None:
+        """Mark so that it counts, though another's clock was ahead of ours."""
+        at = self._clock.now()
+        async for entry in self.due_in(str(due)):
+            standing = entry.refs[due.ref]
+            if standing.latest is mark:
+                return
+            at = max(at, standing.overruled_at(mark))
+        await self.create(due.marked(mark, at))
 
     async def names(self, prefix: str) -> AsyncIterator[str]:
         with _told_as_ours():

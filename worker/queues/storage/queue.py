@@ -225,7 +225,8 @@ class StorageQueue:
         return await self._looking.counts(at_risk_within=at_risk_within)
 
     async def ready(self) -> None:
-        await self._means.usual.check()
+        for channel in self._means.working:
+            await channel.check()
         await self._means.ledger.ready()
 
     async def list(

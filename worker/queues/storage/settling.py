@@ -57,7 +57,19 @@ async def complete(means: Means, lease: Lease, state: ChunkState) -> None:
         raise ValueError(f"a chunk can't be completed as {state!r}")
     held = await _updated(means, held_from(lease.token), seconds=means.lease_seconds)
     await _mark(means, held.message, _DONE[state])
+    await _revoke_death(means, held.message, _DONE[state])
     await _delete(means, held)
+
+
+async def _revoke_death(means: Means, message: ChunkMessage, mark: Mark) -> None:
+    """Of several announcements of a chunk one may have died before another came home."""
+    known = await means.ledger.last_death(message.recording, message.row)
+    if known is None:
+        return
+    await means.ledger.overrule(message.due, mark)
+    death, is_revived = known
+    if not is_revived:
+        await means.ledger.create(death.revived)
 
 
 async def _mark(means: Means, message: ChunkMessage, mark: Mark) -> None:
@@ -161,4 +173,6 @@ async def bury(means: Means, held: Held, message: ChunkMessage, poison: Poison) 
     data = messages.encode_poison(poison).encode()
     await means.ledger.create(death.document, data)
     await _mark(means, message, Mark.DEAD)
+    if known is not None:
+        await means.ledger.overrule(message.due, Mark.DEAD)
     await _delete(means, held)

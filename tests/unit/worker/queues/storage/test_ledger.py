@@ -107,6 +107,20 @@ async def test_receipt_proves_the_locations_that_it_names(
     assert await ledger.is_proven(elsewhere)
 
 
+async def test_mark_may_overrule_a_clock_that_is_ahead(ledger: Ledger) -> None:
+    """A chunk that is announced again lives, whatever time the worker had that buried it."""
+    await ledger.create(a_due().marked(Mark.DEAD, START + HOUR))
+    await ledger.create(str(a_due()))
+    await ledger.mark(a_due(), Mark.PENDING)
+    (entry,) = await listed(ledger)
+    assert entry.state is ChunkState.DEAD
+
+    await ledger.overrule(a_due(), Mark.PENDING)
+
+    (entry,) = await listed(ledger)
+    assert (entry.state, entry.is_outstanding) == (ChunkState.PENDING, True)
+
+
 async def test_settled_entry_says_when(ledger: Ledger) -> None:
     """By its mark's time."""
     await write(ledger, a_due(), Mark.WAITING, Mark.DELETED)
