@@ -66,7 +66,7 @@ def test_foreign_ids_are_not_ours(text: str) -> None:
     assert decode(text) is None
 
 
-NEARLY_IDS = st.text("AQgwz09-_+/=", min_size=ID_CHARS - 2, max_size=ID_CHARS - 2).map(
+NEARLY_IDS = st.text("AQgwz09-_+/", min_size=ID_CHARS - 2, max_size=ID_CHARS - 2).map(
     lambda rest: GOLDEN[:2] + rest
 )
 
