@@ -105,6 +105,8 @@ class _Planned:
     matches: Matches
     skip: int
     times: int
+    optional: bool
+    is_met: bool = False
 
     def is_for(self, seen: Seen) -> bool:
         """Whether the request meets it; counts those that fit."""
@@ -114,11 +116,14 @@ class _Planned:
             self.skip -= 1
             return False
         self.times -= 1
+        self.is_met = True
         return self.times >= 0
 
 
 class StorageProxy:
     """An async context manager, on a port of its own. `seen` is every request, in order.
+
+    Leaving fails if a fault was planned that nobody met: the test would prove nothing.
 
     Operations on blobs: put, stage, commit, staged, get, head, list, create_container,
     container, tier, metadata, tags, delete; on queues: create_queue, queue, put_message,
@@ -148,8 +153,19 @@ class StorageProxy:
             self._open = opening.pop_all()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         await self._open.aclose()
+        if kind is None:
+            unmet = self.unmet()
+            assert not unmet, f"nobody met {', '.join(unmet)}"
+
+    def unmet(self) -> list[str]:
+        """The faults that were planned and that no request has met, but for optional ones."""
+        return [
+            f"{planned.fault} on {planned.on or 'anything'}"
+            for planned in self._planned
+            if not (planned.is_met or planned.optional)
+        ]
 
     @property
     def url(self) -> str:
@@ -164,10 +180,21 @@ class StorageProxy:
         matches: Matches = lambda _: True,
         skip: int = 0,
         times: int = 1,
+        optional: bool = False,
     ) -> None:
-        """Let the next `times` requests that fit meet the fault, but not the first `skip`."""
+        """Let the next `times` requests that fit meet the fault, but not the first `skip`.
+
+        One of them must, unless the fault is `optional`.
+        """
         self._planned.append(
-            _Planned(fault=fault, on=on, matches=matches, skip=skip, times=times)
+            _Planned(
+                fault=fault,
+                on=on,
+                matches=matches,
+                skip=skip,
+                times=times,
+                optional=optional,
+            )
         )
 
     def operations(self) -> list[str]:
