@@ -34,7 +34,6 @@ from worker.sources.acs import AcsSource
 from worker.sources.hosts import HostRules
 from worker.sources.signing import Credential, Credentials, KeyCredential
 from worker.storage_places import Place
-from worker.telling import open_notices
 from worker.transfer import TransferLimits
 
 MIB = 1024 * 1024
@@ -167,20 +166,20 @@ async def _blob_archive(
 
 
 @asynccontextmanager
-async def open_consumer(
+async def open_consumer(  # noqa: PLR0913 - what it works with, and who is told
     settings: Settings,
     *,
     queue: WholeQueue,
     archive: Archive,
     nudge: asyncio.Event,
     cut: asyncio.Event,
+    notices: Notices | None = None,
     observer: Observer | None = None,
 ) -> AsyncIterator[Consumer]:
     """A consumer with everything below it; `nudge` wakes it, `cut` cuts its drain."""
     clock = SystemClock()
     watcher = observer or NoObserver()
     async with (
-        open_notices(settings, queue, archive, cut=cut) as notices,
         _source(settings, clock) as source,
         exporting.open_exports(settings) as exports,
     ):

@@ -1,4 +1,4 @@
-"""Tells of recordings at risk: those with a chunk that has little time left."""
+"""Tells of chunks at risk, which have little time left, and of their recordings."""
 
 import asyncio
 import itertools
@@ -11,13 +11,13 @@ from typing import Protocol
 
 import structlog
 
-from worker import notices
+from worker import notices, siblings
 from worker.errors import QueueUnavailableError, RetryableError
 from worker.model import ChunkState, QueueCounts, QueuedChunk
 from worker.notices import Notices
 from worker.ports import Clock, QueueListing
 
-LOOK_SECONDS = 300.0
+LOOK_SECONDS = 60.0
 MOST_LOOKED_AT = 1000
 """Of the chunks with the earliest deadlines; the rest come up as these are settled."""
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
@@ -31,13 +31,17 @@ class WatchedQueue(QueueListing, Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class RiskWatch:
-    """Writes a notice for each recording with a chunk that has less than `within` left."""
+    """Says how many chunks have less than `within` left, and writes a notice for each
+    recording with one that is not in the archive; without `notices` nobody else is told.
+    """
 
     queue: WatchedQueue
-    notices: Notices
+    notices: Notices | None
     clock: Clock
     within: timedelta
     _written: frozenset[str] = field(default_factory=frozenset)
+    _home: frozenset[str] = field(default_factory=frozenset)
+    """Rows of chunks that only wait for their siblings, or for their delete."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -53,7 +57,9 @@ class RiskWatch:
         while True:
             try:
                 await self.look()
-            except (RetryableError, QueueUnavailableError) as error:
+            except QueueUnavailableError as error:
+                log.error("queue.unavailable", error=str(error))
+            except RetryableError as error:
                 log.error("notice.failed", reason=error.reason, error=str(error))
             except Exception:
                 # A firewall: notices must not end the worker.
@@ -61,25 +67,47 @@ class RiskWatch:
             await self.clock.sleep(LOOK_SECONDS)
 
     async def look(self) -> None:
-        """Write what is to be told of the chunks that are at risk now."""
+        """Be loud about the chunks that are at risk now, long before they are lost."""
+        counts = await self.queue.counts(at_risk_within=self.within)
+        if not counts.at_risk:
+            return
+        oldest = counts.oldest_deadline
+        log.error(
+            "chunks.at_risk",
+            chunks=counts.at_risk,
+            oldest_deadline=oldest.isoformat() if oldest else None,
+        )
+        if self.notices is not None:
+            await self._tell(self.notices)
+
+    async def _tell(self, told: Notices) -> None:
         now = self.clock.now()
+        entries = await self._chunks_at_risk()
+        self._home &= {entry.row for entry in entries}
         known: set[str] = set()
-        for chunks in _by_recording(await self._chunks_at_risk()):
+        for chunks in _by_recording(entries):
             notice_id = notices.risk_id(chunks[0].chunk, now)
             if notice_id not in self._written:
-                await self.notices.recording_at_risk(chunks)
+                lacking = [c for c in chunks if not await self._is_home(told, c)]
+                if not lacking:
+                    continue
+                await told.recording_at_risk(lacking)
             known.add(notice_id)
         self._written = frozenset(known)
 
+    async def _is_home(self, told: Notices, entry: QueuedChunk) -> bool:
+        if entry.row in self._home:
+            return True
+        _, receipt = await siblings.identified(told.archive, entry.chunk)
+        if receipt is not None:
+            self._home |= {entry.row}
+        return receipt is not None
+
     async def _chunks_at_risk(self) -> list[QueuedChunk]:
-        counts = await self.queue.counts(at_risk_within=self.within)
-        if not counts.at_risk:
-            return []
         latest = self.clock.now() + self.within
-        most = min(counts.at_risk, MOST_LOOKED_AT)
         found: list[QueuedChunk] = []
         for state in (ChunkState.PENDING, ChunkState.LEASED):
-            found += await self.queue.list(state=state, limit=most)
+            found += await self.queue.list(state=state, limit=MOST_LOOKED_AT)
         return [entry for entry in found if entry.chunk.expires_at < latest]
 
 

@@ -18,6 +18,7 @@ from worker.model import ChunkState
 from worker.ports import Archive, QueueListing
 from worker.settings import Settings
 from worker.settings_fields import CONNECTION_STRING, ENDPOINT
+from worker.telling import open_notices
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
 SHOW_BYTES_PER_S = 48 * 1024
@@ -150,12 +151,14 @@ async def replay(
     async with (
         app.open_archive(settings) as archive,
         app.open_queue(settings, create=True, archive=archive) as queue,
+        open_notices(settings, archive, cut=cut) as notices,
         app.open_consumer(
             settings,
             queue=queue,
             archive=archive,
             nudge=nudge,
             cut=cut,
+            notices=notices,
             observer=watcher,
         ) as consumer,
     ):

@@ -1,4 +1,4 @@
-"""The processes: serve, webhook, consume. Signals, the order of stopping, the loud watch."""
+"""The processes: serve, webhook, consume. Signals, the order of stopping."""
 
 import asyncio
 import signal
@@ -10,15 +10,15 @@ import structlog
 
 from handlers.inbox import Inbox
 from worker import app, receiving
+from worker.at_risk import RiskWatch, WatchedQueue
 from worker.clock import SystemClock
 from worker.consumer import Consumer
-from worker.errors import QueueUnavailableError
 from worker.model import ChunkState
-from worker.ports import ChunkQueue
+from worker.notices import Notices
 from worker.receiving import Endpoint
 from worker.settings import Settings
+from worker.telling import open_notices
 
-AT_RISK_EVERY_SECONDS = 60.0
 DONE, NEEDS_ATTENTION = 0, 3
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
@@ -56,8 +56,14 @@ async def run_serve(settings: Settings) -> None:
     async with (
         app.open_archive(settings) as archive,
         app.open_queue(settings, create=True, archive=archive) as queue,
+        open_notices(settings, archive, cut=stop.cut) as notices,
         app.open_consumer(
-            settings, queue=queue, archive=archive, nudge=nudge, cut=stop.cut
+            settings,
+            queue=queue,
+            archive=archive,
+            nudge=nudge,
+            cut=stop.cut,
+            notices=notices,
         ) as consumer,
         receiving.open_webhook(
             settings, queue=queue, archive=archive, nudge=nudge
@@ -68,8 +74,9 @@ async def run_serve(settings: Settings) -> None:
             cut=stop.cut,
         ) as inbox,
     ):
+        watch = _watch(settings, queue, notices)
         with _signals(stop):
-            await _until_stopped(settings, queue, stop, endpoint, consumer, inbox)
+            await _until_stopped(watch, stop, endpoint, consumer, inbox)
     log.info("worker.stopped")
 
 
@@ -84,7 +91,7 @@ async def run_webhook(settings: Settings) -> None:
         ) as endpoint,
     ):
         with _signals(stop):
-            await _until_stopped(settings, queue, stop, endpoint)
+            await _until_stopped(_watch(settings, queue), stop, endpoint)
     log.info("worker.stopped")
 
 
@@ -97,12 +104,14 @@ async def run_consume(settings: Settings, *, until_empty: bool) -> int:
     async with (
         app.open_archive(settings) as archive,
         app.open_queue(settings, create=True, archive=archive) as queue,
+        open_notices(settings, archive, cut=stop.cut) as notices,
         app.open_consumer(
             settings,
             queue=queue,
             archive=archive,
             nudge=nudge,
             cut=stop.cut,
+            notices=notices,
         ) as consumer,
         receiving.open_inbox(
             settings,
@@ -115,12 +124,11 @@ async def run_consume(settings: Settings, *, until_empty: bool) -> int:
             is_read = True
             if inbox is not None and until_empty:
                 is_read = await inbox.empty(stop.stopping)
-            async with asyncio.TaskGroup() as group:
-                watch = group.create_task(_watch_risk(settings, queue), name="at risk")
+            watch = _watch(settings, queue, notices)
+            async with watch.running(), asyncio.TaskGroup() as group:
                 if inbox is not None and not until_empty:
                     group.create_task(inbox.run(stop.stopping), name="inbox")
                 await consumer.run(stop.stopping, until_empty=until_empty)
-                watch.cancel()
         counts = await queue.counts(at_risk_within=settings.at_risk_within)
     log.info("worker.stopped")
     dead = counts.by_state.get(ChunkState.DEAD, 0)
@@ -128,8 +136,7 @@ async def run_consume(settings: Settings, *, until_empty: bool) -> int:
 
 
 async def _until_stopped(
-    settings: Settings,
-    queue: ChunkQueue,
+    watch: RiskWatch,
     stop: Stop,
     endpoint: Endpoint,
     consumer: Consumer | None = None,
@@ -137,31 +144,21 @@ async def _until_stopped(
 ) -> None:
     """Run until a signal; any part that dies ends the process."""
     log.info("worker.started", listen=endpoint.url)
-    async with asyncio.TaskGroup() as group:
-        watch = group.create_task(_watch_risk(settings, queue), name="at risk")
+    async with watch.running(), asyncio.TaskGroup() as group:
         if consumer is not None:
             group.create_task(consumer.run(stop.stopping), name="consumer")
         if inbox is not None:
             group.create_task(inbox.run(stop.stopping), name="inbox")
         await stop.stopping.wait()
         endpoint.health.drain()
-        watch.cancel()
 
 
-async def _watch_risk(settings: Settings, queue: ChunkQueue) -> None:
-    """Be loud about chunks that may be lost, long before they are."""
-    clock = SystemClock()
-    while True:
-        await clock.sleep(AT_RISK_EVERY_SECONDS)
-        try:
-            counts = await queue.counts(at_risk_within=settings.at_risk_within)
-        except QueueUnavailableError as error:
-            log.error("queue.unavailable", error=str(error))
-            continue
-        if counts.at_risk:
-            oldest = counts.oldest_deadline
-            log.error(
-                "chunks.at_risk",
-                chunks=counts.at_risk,
-                oldest_deadline=oldest.isoformat() if oldest else None,
-            )
+def _watch(
+    settings: Settings, queue: WatchedQueue, notices: Notices | None = None
+) -> RiskWatch:
+    return RiskWatch(
+        queue=queue,
+        notices=notices,
+        clock=SystemClock(),
+        within=settings.at_risk_within,
+    )

@@ -1,11 +1,10 @@
-"""Wires those who tell others what happened here: notices, risk watch, notifier, topic."""
+"""Wires those who tell others what happened here: notices, notifier, topic."""
 
 import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from worker.at_risk import RiskWatch, WatchedQueue
 from worker.clock import SystemClock
 from worker.notices import Notices
 from worker.notifier import Notifier
@@ -15,7 +14,7 @@ from worker.settings import Settings
 
 @asynccontextmanager
 async def open_notices(
-    settings: Settings, queue: WatchedQueue, archive: Archive, *, cut: asyncio.Event
+    settings: Settings, archive: Archive, *, cut: asyncio.Event
 ) -> AsyncIterator[Notices | None]:
     """What is to be told, and those who tell it; None: there is nobody to tell.
 
@@ -31,9 +30,6 @@ async def open_notices(
     url = place.url if place else settings.archive_directory.absolute().as_uri()
     clock = SystemClock()
     notices = Notices(archive=archive, clock=clock, archive_url=url)
-    watch = RiskWatch(
-        queue=queue, notices=notices, clock=clock, within=settings.at_risk_within
-    )
     secret = key.get_secret_value() if key else None
     async with EventGridTopic.open(settings.notify, key=secret, source=url) as topic:
         notifier = Notifier(
@@ -44,5 +40,5 @@ async def open_notices(
             random=random.SystemRandom(),
             instance=settings.instance,
         )
-        async with notifier.running(cut), watch.running():
+        async with notifier.running(cut):
             yield notices

@@ -19,7 +19,7 @@ from tests import azurite
 from tests.factories import a_chunk, a_delivery
 from tests.fakes.queue import MemoryQueue
 from tests.isolation import isolated_logs
-from worker import app, consumer, replaying, serving
+from worker import app, at_risk, consumer, replaying, serving
 from worker.__main__ import main
 from worker.attempt import NoObserver
 from worker.clock import SystemClock
@@ -277,15 +277,15 @@ async def test_watch_is_loud_about_chunks_at_risk(
 
     await queue.put(a_delivery(a_chunk()))
     monkeypatch.setattr(app, "open_queue", open_queue)
-    monkeypatch.setattr(serving, "AT_RISK_EVERY_SECONDS", 0.001)
+    monkeypatch.setattr(at_risk, "LOOK_SECONDS", 0.001)
     async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as group:
         group.create_task(serving.run_webhook(settings()))
-        at_risk = await heard.wait_for("chunks.at_risk")
+        told = await heard.wait_for("chunks.at_risk")
         interrupt()
 
     assert len(heard.of("queue.unavailable")) == 1
-    assert at_risk["chunks"] == 1
-    assert at_risk["oldest_deadline"] == a_chunk().expires_at.isoformat()
+    assert told["chunks"] == 1
+    assert told["oldest_deadline"] == a_chunk().expires_at.isoformat()
 
 
 async def test_watch_is_silent_about_chunks_in_time(
@@ -308,7 +308,7 @@ async def test_watch_is_silent_about_chunks_in_time(
         yield CalmQueue(clock=SystemClock())
 
     monkeypatch.setattr(app, "open_queue", open_queue)
-    monkeypatch.setattr(serving, "AT_RISK_EVERY_SECONDS", 0.001)
+    monkeypatch.setattr(at_risk, "LOOK_SECONDS", 0.001)
     async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as group:
         group.create_task(serving.run_webhook(settings()))
         await looks.wait()

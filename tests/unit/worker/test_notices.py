@@ -18,9 +18,8 @@ from worker.closing import DeletePolicy
 from worker.errors import (
     ArchiveUnavailableError,
     NoCredentialError,
-    QueueUnavailableError,
 )
-from worker.model import Chunk, ChunkState, Lane
+from worker.model import Chunk, ChunkState, Lane, QueueCounts
 from worker.notices import (
     ARCHIVED,
     AT_RISK,
@@ -350,6 +349,83 @@ async def test_chunk_at_work_that_has_time_is_not_at_risk() -> None:
     assert told == {"recording-1", "one"}
 
 
+async def bring_home_unsettled(rig: Rig, chunk: Chunk) -> None:
+    """Bring the chunk home, and die before the queue is told."""
+    lease = await rig.lease()
+    await rig.drive(rig.pipeline.process(lease, rig.record(lease)))
+    assert rig.receipt(chunk) is not None
+    assert (await rig.queued(chunk)).state is ChunkState.LEASED
+
+
+async def test_chunk_in_the_archive_is_not_at_risk() -> None:
+    """One with a receipt is not told of, however soon it expires; its sibling is."""
+    rig = Rig()
+    first, second = some_chunks(2, expires_at=START + timedelta(hours=4))
+    await rig.put(first, replace(second, expires_at=START + timedelta(hours=5)))
+    await bring_home_unsettled(rig, first)
+    watch = watch_over(rig)
+
+    await watch.look()
+    await watch.look()
+
+    (notice,) = written(rig)
+    assert [each["index"] for each in notice.data["chunks"]] == [1]
+
+
+async def test_recording_that_is_all_home_is_not_at_risk() -> None:
+    """Nothing is told of it, and its receipt is looked for once."""
+    rig = Rig()
+    chunk = a_chunk(expires_at=START + timedelta(hours=5))
+    await rig.put(chunk)
+    await bring_home_unsettled(rig, chunk)
+    watch = watch_over(rig)
+    await watch.look()
+    before = len(rig.steps.journal)
+
+    with capture_logs() as logs:
+        await watch.look()
+
+    assert written(rig) == []
+    assert set(rig.steps.journal[before:]) == {"queue"}
+    assert [line["event"] for line in logs] == ["chunks.at_risk"]
+
+
+async def test_number_at_risk_bounds_no_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is first in the list need not be what was counted."""
+    rig = Rig()
+    soon = START + timedelta(hours=5)
+    later = an_announcement(recording_id="later")
+    await rig.put(a_chunk(document_id="later", announcement=later, expires_at=soon))
+    await rig.put(a_chunk(document_id="d", expires_at=soon - timedelta(hours=1)))
+    counts = await rig.queue.counts(at_risk_within=timedelta(hours=6))
+
+    async def fewer(**_: object) -> QueueCounts:
+        return replace(counts, at_risk=1)
+
+    monkeypatch.setattr(rig.queue, "counts", fewer)
+    await watch_over(rig).look()
+
+    told = {notice.data["recordingId"] for notice in written(rig)}
+    assert told == {"later", "recording-1"}
+
+
+async def test_risk_is_said_though_nobody_is_told() -> None:
+    """Without a topic the log says it, and no notice is written."""
+    rig = Rig()
+    await several_at_risk(rig)
+    watch = RiskWatch(
+        queue=rig.queue, notices=None, clock=rig.clock, within=timedelta(hours=6)
+    )
+
+    with capture_logs() as logs:
+        await watch.look()
+
+    (line,) = logs
+    assert (line["event"], line["chunks"]) == ("chunks.at_risk", 3)
+    assert line["oldest_deadline"] == (START + timedelta(hours=5)).isoformat()
+    assert written(rig) == []
+
+
 async def test_nothing_at_risk_costs_one_look_at_the_numbers() -> None:
     """The queue isn't listed for nothing."""
     rig = Rig()
@@ -385,11 +461,11 @@ async def test_risk_watch_survives_trouble_and_bugs() -> None:
                 rig.clock.advance(at_risk.LOOK_SECONDS)
                 await looked(times)
 
-    failures = [line for line in logs if line["event"] == "notice.failed"]
-    assert [line.get("reason") for line in failures] == [
-        QueueUnavailableError.reason,
-        ArchiveUnavailableError.reason,
-        None,
+    failures = [line for line in logs if line["event"] != "chunks.at_risk"]
+    assert [(line["event"], line.get("reason")) for line in failures] == [
+        ("queue.unavailable", None),
+        ("notice.failed", ArchiveUnavailableError.reason),
+        ("notice.failed", None),
     ]
     assert len(written(rig)) == 2
 
