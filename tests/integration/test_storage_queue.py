@@ -246,6 +246,10 @@ async def test_chunk_with_its_receipt_is_not_waited_for(
     assert await queue.next_due() == START + HOUR
     counts = await queue.counts(at_risk_within=2 * HOUR)
     assert (counts.at_risk, counts.by_state[ChunkState.ARCHIVED]) == (0, 2)
+    assert await queue.list(state=ChunkState.PENDING) == []
+    assert len(await queue.list(state=ChunkState.ARCHIVED)) == 2
+    (found,) = await queue.find(mine.row)
+    assert found.state is ChunkState.ARCHIVED
 
 
 async def test_nothing_is_waited_for_behind_its_deadline(
@@ -506,6 +510,12 @@ async def test_unreadable_announcement_kills_its_chunks_only(
 
         assert lease.chunk.document_id == "d2"
         assert (await other.counts(at_risk_within=HOUR)).dead == {"stored-format": 1}
+        (dead,) = await other.list(state=ChunkState.DEAD)
+        assert (dead.reason, dead.chunk.recording) == (
+            "stored-format",
+            a_recording(1).recording,
+        )
+        assert await other.find(dead.row) == [dead]
 
 
 async def test_lost_queues_are_rebuilt(world: World) -> None:

@@ -167,7 +167,7 @@ def _siblings_of(text: str, decoded: Siblings) -> tuple[Sibling, ...]:
 
 def queued_chunk(row: sqlite3.Row, decoded: Siblings) -> QueuedChunk:
     """One row as an operator sees it, even if only a newer worker can read its chunk."""
-    chunk = _outline(row)
+    chunk = outline(row)
     with contextlib.suppress(NewerFormatError, stored.StoredFormatError):
         chunk = chunk_of(row, decoded)
     return QueuedChunk(
@@ -189,7 +189,7 @@ def _maybe_instant(value: int | None) -> datetime | None:
     return None if value is None else instant(value)
 
 
-def _outline(row: sqlite3.Row) -> Chunk:
+def outline(row: sqlite3.Row | Mapping[str, Any]) -> Chunk:
     """The chunk as far as the columns know it: enough to list it and to find its receipt."""
     key = ChunkKey(row["key"])
     position, end_reason = row["position"], row["end_reason"]
@@ -209,7 +209,7 @@ def _outline(row: sqlite3.Row) -> Chunk:
     )
 
 
-def _outlined_announcement(row: sqlite3.Row) -> Announcement:
+def _outlined_announcement(row: sqlite3.Row | Mapping[str, Any]) -> Announcement:
     resource = row["resource"]
     return Announcement(
         event_id="",

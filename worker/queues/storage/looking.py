@@ -5,11 +5,12 @@ counts as pending. Looks at everything go two days back and three ahead, and to 
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from worker import names as archive_names
 from worker.errors import NewerFormatError
 from worker.model import (
     Attempt,
@@ -19,6 +20,7 @@ from worker.model import (
     QueuedChunk,
     RecordingKey,
 )
+from worker.queues import entries
 from worker.queues.entries import entry_id
 from worker.queues.merging import merged
 from worker.queues.storage import messages, names
@@ -125,7 +127,13 @@ class Looking:
         self, *, state: ChunkState | None, limit: int
     ) -> Sequence[QueuedChunk]:
         found: dict[str, QueuedChunk] = {}
-        for source in (self._dead(), self._due(), self._unfanned()):
+
+        def is_wanted(queued: QueuedChunk) -> bool:
+            # What is proven is archived, marked or not.
+            is_open = queued.state is ChunkState.PENDING
+            return state in {None, queued.state, *([ChunkState.ARCHIVED] * is_open)}
+
+        for source in (self._dead(), self._due(is_wanted), self._unfanned()):
             taken = 0
             async for queued in source:
                 if taken >= limit:
@@ -137,7 +145,8 @@ class Looking:
 
     async def find(self, text: str) -> Sequence[QueuedChunk]:
         found: dict[str, QueuedChunk] = {}
-        for source in (self._dead(), self._due(), self._unfanned()):
+        due = self._due(lambda queued: _is_called(queued, text))
+        for source in (self._dead(), due, self._unfanned()):
             async for queued in source:
                 if _is_called(queued, text):
                     found.setdefault(queued.row, queued)
@@ -230,10 +239,13 @@ class Looking:
         async for death in self._ledger.deaths():
             poison = await self._told(death)
             chunk = await self._readable(poison.ref) if poison.ref else None
-            if chunk is not None:
-                yield _queued(death.row, chunk, poison)
+            yield _queued(death.row, chunk or _outline(death, poison), poison)
 
-    async def _due(self) -> AsyncIterator[QueuedChunk]:
+    async def _due(
+        self, is_wanted: Callable[[QueuedChunk], bool]
+    ) -> AsyncIterator[QueuedChunk]:
+        """What is proven counts as archived, marked or not: as `counts` has it."""
+        looked_up = 0
         async for entry in self._ledger.due(*self._window()):
             if entry.is_moved or entry.state is ChunkState.DEAD:
                 continue
@@ -241,8 +253,18 @@ class Looking:
             if chunk is None:
                 continue
             chunk = replace(chunk, expires_at=entry.expires_at(chunk))
-            queued = _queued(entry.row, chunk)
-            yield replace(queued, state=entry.state, settled_at=entry.settled_at)
+            queued = replace(
+                _queued(entry.row, chunk),
+                state=entry.state,
+                settled_at=entry.settled_at,
+            )
+            if not is_wanted(queued):
+                continue
+            if queued.state is ChunkState.PENDING and looked_up < MOST_PROVEN:
+                looked_up += 1
+                if await self._ledger.is_proven(chunk):
+                    queued = replace(queued, state=ChunkState.ARCHIVED)
+            yield queued
 
     async def _unfanned(self) -> AsyncIterator[QueuedChunk]:
         async for name, _ in self._ledger.unfanned(*self._came()):
@@ -259,7 +281,7 @@ class Looking:
 
     async def _chunk(self, ref: str) -> Chunk | None:
         """None for what is no more. Raises NewerFormatError: better not to judge by less."""
-        with suppress(StoredFormatError):
+        with suppress(StoredFormatError, NoNameError):
             return await self._ledger.parts.chunk(names.parse_ref(ref))
         return None
 
@@ -303,6 +325,25 @@ def _queued(row: str, chunk: Chunk, poison: Poison | None = None) -> QueuedChunk
         error=None if poison is None else poison.error,
         enqueued_at=chunk.received_at,
         settled_at=None if poison is None else poison.at,
+    )
+
+
+def _outline(death: Death, poison: Poison) -> Chunk:
+    """A chunk that can't be read, as far as its death tells."""
+    document_id = poison.document_id or ""
+    return entries.outline(
+        {
+            "key": archive_names.safe_id(document_id or death.row),
+            "recording": death.recording,
+            "document_id": document_id,
+            "position": 0,
+            "end_reason": None,
+            "enqueued_at": entries.micros(poison.at),
+            "expires_at": entries.micros(poison.at),
+            "resource": "",
+            "call_id": None,
+            "recording_id": None,
+        }
     )
 
 
