@@ -172,8 +172,19 @@ async def replay(
         for entry in started:
             watcher.stage(entry.chunk, "queued")
         await consumer.run(asyncio.Event(), until_empty=True)
-        replayed.lost = await _lost(queue, archive, {entry.row for entry in started})
+        rows = {entry.row for entry in started}
+        await _tell_the_end(queue, watcher, rows)
+        replayed.lost = await _lost(queue, archive, rows)
     return replayed
+
+
+async def _tell_the_end(
+    queue: QueueListing, watcher: Watcher, rows: Collection[str]
+) -> None:
+    """Who left the queue to its siblings was last seen waiting, and ended with them."""
+    for entry in await queue.list(state=ChunkState.DELETED):
+        if entry.row in rows:
+            watcher.stage(entry.chunk, "deleted")
 
 
 async def _post(

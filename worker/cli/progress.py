@@ -123,6 +123,7 @@ class ReplayView:
         if stage == line.stage or stage in _SAYS_LESS.get(line.stage, ()):
             return
         line.enter(stage, self._monotonic())
+        line.note = ""  # it was about the stage before
         if not self._screen.is_terminal:
             self._screen.print(_as_text(line), soft_wrap=True)
 

@@ -235,3 +235,14 @@ def test_second_attempt_is_timed_anew(piped: Watched) -> None:
     piped.view.stage(chunk, "archived")
 
     assert "1.0 MiB/s" in piped.summary()[1]
+
+
+def test_note_goes_with_the_stage_that_it_was_about(piped: Watched) -> None:
+    """A chunk that waited for siblings and was closed by them waits for nobody."""
+    chunk = a_chunk()
+
+    piped.view.stage(chunk, "archived")
+    piped.view.explain(chunk, "waiting-for-siblings")
+    piped.view.stage(chunk, "deleted")
+
+    assert "waiting" not in "\n".join(piped.summary())
