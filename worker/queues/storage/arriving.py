@@ -14,6 +14,7 @@ from worker.model import Chunk
 from worker.ports import Clock
 from worker.queues.storage.ledger import Ledger
 from worker.queues.storage.names import PartName, Ref, documents_of
+from worker.queues.storage.parallel import in_parallel
 from worker.stored import StoredFormatError
 
 BACK = timedelta(hours=48)
@@ -52,10 +53,14 @@ class Arriving:
 
     async def _look(self) -> None:
         now = self.clock.now()
-        known: dict[PartName, dict[str, list[Ref]]] = {}
-        async for name, _ in self.ledger.unfanned(now - BACK, now + AHEAD):
-            found = self.known.get(name)
-            known[name] = await self._documents(name) if found is None else found
+        unfanned = self.ledger.unfanned(now - BACK, now + AHEAD)
+        names = [name async for name, _ in unfanned]
+        known = {name: self.known[name] for name in names if name in self.known}
+
+        async def read(name: PartName) -> None:
+            known[name] = await self._documents(name)
+
+        await in_parallel([name for name in names if name not in known], read)
         self.known = known
 
     async def _documents(self, name: PartName) -> dict[str, list[Ref]]:
