@@ -45,7 +45,7 @@ lease.reclaimed | warning | rows
 queue.unavailable | error | error
 queue.resumed | info | after_s
 queue.rescued | warning | chunks, deliveries
-queue.rebuilt | warning | worker, chunks, deliveries
+queue.rebuilt | warning | worker, chunks, deliveries, unreadable
 delivery.missing | error | name
 message.poisoned | error | queue, error
 archive.swept | info | files

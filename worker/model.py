@@ -145,6 +145,8 @@ class Rebuilt:
 
     chunks: int
     deliveries: int
+    unreadable: int = 0
+    """Chunks whose announcement can't be read: for these nothing is sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

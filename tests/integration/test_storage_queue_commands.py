@@ -108,7 +108,7 @@ def test_lost_queue_is_rebuilt_by_a_command(
     rebuilt = run(capsys, "queue", "rebuild", "--json")
 
     assert rebuilt[0] == 0
-    told = {"chunks": 0, "deliveries": 1, "dry_run": False}
+    told = {"chunks": 0, "deliveries": 1, "dry_run": False, "unreadable": 0}
     assert json.loads(rebuilt[1]) == told
     assert "queue.rebuilt" in rebuilt[2]
     assert "1" in run(capsys, "queue", "rebuild", "--dry-run")[1]

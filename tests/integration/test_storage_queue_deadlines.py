@@ -114,6 +114,32 @@ async def test_rescue_goes_on_soon_if_there_is_more(
     assert [line["chunks"] for line in rescued] == [2, 1]
 
 
+async def test_rescue_and_rebuild_pass_by_what_can_not_be_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes nobody's place, however often one looks; and it is told apart."""
+    monkeypatch.setattr(rescue, "MOST_AT_ONCE", 1)
+    soon = START + 6 * HOUR + HOUR / 2
+    async with world.worker() as queue:
+        await queue.put(a_delivery(a_recording(1, expires_at=soon)))
+        await queue.put(a_delivery(a_recording(2, expires_at=soon + HOUR / 4)))
+        await leased(queue, 2)
+        await world.lose_queues()
+    (damaged, *_) = sorted(
+        name for name in world.archive.objects if name.endswith(f"{soon:%H%M%SZ}.json")
+    )
+    world.archive.objects[damaged] = b"{}"
+    async with world.worker() as queue:
+        planned = await queue.rebuild(dry_run=True)
+        assert (planned.chunks, planned.unreadable) == (1, 1)
+        world.clock.advance(3600)
+
+        await look(world, queue)
+
+        (lease,) = await leased(queue, 1)
+        assert lease.chunk.document_id == "d2"
+
+
 async def test_rescue_leaves_what_is_settled_or_was_urgent_all_along(
     world: World, queue: StorageQueue
 ) -> None:

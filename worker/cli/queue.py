@@ -87,6 +87,7 @@ def rebuild(
         printing.print_fields(
             ("chunks", report.chunks),
             ("deliveries", report.deliveries),
+            ("unreadable", report.unreadable or None),
             ("sent", "nothing: a dry run" if dry_run else "all of them"),
         )
 

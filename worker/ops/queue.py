@@ -61,6 +61,8 @@ class RebuildReport:
     chunks: int
     deliveries: int
     dry_run: bool
+    unreadable: int = 0
+    """Chunks whose announcement can't be read: nothing was sent for these."""
 
 
 async def queue_rebuild(queue: QueueListing, *, dry_run: bool) -> RebuildReport | None:
@@ -69,7 +71,10 @@ async def queue_rebuild(queue: QueueListing, *, dry_run: bool) -> RebuildReport 
         return None
     rebuilt = await queue.rebuild(dry_run=dry_run)
     return RebuildReport(
-        chunks=rebuilt.chunks, deliveries=rebuilt.deliveries, dry_run=dry_run
+        chunks=rebuilt.chunks,
+        deliveries=rebuilt.deliveries,
+        dry_run=dry_run,
+        unreadable=rebuilt.unreadable,
     )
 
 

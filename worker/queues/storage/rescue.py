@@ -5,7 +5,7 @@ A message too many is cheap: the receipt in the archive ends it. One too few los
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -75,26 +75,31 @@ class Rescue:
             ):
                 yield part
 
-    async def _left_behind(self) -> AsyncIterator[DueEntry]:
-        """Chunks with little time left that were put into the usual queue."""
+    async def _left_behind(self) -> AsyncIterator[tuple[DueEntry, ChunkMessage]]:
+        """Chunks with little time left that were put into the usual queue.
+
+        What can't be read is passed by here, or it would take the place of others at each look.
+        """
         now = self.means.clock.now()
         async for entry in self.means.ledger.due(now - BACK, now + URGENT_WITHIN):
             is_known = any(standing.is_urgent for standing in entry.refs.values())
             if entry.state is not ChunkState.PENDING or entry.is_moved or is_known:
                 continue
             part = names.parse_ref(entry.ref).part
-            if _has_become_urgent(part, entry.at, now):
-                yield entry
+            if not _has_become_urgent(part, entry.at, now):
+                continue
+            message = await self._message(entry)
+            if message is not None:
+                yield entry, message
 
     async def _promote_part(self, part: PartName) -> None:
         await _send_part(self.means.urgent, part)
         await self.means.ledger.create(part.urgent)
 
-    async def _promote(self, entry: DueEntry) -> None:
-        message = await self._message(entry)
-        if message is not None:
-            await self.means.urgent.send(messages.encode(message))
-            await self.means.ledger.mark(entry.due, Mark.URGENT)
+    async def _promote(self, left: tuple[DueEntry, ChunkMessage]) -> None:
+        entry, message = left
+        await self.means.urgent.send(messages.encode(message))
+        await self.means.ledger.mark(entry.due, Mark.URGENT)
 
     async def _message(self, entry: DueEntry) -> ChunkMessage | None:
         """None for what can't be read."""
@@ -113,31 +118,36 @@ class Rescue:
 
     async def rebuild(self, *, dry_run: bool) -> Rebuilt:
         """A message for all that is outstanding: for queues that were lost."""
-        chunks = deliveries = 0
+        known: list[bool] = []
+        deliveries = 0
+
+        async def send_again(entry: DueEntry) -> None:
+            message = await self._message(entry)
+            known.append(message is not None)
+            if message is not None and not dry_run:
+                await self._send_again(entry, message)
+
         async for batch in _batches(self.means.ledger.due_in(names.DUE)):
             outstanding = [entry for entry in batch if entry.is_outstanding]
-            chunks += len(outstanding)
-            if not dry_run:
-                await in_parallel(outstanding, self._send_again)
+            await in_parallel(outstanding, send_again)
         async for parts in _batches(self.means.ledger.unfanned_in(names.DELIVERIES)):
             deliveries += len(parts)
             if not dry_run:
                 await in_parallel([part for part, _ in parts], self._send_part_again)
+        rebuilt = Rebuilt(
+            chunks=known.count(True),
+            deliveries=deliveries,
+            unreadable=known.count(False),
+        )
         if not dry_run:
-            log.warning(
-                "queue.rebuilt",
-                worker=self.means.worker,
-                chunks=chunks,
-                deliveries=deliveries,
-            )
-        return Rebuilt(chunks=chunks, deliveries=deliveries)
+            told = {"worker": self.means.worker, **asdict(rebuilt)}
+            log.warning("queue.rebuilt", **told)
+        return rebuilt
 
-    async def _send_again(self, entry: DueEntry) -> None:
-        message = await self._message(entry)
-        if message is not None:
-            await self.means.send(message)
-            if self.means.is_urgent(message.expires_at):
-                await self.means.ledger.mark(entry.due, Mark.URGENT)
+    async def _send_again(self, entry: DueEntry, message: ChunkMessage) -> None:
+        await self.means.send(message)
+        if self.means.is_urgent(message.expires_at):
+            await self.means.ledger.mark(entry.due, Mark.URGENT)
 
     async def _send_part_again(self, part: PartName) -> None:
         await _send_part(self.means.channel_for(part.expires_at), part)

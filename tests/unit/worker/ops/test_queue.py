@@ -90,7 +90,7 @@ class RebuildableMemoryQueue(MemoryQueue):
     """A queue whose entries lie elsewhere."""
 
     async def rebuild(self, *, dry_run: bool) -> Rebuilt:
-        return Rebuilt(chunks=1 if dry_run else 2, deliveries=3)
+        return Rebuilt(chunks=1 if dry_run else 2, deliveries=3, unreadable=4)
 
 
 async def test_rebuild_says_what_was_sent() -> None:
@@ -100,8 +100,8 @@ async def test_rebuild_says_what_was_sent() -> None:
     dry = await queue_rebuild(queue, dry_run=True)
     wet = await queue_rebuild(queue, dry_run=False)
 
-    assert dry == RebuildReport(chunks=1, deliveries=3, dry_run=True)
-    assert wet == RebuildReport(chunks=2, deliveries=3, dry_run=False)
+    assert dry == RebuildReport(chunks=1, deliveries=3, dry_run=True, unreadable=4)
+    assert wet == RebuildReport(chunks=2, deliveries=3, dry_run=False, unreadable=4)
 
 
 async def test_queue_that_keeps_its_entries_is_not_rebuilt(queue: MemoryQueue) -> None:
