@@ -24,8 +24,10 @@ class Proxy:
 def proxy_for(url: URL) -> Proxy | None:
     """Return the proxy that HTTPS_PROXY and NO_PROXY choose; never one for loopback."""
     proxy = address_for(url)
-    if proxy is None or proxy.user is None:
-        return proxy and Proxy(url=proxy, headers={})
+    if proxy is None:
+        return None
+    if proxy.user is None:
+        return Proxy(url=proxy, headers={})
     login = aiohttp.encode_basic_auth(proxy.user, proxy.password or "")
     return Proxy(url=proxy.with_user(None), headers={"Proxy-Authorization": login})
 

@@ -17,6 +17,7 @@ from tests.unit.handlers.bodies import (
     an_entry,
     recording_data,
 )
+from worker.errors import MalformedEventError
 
 OWN = "https://contoso.blob.core.windows.net/calls/20260301/call-1/record"
 JsonObject = dict[str, object]
@@ -29,7 +30,7 @@ def an_export(query: str = "?sv=1&sig=SECRET", **overrides: object) -> JsonObjec
         "metadataLocation": f"{OWN}/0-acsmetadata.{DOCUMENT}.json{query}",
         "deleteLocation": f"{OWN}/0-audiomp4.{DOCUMENT}.mp4{query}",
     }
-    return an_entry(**(locations | overrides))
+    return an_entry() | locations | overrides
 
 
 def parse(sent: object, *, later: timedelta = timedelta()) -> Announced:
@@ -117,5 +118,5 @@ def test_event_without_chunks_is_refused_as_ever(listed: object) -> None:
         "recordingStorageInfo": {"recordingChunks": listed},
     }
     for each in (data, nested):
-        with pytest.raises(recordings.MalformedEventError):
+        with pytest.raises(MalformedEventError):
             parse(a_grid_event(each))
