@@ -24,8 +24,8 @@ from tests.contract.queues import (
 from tests.factories import a_chunk, a_delivery, an_announcement, some_chunks
 from tests.fakes.clock import START, ManualClock
 from tests.fakes.queue import MemoryQueue
-from worker.errors import LeaseLostError, QueueUnavailableError
-from worker.model import ChunkState, Lane, Lease, PutResult, RecordingKey
+from worker.errors import QueueUnavailableError
+from worker.model import ChunkState, Lane, PutResult, RecordingKey
 from worker.ports import ChunkQueue
 
 HOUR = timedelta(hours=1)
@@ -86,8 +86,10 @@ async def test_put_of_a_waiting_archived_chunk_is_a_duplicate(
     assert (await only(queue)).state is ChunkState.ARCHIVED
 
 
-async def test_put_revives_a_dead_chunk(queue: WholeQueue, clock: ManualClock) -> None:
-    """A replay makes a dead chunk pending again, attempts at 0, its history kept."""
+async def test_put_makes_a_dead_chunk_new_but_for_its_history(
+    queue: WholeQueue, clock: ManualClock
+) -> None:
+    """What a replay brings back is told like a new chunk, and its death stays in its history."""
     await queue.put(a_delivery(a_chunk()))
     lease = await lease_one(queue)
     await queue.dead_letter(lease, reason="no-credential", error="no key")
@@ -106,10 +108,10 @@ async def test_put_revives_a_dead_chunk(queue: WholeQueue, clock: ManualClock) -
 
 
 @pytest.mark.parametrize("state", [ChunkState.ARCHIVED, ChunkState.DELETED])
-async def test_put_enqueues_a_done_chunk_anew(
+async def test_put_of_a_done_chunk_is_no_duplicate(
     queue: WholeQueue, state: ChunkState
 ) -> None:
-    """A chunk that is done is enqueued like a new one; the archive knows it by its receipt."""
+    """A chunk that is done is counted as a new one; its receipt is the archive's."""
     await queue.put(a_delivery(a_chunk()))
     await queue.complete(await lease_one(queue), state, note="")
 
@@ -305,10 +307,10 @@ async def test_every_lane_leases_only_what_is_due(
     assert history[0].outcome == "lapsed"
 
 
-async def test_lease_says_all_that_the_worker_needs(
+async def test_entry_says_who_leased_it_and_until_when(
     queue: WholeQueue, clock: ManualClock
 ) -> None:
-    """A lease carries the chunk whole, the attempt counted, and its end."""
+    """What the lease says stands in the queue's entry, too."""
     chunk = a_chunk()
     await queue.put(a_delivery(chunk))
     clock.advance(5)
@@ -327,24 +329,24 @@ async def test_lease_says_all_that_the_worker_needs(
     assert entry.leased_until == lease.leased_until
 
 
-async def test_lease_leaves_paused_resources(queue: WholeQueue) -> None:
-    """Chunks of a paused resource stay; '' stands for chunks that name none."""
+async def test_chunk_that_was_left_is_leased_once_its_resource_works(
+    queue: WholeQueue,
+) -> None:
+    """At once, while chunks that name no resource are left."""
     named = a_chunk(document_id="named", announcement=an_announcement(resource="Acs1"))
     nameless = a_chunk(document_id="nameless", announcement=an_announcement(topic=""))
     await queue.put(a_delivery(named, nameless))
-
     assert await queue.lease(2, paused={"acs1", ""}) == []
-    (first,) = await queue.lease(2, paused={"acs1"})
-    (second,) = await queue.lease(2, paused=[""])
 
-    assert first.chunk == nameless
-    assert second.chunk == named
+    (lease,) = await queue.lease(2, paused=[""])
+
+    assert lease.chunk == named
 
 
-async def test_rescheduled_chunk_waits_for_its_time(
+async def test_rescheduled_chunk_is_told_with_its_reason_and_time(
     queue: WholeQueue, clock: ManualClock
 ) -> None:
-    """A rescheduled chunk is pending, with its reason, and due at `not_before`."""
+    """Whoever looks sees why it waits, and it is due at `not_before`, no second before."""
     await queue.put(a_delivery(a_chunk()))
     lease = await lease_one(queue)
 
@@ -361,52 +363,10 @@ async def test_rescheduled_chunk_waits_for_its_time(
     assert (await lease_one(queue)).attempts == 2
 
 
-async def test_rescheduled_chunk_keeps_a_tightened_deadline(
-    queue: WholeQueue,
-) -> None:
-    """An earlier deadline orders, counts and is told from now on; a later one is ignored."""
-    tight, other = START + HOUR, START + 2 * HOUR
-    await queue.put(a_delivery(a_chunk(document_id="d1", expires_at=START + 3 * HOUR)))
-    lease = await lease_one(queue)
-    await queue.put(a_delivery(a_chunk(document_id="d2", expires_at=other)))
-
-    await queue.reschedule(
-        lease, not_before=START, reason="r", error="e", expires_at=tight
-    )
-
-    counts = await queue.counts(at_risk_within=1.5 * HOUR)
-    assert (counts.at_risk, counts.oldest_deadline) == (1, tight)
-    assert [entry.chunk.expires_at for entry in await queue.list()] == [tight, other]
-    first = await lease_one(queue)
-    assert (first.row, first.chunk.expires_at) == (lease.row, tight)
-    await queue.reschedule(
-        first, not_before=START, reason="r", error="e", expires_at=START + 9 * HOUR
-    )
-    assert (await lease_one(queue)).chunk.expires_at == tight
-    (entry,) = await queue.find("d1")
-    assert entry.chunk.expires_at == tight
-
-
-async def test_waiting_archived_chunk_is_leased_again(
+async def test_lapse_is_told_in_the_history(
     queue: WholeQueue, clock: ManualClock
 ) -> None:
-    """A chunk that waits as archived comes back at its time, and may end as deleted."""
-    await queue.put(a_delivery(a_chunk()))
-    await wait_archived(queue, until=LATER)
-
-    assert await queue.lease(1) == []
-    clock.advance(600)
-    await queue.complete(await lease_one(queue), ChunkState.DELETED, note="204")
-
-    entry = await only(queue)
-    assert entry.state is ChunkState.DELETED
-    assert entry.settled_at == clock.now()
-
-
-async def test_lapsed_lease_is_leased_again(
-    queue: WholeQueue, clock: ManualClock
-) -> None:
-    """A chunk whose lease lapsed is leased again, with the attempt counted."""
+    """A lease lapses at its end and no second before, and the attempt is told as lapsed."""
     await queue.put(a_delivery(a_chunk()))
     first = await lease_one(queue)
     clock.advance(LEASE_SECONDS - 1)
@@ -447,20 +407,6 @@ async def lapse(queue: ChunkQueue, clock: ManualClock, *, times: int) -> None:
         clock.advance(LEASE_SECONDS)
 
 
-async def test_lapsed_lease_of_an_archived_chunk_stays_archived(
-    queue: WholeQueue, clock: ManualClock
-) -> None:
-    """Bytes that are safe are never counted as pending again."""
-    await queue.put(a_delivery(a_chunk()))
-    await wait_archived(queue, until=START)
-    await lease_one(queue)
-    clock.advance(LEASE_SECONDS)
-
-    assert await queue.lease(1) == []
-
-    assert (await only(queue)).state is ChunkState.ARCHIVED
-
-
 async def test_extended_lease_does_not_lapse(
     queue: WholeQueue, clock: ManualClock
 ) -> None:
@@ -492,45 +438,11 @@ async def test_lapsed_lease_that_nobody_took_still_settles(
     assert (await only(queue)).state is ChunkState.ARCHIVED
 
 
-Use = Callable[[WholeQueue, Lease], Awaitable[object]]
-USES: dict[str, Use] = {
-    "extend": lambda queue, lease: queue.extend(lease),
-    "complete": lambda queue, lease: queue.complete(
-        lease, ChunkState.DELETED, note="late"
-    ),
-    "reschedule": lambda queue, lease: queue.reschedule(
-        lease, not_before=START, reason="late", error="late", expires_at=START
-    ),
-    "dead_letter": lambda queue, lease: queue.dead_letter(
-        lease, reason="late", error="late"
-    ),
-    "release": lambda queue, lease: queue.release(lease),
-}
-
-
-@pytest.mark.parametrize("use", USES.values(), ids=USES)
-async def test_stale_token_changes_nothing(
-    queue: WholeQueue, clock: ManualClock, use: Use
-) -> None:
-    """A worker whose lease went to another learns so, and changes nothing."""
-    await queue.put(a_delivery(a_chunk()))
-    stale = await lease_one(queue)
-    clock.advance(LEASE_SECONDS)
-    current = await lease_one(queue)
-    entry, history = await only(queue), await queue.attempts(current.row)
-
-    with pytest.raises(LeaseLostError):
-        await use(queue, stale)
-
-    assert await only(queue) == entry
-    assert await queue.attempts(current.row) == history
-
-
 @pytest.mark.parametrize("state", [ChunkState.ARCHIVED, ChunkState.DELETED])
-async def test_completed_chunk_is_never_leased_again(
+async def test_completed_chunk_keeps_its_last_attempt(
     queue: WholeQueue, clock: ManualClock, state: ChunkState
 ) -> None:
-    """Completed is for good, and forgets earlier trouble."""
+    """Completed is for good, and the history says how it ended."""
     await queue.put(a_delivery(a_chunk()))
     lease = await lease_one(queue)
     await queue.reschedule(lease, not_before=START, reason="r", error="e")
@@ -548,28 +460,10 @@ async def test_completed_chunk_is_never_leased_again(
     assert await queue.next_due() is None
 
 
-async def test_dead_letter_is_parked_with_its_reason(
+async def test_release_is_told_in_the_history(
     queue: WholeQueue, clock: ManualClock
 ) -> None:
-    """A dead chunk stays where an operator sees it, and why."""
-    await queue.put(a_delivery(a_chunk()))
-
-    await queue.dead_letter(
-        await lease_one(queue), reason="source-expired", error="404"
-    )
-
-    entry = await only(queue)
-    assert entry.state is ChunkState.DEAD
-    assert (entry.reason, entry.error) == ("source-expired", "404")
-    assert entry.settled_at == clock.now()
-    clock.advance(1_000_000)
-    assert await queue.lease(1) == []
-
-
-async def test_release_gives_the_attempt_back(
-    queue: WholeQueue, clock: ManualClock
-) -> None:
-    """A released chunk is due at once and has spent nothing."""
+    """A released chunk is nobody's and due now, and its attempt is told as released."""
     await queue.put(a_delivery(a_chunk()))
     lease = await lease_one(queue)
     clock.advance(5)
@@ -585,10 +479,10 @@ async def test_release_gives_the_attempt_back(
     assert (await lease_one(queue)).attempts == 1
 
 
-async def test_release_may_delay_the_chunk(
+async def test_delay_of_a_release_is_told(
     queue: WholeQueue, clock: ManualClock
 ) -> None:
-    """A released chunk waits if asked to, and an archived one stays archived."""
+    """A released chunk that waits says until when."""
     await queue.put(a_delivery(a_chunk()))
     await wait_archived(queue, until=START)
 
@@ -602,8 +496,8 @@ async def test_release_may_delay_the_chunk(
     assert (await lease_one(queue)).attempts == 2
 
 
-async def test_announced_holds_every_chunk_of_the_recording(queue: WholeQueue) -> None:
-    """Whatever delivery announced it, whatever became of it, in the order of the index."""
+async def test_announced_says_what_is_done_and_what_is_not(queue: WholeQueue) -> None:
+    """The state of each chunk of a recording, in the order of the index."""
     late, first = (a_chunk(document_id=f"d{index}", index=index) for index in (1, 0))
     other = a_chunk(
         document_id="x", announcement=an_announcement(recording_id="recording-2")
@@ -620,8 +514,8 @@ async def test_announced_holds_every_chunk_of_the_recording(queue: WholeQueue) -
     assert await queue.announced(RecordingKey("unknown")) == []
 
 
-async def test_naming_finds_every_entry_of_a_document(queue: WholeQueue) -> None:
-    """By its id or by its content location, in whatever recording."""
+async def test_naming_keeps_the_order_of_arrival(queue: WholeQueue) -> None:
+    """Entries of a document, by its id or its location, come as they were put."""
     own = a_chunk(document_id="d1")
     other = an_announcement(recording_id="another")
     elsewhere = a_chunk(document_id="d1", announcement=other, metadata_location=None)
@@ -714,8 +608,8 @@ async def test_next_due_leaves_paused_resources(queue: WholeQueue) -> None:
     assert await queue.next_due(paused=["one", "two"]) is None
 
 
-async def test_counts_by_state_and_reason(queue: WholeQueue) -> None:
-    """Each state is counted, the dead by reason, and only what is alive can be at risk."""
+async def test_counts_tell_what_is_leased(queue: WholeQueue) -> None:
+    """A leased chunk counts as leased whatever it was before, and can be at risk."""
     chunks = [
         a_chunk(document_id=f"d{n}", expires_at=START + n * HOUR) for n in range(1, 8)
     ]
@@ -757,8 +651,8 @@ async def test_counts_a_leased_chunk_as_at_risk(queue: WholeQueue) -> None:
     assert counts.oldest_deadline == START + HOUR
 
 
-async def test_list_is_ordered_and_bounded(queue: WholeQueue) -> None:
-    """Entries come by expiry, of one state if asked, at most `limit`."""
+async def test_list_tells_what_is_leased(queue: WholeQueue) -> None:
+    """What is leased is no longer listed as pending, and keeps its place among all."""
     chunks = [
         a_chunk(document_id=f"d{n}", expires_at=START + n * HOUR) for n in (3, 1, 4, 2)
     ]

@@ -277,6 +277,8 @@ async def test_rescheduled_chunk_keeps_a_tightened_deadline(
     )
     assert (await lease_one(queue)).chunk.expires_at == tight
     assert second.chunk.document_id == "d2"
+    (entry,) = await queue.find("d1")
+    assert entry.chunk.expires_at == tight
 
 
 async def test_waiting_archived_chunk_is_leased_again(
