@@ -7,7 +7,7 @@ of the receipts and its name can be taken once.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 import structlog
@@ -74,7 +74,7 @@ class Closer:
         if self.policy == "after-chunk":
             await self._delete_all([receipt], chunk, view, attempt)
         if view.alive or recording.missing_of(view):
-            return await self._close_incomplete(receipt, view)
+            return await self._close_incomplete(chunk, receipt, view)
         await self._write_manifest(view)
         if self.policy == "after-recording":
             await self._delete_all(view.receipts.values(), chunk, view, attempt)
@@ -119,7 +119,7 @@ class Closer:
         return self.notices is None or await self.notices.is_written(folder, number)
 
     async def _close_incomplete(
-        self, receipt: Receipt, view: RecordingView
+        self, chunk: Chunk, receipt: Receipt, view: RecordingView
     ) -> Settlement:
         """Wait for the siblings until the recording's deadline, then say what is missing."""
         now = self.clock.now()
@@ -130,7 +130,7 @@ class Closer:
                 reason=WAITING,
                 error=siblings.described(recording.missing_of(view)),
                 archived=True,
-                others_close=bool(view.alive),
+                others_close=bool(view.alive) and _says_where(chunk, receipt),
             )
         # Nobody was awaited, so the look was not cut short: the view is whole.
         await self._write_manifest(view)
@@ -184,7 +184,7 @@ class Closer:
         attempt: AttemptLog,
     ) -> None:
         """Delete at the source what these receipts prove. DeleteOwedError: come back."""
-        owed: RetryableError | None = None
+        owed: list[tuple[datetime, DeleteOwedError]] = []
         with attempt.timed("delete"):
             for receipt in receipts:
                 # What is of another recording is for that recording to delete.
@@ -193,10 +193,12 @@ class Closer:
                 try:
                     await self._delete(chunk, receipt)
                 except DeleteOwedError as error:
-                    owed = owed or error
-        # After its deadline the source has dropped the chunk by itself.
-        if owed is not None and self.clock.now() < attempt.expires_at:
-            raise owed
+                    owed.append((receipt.expires_at, error))
+        # After its deadline the source has dropped a chunk by itself.
+        now = self.clock.now()
+        for expires_at, error in owed:
+            if now < expires_at:
+                raise error
 
     async def _delete(self, chunk: Chunk, receipt: Receipt) -> None:
         record = names.source_deleted_name(receipt.key)
@@ -294,6 +296,11 @@ class Closer:
         else:
             note = f"{note}; source kept: delete withheld"
         return Complete(state=ChunkState.ARCHIVED, note=note)
+
+
+def _says_where(chunk: Chunk, receipt: Receipt) -> bool:
+    """Whether others know from the receipt where to delete: else only this chunk does."""
+    return receipt.delete_location is not None or chunk.delete_location is None
 
 
 def _delete_location(chunk: Chunk, receipt: Receipt) -> str | None:

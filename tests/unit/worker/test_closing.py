@@ -13,7 +13,7 @@ from tests.fakes.clock import START
 from tests.unit.worker.rig import Rig, flat
 from worker import names
 from worker.errors import ArchiveUnavailableError, HostNotAllowedError
-from worker.model import Chunk, ChunkState, Stored
+from worker.model import Chunk, ChunkState, Lane, Stored
 from worker.recording import END_NOT_ANNOUNCED, NEVER_ANNOUNCED
 from worker.stored import Manifest, SourceDeleted, decode, encode
 
@@ -487,6 +487,50 @@ async def test_flagged_chunk_does_not_keep_its_siblings() -> None:
     assert rig.source.deleted == [chunks[1].delete_location]
     assert await states(rig, *chunks) == [ChunkState.ARCHIVED, ChunkState.DELETED]
     assert rig.source.unproven == []
+
+
+async def test_whoever_knows_where_to_delete_does_not_leave(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The receipt does not say it: others could not do it for this chunk."""
+    rig = Rig()
+    monkeypatch.setattr(rig.queue, "keeps_waiting", False)
+    first, second = flat(*some_chunks(2))
+    await rig.put(replace(first, delete_location=None))
+    await rig.put(second)
+    await rig.attempt()
+    assert rig.receipt(first) is not None
+    await rig.put(first)
+
+    lease = next(
+        each for each in await rig.queue.lease(2) if each.chunk.key == first.key
+    )
+    await rig.drive(rig.runner.run(lease))
+
+    left = {each.row: each.settled_at for each in await rig.queue.list()}
+    assert left[lease.row] is None
+
+
+async def test_delete_is_owed_until_the_last_of_them_expires(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever closes for others has their time, not only its own."""
+    rig = Rig()
+    monkeypatch.setattr(rig.queue, "keeps_waiting", False)
+    first, second = some_chunks(2)
+    first = replace(first, expires_at=START + timedelta(hours=1))
+    await rig.put(first, second)
+    planned(rig, second, Fault.status(500).always())
+    (newest,) = await rig.queue.lease(1, lane=Lane.NEWEST)
+    assert newest.chunk.key == second.key
+    await rig.drive(rig.runner.run(newest))
+    await rig.work_off(until=START + timedelta(hours=2))
+    assert rig.source.deleted == [first.delete_location]
+
+    planned(rig, second)
+    await rig.work_off()
+
+    assert rig.source.deleted == [first.delete_location, second.delete_location]
 
 
 async def test_chunk_without_a_delete_location_is_kept() -> None:
