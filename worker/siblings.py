@@ -6,7 +6,7 @@ from datetime import datetime
 
 from worker import announced, deadline, names
 from worker.errors import AlreadyExistsError
-from worker.model import Chunk, ChunkKey, ChunkState, QueuedChunk, Sibling
+from worker.model import Announcement, Chunk, ChunkKey, ChunkState, QueuedChunk, Sibling
 from worker.ports import Archive, ChunkQueue
 from worker.recording import RecordingView
 from worker.stored import (
@@ -20,6 +20,7 @@ from worker.stored import (
 )
 
 MOST_DESCRIBED = 5
+LEFT_ALONE = "left in your own storage"
 AT_WORK = {ChunkState.PENDING, ChunkState.LEASED}
 
 
@@ -68,7 +69,7 @@ async def view(  # noqa: PLR0913 - what is looked at, and how far
     chunks = [chunk, *(entry.chunk for entry in queued)]
     return RecordingView(
         recording=chunk.recording,
-        announcement=chunk.announcement,
+        announcement=_announcement(chunks),
         folder=folder,
         announced=look.announced,
         receipts=look.receipts,
@@ -76,6 +77,14 @@ async def view(  # noqa: PLR0913 - what is looked at, and how far
         alive=frozenset(look.awaited),
         deadline=_deadline(chunks),
     )
+
+
+def _announcement(chunks: Sequence[Chunk]) -> Announcement:
+    """The first one's own; the duration of the whole from whichever says it."""
+    own = chunks[0].announcement
+    durations = (chunk.announcement.recording_duration_ms for chunk in chunks)
+    known = next((each for each in durations if each is not None), None)
+    return replace(own, recording_duration_ms=known)
 
 
 def _deadline(chunks: Sequence[Chunk]) -> datetime:
@@ -159,10 +168,18 @@ class _Look:
                 self.found(receipt)
 
     def dead_for_good(self) -> dict[ChunkKey, str]:
-        """Those given up that nobody else brought home, or still tries to."""
+        """Those given up that nobody else brought home, or still tries to.
+
+        And those that nobody will: they are not waited for.
+        """
+        left = {
+            key: LEFT_ALONE
+            for key, told in self.announced.items()
+            if told.is_left_alone
+        }
         return {
             key: reason
-            for key, reason in self.dead.items()
+            for key, reason in (left | self.dead).items()
             if key not in self.receipts and key not in self.awaited
         }
 

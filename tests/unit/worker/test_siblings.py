@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from tests.factories import RETENTION, a_chunk, a_delivery, some_chunks
+from tests.factories import RETENTION, a_chunk, a_delivery, an_announcement, some_chunks
 from tests.fakes.archive import MemoryArchive
 from tests.fakes.clock import START, ManualClock
 from tests.fakes.queue import MemoryQueue
@@ -112,6 +112,20 @@ async def test_announced_is_the_union_of_all_that_the_queue_holds(bench: Bench) 
     assert view.recording == chunks[0].recording
     assert view.announcement == chunks[0].announcement
     assert view.folder == names.recording_folder(view.announcement, view.recording)
+
+
+async def test_duration_of_the_whole_is_known_from_anyone(bench: Bench) -> None:
+    """Events that come before the recording ends don't say how long it is."""
+    unsaid = an_announcement(recording_duration_ms=None)
+    first, second = some_chunks(2)
+    first = alone(replace(first, announcement=unsaid))
+    await bench.announce(first, alone(second))
+
+    view = await bench.view(first)
+
+    duration_ms = second.announcement.recording_duration_ms
+    assert duration_ms is not None
+    assert view.announcement == replace(unsaid, recording_duration_ms=duration_ms)
 
 
 async def test_chunks_of_another_recording_are_not_siblings(bench: Bench) -> None:
