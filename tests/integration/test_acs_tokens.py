@@ -10,7 +10,7 @@ from aiohttp import web
 from samples.acs import StandIn
 from samples.faults import Fault
 from tests.fakes.clock import ManualClock
-from tests.identity import IdentityEndpoint, IssuedTokens, identity_endpoint
+from tests.identity import IdentityEndpoint, IssuedTokens
 from tests.proofs import a_proof
 from worker.entra import MachineIdentity
 from worker.errors import (
@@ -34,15 +34,6 @@ CONTOSO = "https://contoso.communication.azure.com"
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock(start=datetime.now(UTC), auto=True)
-
-
-@pytest.fixture
-async def identity(
-    monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[IdentityEndpoint]:
-    async with identity_endpoint() as endpoint:
-        endpoint.describe(monkeypatch)
-        yield endpoint
 
 
 @pytest.fixture

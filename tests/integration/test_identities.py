@@ -22,7 +22,7 @@ from tests import azurite as emulator
 from tests.azurite import ACCOUNT, KEY, Azurite
 from tests.conftest import UniqueName
 from tests.e2e import worker_process
-from tests.identity import IdentityEndpoint, identity_endpoint
+from tests.identity import IdentityEndpoint
 from worker import app, storage_places
 from worker.errors import ConfigError, WorkerError
 from worker.settings import Settings
@@ -100,15 +100,6 @@ def azurite_tls(
         *("--oauth", "basic", "--cert", str(cert), "--key", str(key))
     ) as started:
         yield started
-
-
-@pytest.fixture
-async def identity(
-    monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[IdentityEndpoint]:
-    async with identity_endpoint() as endpoint:
-        endpoint.describe(monkeypatch)
-        yield endpoint
 
 
 @pytest.mark.parametrize("service", Service)

@@ -20,7 +20,7 @@ from samples.acsmetadata import metadata_of
 from tests import media
 from tests.factories import a_chunk, a_delivery, an_announcement
 from tests.fakes.clock import HurriedClock
-from tests.identity import IdentityEndpoint, IssuedTokens, identity_endpoint
+from tests.identity import IdentityEndpoint, IssuedTokens
 from worker import app
 from worker.app import WholeQueue
 from worker.attempt import NoObserver
@@ -169,15 +169,6 @@ class World:
             for entry in await self.queue.announced(chunk.recording)
         ]
         return {entry.state for entry in entries}
-
-
-@pytest.fixture
-async def identity(
-    monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[IdentityEndpoint]:
-    async with identity_endpoint() as endpoint:
-        endpoint.describe(monkeypatch)
-        yield endpoint
 
 
 @pytest.fixture
