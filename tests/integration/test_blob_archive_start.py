@@ -2,36 +2,19 @@
 
 import asyncio
 import socket
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
-from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 from structlog.testing import capture_logs
 
-from tests.azurite import ACCOUNT, KEY, Azurite
+from tests.azurite import ACCOUNT, KEY, Azurite, container_signature
 from tests.blobs import blob_archive
 from tests.conftest import UniqueName
 from tests.fakes.clock import HurriedClock
 from tests.storage_proxy import Fault, StorageProxy
 from worker.errors import ArchiveForbiddenError, ConfigError
 
-ALL = ContainerSasPermissions(read=True, write=True, list=True, create=True, add=True)
-
-
-def signature(
-    container: str,
-    *,
-    hours: float = 1,
-    key: str = KEY,
-    permission: ContainerSasPermissions = ALL,
-) -> str:
-    return generate_container_sas(
-        ACCOUNT,
-        container,
-        key,
-        permission=permission,
-        expiry=datetime.now(UTC) + timedelta(hours=hours),
-    )
+HOUR = timedelta(hours=1)
 
 
 async def refused(
@@ -73,7 +56,7 @@ async def test_container_that_may_not_be_made_is_named_with_its_command(
     """A signature of one container can't make it: that it is missing is what to mend."""
     container = unique_name("missing")
 
-    error = await refused(azurite, container, sas=signature(container))
+    error = await refused(azurite, container, sas=container_signature(container))
 
     assert "no such container" in str(error)
     assert error.hint == create_command(container)
@@ -98,17 +81,17 @@ async def test_container_made_meanwhile_is_as_good(
 
 
 @pytest.mark.parametrize(
-    ("hours", "key"),
-    [(-1, KEY), (1, "A" * 86 + "==")],
+    ("lasting", "key"),
+    [(-HOUR, KEY), (HOUR, "A" * 86 + "==")],
     ids=["expired", "of another key"],
 )
 async def test_signature_that_is_no_good_is_refused(
-    azurite: Azurite, unique_name: UniqueName, hours: float, key: str
+    azurite: Azurite, unique_name: UniqueName, lasting: timedelta, key: str
 ) -> None:
     """Expired or not valid: the command makes a new one."""
     container = unique_name("signed")
 
-    sas = signature(container, hours=hours, key=key)
+    sas = container_signature(container, lasting=lasting, key=key)
     error = await refused(azurite, container, sas=sas)
 
     assert "signature is expired or not valid" in str(error)
@@ -125,7 +108,9 @@ async def test_signature_is_enough(azurite: Azurite, unique_name: UniqueName) ->
     async with blob_archive(azurite, container):
         pass
 
-    async with blob_archive(azurite, container, sas=signature(container)) as archive:
+    async with blob_archive(
+        azurite, container, sas=container_signature(container)
+    ) as archive:
         await archive.create("a/b", b"data")
         assert await archive.read("a/b") == b"data"
         assert [name async for name in archive.list("")] == ["a/b"]
@@ -138,7 +123,7 @@ async def test_signature_without_a_permission_is_told_so(
     container = unique_name("signed")
     async with blob_archive(azurite, container):
         pass
-    sas = signature(container, permission=ContainerSasPermissions(read=True))
+    sas = container_signature(container, permission="r")
 
     async with blob_archive(azurite, container, sas=sas) as archive:
         with pytest.raises(ArchiveForbiddenError, match="PermissionMismatch") as caught:

@@ -5,13 +5,10 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from azure.storage.blob import (
-    ContainerSasPermissions,
     StandardBlobTier,
-    generate_container_sas,
 )
 from azure.storage.blob.aio import ContainerClient
 
@@ -60,13 +57,7 @@ async def reading(
     place: Place, *, permission: str = "r"
 ) -> AsyncIterator[CustomerBlobs]:
     """The container as somebody with this permission sees it; no wait takes any time."""
-    sas = generate_container_sas(
-        emulator.ACCOUNT,
-        place.name,
-        emulator.KEY,
-        permission=ContainerSasPermissions.from_string(permission),
-        expiry=datetime.now(UTC) + timedelta(hours=1),
-    )
+    sas = emulator.container_signature(place.name, permission=permission)
     async with (
         open_identity(None) as identity,
         CustomerBlobs(
