@@ -1,8 +1,8 @@
 """What is in a delivery, by what is to be done with it. No I/O."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from handlers import envelope, recordings, registry
@@ -124,13 +124,25 @@ class Sorter:
         if found.weight_bytes + announced.weight_bytes > MAX_WEIGHT_BYTES:
             found.rejects.append(_reject(event, "too many chunks in one delivery"))
             return
-        wanted = [chunk for chunk in announced.chunks if not self._is_left_alone(chunk)]
+        wanted = self._wanted(announced.chunks)
         found.chunks += wanted
         found.exported += len(announced.chunks) - len(wanted)
         found.ignored += not wanted
         found.weight_bytes += announced.weight_bytes
         if announced.problems:
             found.rejects.append(_reject(event, "; ".join(announced.problems)))
+
+    def _wanted(self, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
+        """Those that need a worker, and who know which of their siblings are left alone."""
+        left = {chunk.key for chunk in chunks if self._is_left_alone(chunk)}
+        if not left:
+            return chunks
+        told = tuple(
+            replace(sibling, is_left_alone=sibling.key in left)
+            for sibling in chunks[0].announced
+        )
+        others = [chunk for chunk in chunks if chunk.key not in left]
+        return [replace(chunk, announced=told) for chunk in others]
 
 
 def _reject(event: Event, why: str, *, malformed: bool = True) -> Reject:

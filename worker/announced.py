@@ -1,6 +1,7 @@
 """What several announcements say together of a recording's chunks; in any order. Pure."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from worker.model import ChunkKey, Sibling
 
@@ -9,12 +10,16 @@ def union(announcements: Iterable[Iterable[Sibling]]) -> dict[ChunkKey, Sibling]
     """Merge announcements by key.
 
     An end reason that any of them gives is kept; that the session ended outranks another.
+    So is that a chunk is left alone.
     """
     merged: dict[ChunkKey, Sibling] = {}
     for siblings in announcements:
         for sibling in siblings:
             known = merged.get(sibling.key, sibling)
-            merged[sibling.key] = max(known, sibling, key=_says_more)
+            more = max(known, sibling, key=_says_more)
+            if known.is_left_alone or sibling.is_left_alone:
+                more = replace(more, is_left_alone=True)
+            merged[sibling.key] = more
     return merged
 
 

@@ -44,6 +44,8 @@ class Sibling:
     key: ChunkKey
     index: int
     end_reason: str | None
+    is_left_alone: bool = False
+    """It lies in the user's own storage, and stays there: nobody brings it home."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -415,7 +415,10 @@ async def test_receive_queues_what_was_not_exported(
     assert (received.chunks, received.exported, received.ignored) == (1, 1, 0)
     [chunk] = queue.deliveries[0].chunks
     assert chunk.document_id == "d2"
-    assert [sibling.index for sibling in chunk.announced] == [0, 1]
+    assert [(each.index, each.is_left_alone) for each in chunk.announced] == [
+        (0, True),
+        (1, False),
+    ]
 
 
 async def test_receive_writes_one_line_with_all_counts(receiver: Receiver) -> None:

@@ -246,6 +246,45 @@ async def test_mixed_recording_has_one_manifest(desk: Desk) -> None:
     assert "https://" not in listed
 
 
+async def test_sibling_that_is_left_alone_is_not_waited_for() -> None:
+    """Under `ignore` the rescued chunk's recording is incomplete at once, and says why."""
+    rig = Rig()
+    first, second = some_chunks(2, announcement=EXPORTED)
+    first = exported(first)
+    left = replace(first.announced[0], is_left_alone=True)
+    second = replace(second, announced=(left, second.announced[1]))
+    await rig.put(second)
+
+    entry = await rig.attempt()
+
+    assert entry.state is ChunkState.ARCHIVED
+    assert entry.settled_at == START
+    (manifest,) = rig.manifests(second)
+    assert [(gap.key, gap.reason) for gap in manifest.missing] == [
+        (first.key, "left in your own storage")
+    ]
+    assert rig.source.deleted == []
+
+
+async def test_sibling_that_was_left_alone_once_completes_the_recording(
+    desk: Desk,
+) -> None:
+    """Announced again under `index`, it is proven, and the recording is whole."""
+    first, second = some_chunks(2, announcement=EXPORTED)
+    first = exported(first)
+    whole = (first.announced[0], second.announced[1])
+    left = replace(whole[0], is_left_alone=True)
+    await desk.put(replace(second, announced=(left, whole[1])))
+    await desk.work_off()
+    desk.export(first)
+    await desk.announce(replace(first, announced=whole))
+
+    await desk.work_off()
+
+    assert [each.complete for each in desk.manifests(first)] == [False, True]
+    assert desk.source.deleted == [second.delete_location]
+
+
 @pytest.mark.parametrize("part", ["content_location", "metadata_location"])
 async def test_container_that_is_not_listed_is_not_read(
     desk: Desk, chunk: Chunk, part: str

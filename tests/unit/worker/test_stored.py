@@ -301,6 +301,9 @@ def test_wire_form_of_a_chunk_is_as_queued_today() -> None:
     assert chunk_to_json(a_chunk()) == golden
     assert chunk_from_json(golden) == a_chunk()
     assert chunk_from_json(golden.encode()) == a_chunk()
+    before = golden.replace(',"is_left_alone":false', "")
+    assert before != golden
+    assert chunk_from_json(before) == a_chunk()
 
 
 @pytest.mark.parametrize(
