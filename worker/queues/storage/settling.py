@@ -93,8 +93,8 @@ async def release(means: Means, lease: Lease, not_before: datetime | None) -> No
 async def reschedule(means: Means, lease: Lease, again: Again) -> None:
     held = held_from(lease.token)
     if again.archived and again.others_close:
-        # The receipt is durable, so the mark is true whoever holds the message by now; the
-        # last sibling closes the recording for all.
+        # The receipt is durable, and the last sibling closes the recording for all.
+        held = await _updated(means, held, seconds=means.lease_seconds)
         await _mark(means, held.message, Mark.ARCHIVED)
         await _delete(means, held)
         return
