@@ -196,9 +196,9 @@ class Closer:
                     owed.append((receipt.expires_at, error))
         # After its deadline the source has dropped a chunk by itself.
         now = self.clock.now()
-        for expires_at, error in owed:
+        for expires_at, trouble in owed:
             if now < expires_at:
-                raise error
+                raise trouble
 
     async def _delete(self, chunk: Chunk, receipt: Receipt) -> None:
         record = names.source_deleted_name(receipt.key)

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -333,7 +334,7 @@ async def test_wake_settles_every_announcement(
 
     entries = [entry async for entry in queue._means.ledger.due_in("announced/due/")]
     marks = [each.mark for entry in entries for each in entry.refs.values()]
-    assert sorted(marks) == [Mark.DELETED, Mark.DELETED, Mark.MOVED]
+    assert Counter(marks) == {Mark.DELETED: 2, Mark.MOVED: 1}
 
 
 async def prove(

@@ -322,7 +322,13 @@ def test_queue_rebuild_says_what_it_would_send(run: Run, composed: Composed) -> 
     assert (people.code, people.err) == (0, "")
     assert "nothing: a dry run" in people.out
     found = json.loads(machine.out)
-    assert found == {"chunks": 1, "deliveries": 3, "dry_run": True}
+    assert found == {
+        "chunks": 1,
+        "deliveries": 3,
+        "dry_run": True,
+        "unreadable": 4,
+    }
+    assert "unreadable" in people.out
 
 
 @pytest.fixture
