@@ -29,8 +29,8 @@ PAGE_MESSAGES = 32
 BUDGET_SECONDS = 25.0
 """As for a delivery to the webhook."""
 HIDE_SECONDS = 120
-"""How long a received message stays hidden: longer than its budget and the slowest answer
-of the service (40 s), so that nobody need renew it, and short enough after a crash."""
+"""How long a received message stays hidden: longer than its budget and the slowest call
+of the queue (60 s, tried again), so that nobody need renew it, and short enough after a crash."""
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 10.0
 MOST_CRASHES = 10
