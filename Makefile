@@ -43,8 +43,8 @@ demo: $(RUN) ## the main job: sample events in, a proven archive out
 test: setup ## all tests, with branch coverage
 	@rm -f .coverage .coverage.*
 	@$(BIN)/python -m pytest --cov --cov-report= -n 2 -m "not alone"
-	@$(BIN)/python -m pytest --cov --cov-report= --cov-append -m alone
 	@$(BIN)/python -m coverage report
+	@$(BIN)/python -m pytest -m alone
 
 test-unit: $(DEV) ## the unit tests alone
 	@$(BIN)/python -m pytest tests/unit
