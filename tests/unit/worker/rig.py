@@ -391,6 +391,23 @@ class Rig:
             assert (record in self.archive.objects) == is_deleted
 
 
+def die() -> None:
+    raise Dead
+
+
+async def killed_at(rig: Rig, step: int) -> bool:
+    """Run one attempt that dies before its `step`-th call; whether it came to that."""
+    lease = await rig.lease()
+    rig.steps.at(step, die)
+    try:
+        await rig.drive(rig.runner.run(lease))
+    except Dead:
+        return True
+    finally:
+        rig.restart()
+    return False
+
+
 def metadata_of(chunk: Chunk, *, document_id: str | None = None) -> bytes:
     """The acsmetadata of a chunk of four seconds that ended as it was announced."""
     return json.dumps(

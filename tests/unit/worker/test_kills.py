@@ -6,28 +6,11 @@ from datetime import datetime
 
 import pytest
 
-from tests.unit.worker.rig import Dead, Rig
+from tests.unit.worker.rig import Rig, killed_at
 from worker.closing import DeletePolicy
 from worker.model import Chunk, ChunkState
 
 SETTLED = {ChunkState.DELETED, ChunkState.ARCHIVED, ChunkState.DEAD}
-
-
-def die() -> None:
-    raise Dead
-
-
-async def killed_at(rig: Rig, step: int) -> bool:
-    """Run one attempt that dies before its `step`-th call; whether it came to that."""
-    lease = await rig.lease()
-    rig.steps.at(step, die)
-    try:
-        await rig.drive(rig.runner.run(lease))
-    except Dead:
-        return True
-    finally:
-        rig.restart()
-    return False
 
 
 async def cancelled_after(rig: Rig, turns: int) -> bool:

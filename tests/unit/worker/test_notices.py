@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from tests.factories import a_chunk, an_announcement, some_chunks
 from tests.fakes.clock import START
 from tests.proofs import a_manifest
-from tests.unit.worker.rig import Dead, Rig
+from tests.unit.worker.rig import Rig, killed_at
 from worker import at_risk, names, notices
 from worker.at_risk import RiskWatch
 from worker.closing import DeletePolicy
@@ -50,23 +50,6 @@ def written(rig: Rig) -> list[Notice]:
         for name, data in sorted(rig.archive.objects.items())
         if name.startswith(names.NOTICES)
     ]
-
-
-def die() -> None:
-    raise Dead
-
-
-async def killed_at(rig: Rig, step: int) -> bool:
-    """Run one attempt that dies before its `step`-th call; whether it came to that."""
-    lease = await rig.lease()
-    rig.steps.at(step, die)
-    try:
-        await rig.drive(rig.runner.run(lease))
-    except Dead:
-        return True
-    finally:
-        rig.restart()
-    return False
 
 
 def folder_of(chunk: Chunk) -> str:
