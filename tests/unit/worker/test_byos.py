@@ -9,8 +9,7 @@ from tests import media
 from tests.factories import SOURCE, a_chunk, an_announcement, some_chunks
 from tests.fakes.clock import START
 from tests.fakes.exports import MemoryExports
-from tests.unit.worker.rig import Rig, metadata_of
-from tests.unit.worker.test_kills import killed_at
+from tests.unit.worker.rig import Rig, killed_at, metadata_of
 from worker import byos, names
 from worker.errors import (
     ExportForbiddenError,
