@@ -1,6 +1,5 @@
 """`webhook` and `consume` as processes of their own, on one queue and one archive."""
 
-from samples.acs import Fault
 from tests.e2e import events
 from tests.e2e.world import World, check_home
 
@@ -9,19 +8,22 @@ async def test_consumers_share_what_the_webhook_queued(world: World) -> None:
     """A webhook and two consumers: six chunks come home, each fetched by one of the two."""
     body = world.acs.address(events.DEMO[1].read_bytes())
     originals = events.samples_of(events.documents_in(body))
-    for document in originals:
-        # Longer than an idle consumer sleeps: who is free finds something to do.
-        world.acs.plan(document, "content", [Fault.slow(1.2)])
+    half = str(len(originals) // 2)
+    world.acs.sends_contents.clear()
 
     async with (
         world.running("webhook") as webhook,
-        world.running("consume", WORKER_INSTANCE="one") as one,
-        world.running("consume", WORKER_INSTANCE="two") as two,
+        world.running("consume", WORKER_INSTANCE="one", WORKER_MAX_CHUNKS=half) as one,
+        world.running("consume", WORKER_INSTANCE="two", WORKER_MAX_CHUNKS=half) as two,
     ):
         url = await webhook.url()
         await one.wait_for("worker.started")
         await two.wait_for("worker.started")
         assert await events.post(url, body) == 200
+        # No content is sent before all are asked for: each holds its half by then.
+        for document in originals:
+            await world.acs.wait_for_read(document)
+        world.acs.sends_contents.set()
         await world.wait_until_settled(originals)
         codes = [await worker.stop() for worker in (webhook, one, two)]
 

@@ -46,6 +46,8 @@ class WatchfulStandIn(StandIn):
         super().__init__(bytes_per_second=bytes_per_second)
         self._stores = stores
         self.unproven: list[str] = []
+        self.sends_contents = asyncio.Event()
+        self.sends_contents.set()
 
     async def _see(self, request: web.BaseRequest) -> SeenRequest:
         seen = await super()._see(request)
@@ -53,14 +55,15 @@ class WatchfulStandIn(StandIn):
             document_id = document_of(seen)
             if not await _is_proven(self._stores, document_id):
                 self.unproven.append(document_id)
+        if _reads_content(seen):
+            await self.sends_contents.wait()
         return seen
 
     def reads(self, document_id: str) -> int:
         """How often the content was sent, whole or in part."""
         return sum(
-            seen.method == "GET"
+            _reads_content(seen)
             and document_of(seen) == document_id
-            and seen.path.endswith("/video")
             and seen.host == self.regional_host
             for seen in self.requests
         )
@@ -70,6 +73,10 @@ class WatchfulStandIn(StandIn):
         async with asyncio.timeout(PATIENCE_SECONDS):
             while not self.reads(document_id):
                 await self.wait_for_requests(len(self.requests) + 1)
+
+
+def _reads_content(seen: SeenRequest) -> bool:
+    return seen.method == "GET" and seen.path.endswith("/video")
 
 
 def document_of(seen: SeenRequest) -> str:
