@@ -3,17 +3,29 @@
 import hashlib
 import hmac
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Protocol
 
 KEY_HEADER = "x-functions-key"
 KEY_QUERY = "code"
 
 
+class Verdict(StrEnum):
+    """What we know of a sender."""
+
+    KNOWN = "known"
+    STRANGER = "stranger"
+    UNABLE = "unable"
+    """Ours or not: what it takes to tell can't be had at the moment."""
+
+
 class Auth(Protocol):
     """Decides from headers and query alone, before a byte of the body is read."""
 
-    def allows(self, headers: Mapping[str, str], query: Mapping[str, str]) -> bool:
-        """Whether the sender is one of ours."""
+    async def judge(
+        self, headers: Mapping[str, str], query: Mapping[str, str]
+    ) -> Verdict:
+        """Whether the sender is one of ours; takes seconds at most, and never raises."""
         ...
 
 
@@ -26,15 +38,17 @@ class KeyAuth:
     def __init__(self, keys: tuple[str, ...]) -> None:
         self._digests = tuple(_digest(key) for key in keys)
 
-    def allows(self, headers: Mapping[str, str], query: Mapping[str, str]) -> bool:
+    async def judge(
+        self, headers: Mapping[str, str], query: Mapping[str, str]
+    ) -> Verdict:
         """Compare what is offered with every key, in time that tells nothing about them."""
         if not self._digests:
-            return True
+            return Verdict.KNOWN
         found = False
         for offered in (headers.get(KEY_HEADER), query.get(KEY_QUERY)):
             if offered:
                 found |= self._knows(_digest(offered))
-        return found
+        return Verdict.KNOWN if found else Verdict.STRANGER
 
     def _knows(self, offered: bytes) -> bool:
         found = False

@@ -17,7 +17,7 @@ import structlog
 from aiohttp import web
 
 from handlers import health as probes
-from handlers.auth import Auth
+from handlers.auth import Auth, Verdict
 from handlers.health import Health
 from handlers.receiver import Received, ReceivedKind
 
@@ -70,6 +70,8 @@ class Refusal(StrEnum):
     STRANGER = "unauthorized"
     BAD_CREDENTIAL = "bad-credential"
     """Event Grid's headers, but not our key: a rotated key must not lose recordings."""
+    UNABLE = "cannot-authenticate"
+    """What it takes to tell ours from strangers can't be had: our trouble, not theirs."""
     DRAINING = "draining"
     TOO_LARGE = "too-large"
     """Nothing legal is. Not 413, which is final: should Event Grid's limit ever grow, its
@@ -79,6 +81,10 @@ class Refusal(StrEnum):
     """Cut off, or its encoding is broken: only the same bytes sent again can mend that."""
     TIMEOUT = "timeout"
     BUG = "bug"
+
+
+_LOUD = frozenset({Refusal.BAD_CREDENTIAL, Refusal.UNABLE})
+"""A human must look: these won't heal by themselves, and recordings wait."""
 
 
 class _RefusedError(Exception):
@@ -155,8 +161,8 @@ class _Webhook:
     async def deliver(self, request: web.Request) -> web.Response:
         """Answer one delivery, whatever happens to it."""
         try:
-            self._admit(request)
             async with asyncio.timeout(self._budget_seconds):
+                await self._admit(request)
                 received = await self._receive(request)
         except _RefusedError as error:
             return self._turn_away(error.refusal, request)
@@ -166,13 +172,18 @@ class _Webhook:
             return self._turn_away(Refusal.BUG, request, bug=error)
         return _answer(received.kind, code=received.validation_code)
 
-    def _admit(self, request: web.Request) -> None:
-        if not self._auth.allows(request.headers, request.query):
-            raise _RefusedError(
-                Refusal.BAD_CREDENTIAL
-                if _is_event_grid(request.headers)
-                else Refusal.STRANGER
-            )
+    async def _admit(self, request: web.Request) -> None:
+        match await self._auth.judge(request.headers, request.query):
+            case Verdict.UNABLE:
+                raise _RefusedError(Refusal.UNABLE)
+            case Verdict.STRANGER:
+                raise _RefusedError(
+                    Refusal.BAD_CREDENTIAL
+                    if _is_event_grid(request.headers)
+                    else Refusal.STRANGER
+                )
+            case Verdict.KNOWN:
+                pass
         if self._health.draining:
             raise _RefusedError(Refusal.DRAINING)
 
@@ -209,7 +220,7 @@ class _Webhook:
         fields = {"reason": refusal.value, "delivery_count": _delivery_count(request)}
         if bug is not None:
             log.error("delivery.rejected", exc_info=bug, **fields)
-        elif refusal is Refusal.BAD_CREDENTIAL:
+        elif refusal in _LOUD:
             log.error("delivery.refused", **fields)
         else:
             log.warning("delivery.rejected", **fields)
@@ -232,6 +243,7 @@ def _answer(
         case (
             ReceivedKind.UNAVAILABLE
             | Refusal.BAD_CREDENTIAL
+            | Refusal.UNABLE
             | Refusal.DRAINING
             | Refusal.TOO_LARGE
             | Refusal.TOO_MANY

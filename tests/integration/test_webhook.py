@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from handlers.auth import KeyAuth
+from handlers.auth import Auth, KeyAuth, Verdict
 from handlers.health import Health
 from handlers.quarantine import Quarantine, QuarantineFullError
 from handlers.receiver import Received, ReceivedKind, Receiver
@@ -73,9 +73,17 @@ class Parts:
 
     queue: SmallQueue = field(default_factory=SmallQueue)
     archive: MemoryArchive = field(default_factory=MemoryArchive)
+    auth: Auth = field(default_factory=lambda: KeyAuth(KEYS))
     receiver: object = None
     quarantine: object = None
     budget_seconds: float = 5.0
+
+
+class UnableAuth:
+    """Can't tell who is who."""
+
+    async def judge(self, *_told: object) -> Verdict:
+        return Verdict.UNABLE
 
 
 class StuckReceiver:
@@ -111,7 +119,7 @@ async def serving(parts: Parts | None = None) -> AsyncIterator[Endpoint]:
     )
     app = webhook_app(
         receiver,  # type: ignore[arg-type]  # the same
-        KeyAuth(KEYS),
+        parts.auth,
         health,
         budget_seconds=parts.budget_seconds,
     )
@@ -354,6 +362,24 @@ async def test_stranger_is_unauthorized(
 
     assert endpoint.queue.deliveries == []
     assert endpoint.archive.objects == {}
+
+
+@pytest.mark.parametrize("headers", [{}, GRID])
+async def test_delivery_of_an_unknown_sender_must_come_again_while_we_cannot_tell(
+    headers: dict[str, str],
+) -> None:
+    """Our own inability costs nobody a delivery, whatever its shape, and is loud."""
+    body = a_body(a_grid_event())
+    async with serving(Parts(auth=UnableAuth())) as endpoint:
+        with capture_logs() as logs:
+            async with endpoint.client.post(EVENTS, data=body, headers=headers) as said:
+                assert (said.status, said.headers["Retry-After"]) == (503, "30")
+
+        assert endpoint.turned_away() == {"cannot-authenticate": 1}
+
+    [line] = logs
+    assert (line["event"], line["log_level"]) == ("delivery.refused", "error")
+    assert endpoint.queue.deliveries == []
 
 
 async def test_stranger_is_answered_before_the_body_is_read(endpoint: Endpoint) -> None:

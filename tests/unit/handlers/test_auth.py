@@ -2,13 +2,13 @@
 
 import pytest
 
-from handlers.auth import KeyAuth
+from handlers.auth import KeyAuth, Verdict
 
 KEYS = KeyAuth(("old-key", "new-key"))
 
 
 @pytest.mark.parametrize(
-    ("headers", "query", "allowed"),
+    ("headers", "query", "known"),
     [
         ({}, {"code": "old-key"}, True),
         ({}, {"code": "new-key"}, True),
@@ -23,21 +23,25 @@ KEYS = KeyAuth(("old-key", "new-key"))
         ({"x-functions-key": "\udcff"}, {"code": "\ud800é"}, False),
     ],
 )
-def test_key_auth_allows_any_active_key(
-    headers: dict[str, str], query: dict[str, str], *, allowed: bool
+async def test_key_auth_knows_any_active_key(
+    headers: dict[str, str], query: dict[str, str], *, known: bool
 ) -> None:
     """Any active key passes, in either place; everything else does not."""
-    assert KEYS.allows(headers, query) is allowed
+    verdict = await KEYS.judge(headers, query)
+
+    assert verdict is (Verdict.KNOWN if known else Verdict.STRANGER)
 
 
-def test_key_auth_without_keys_allows_everyone() -> None:
+async def test_key_auth_without_keys_knows_everyone() -> None:
     """No key configured: everyone passes, for the composition root allowed that."""
-    assert KeyAuth(()).allows({}, {})
+    assert await KeyAuth(()).judge({}, {}) is Verdict.KNOWN
 
 
-def test_key_auth_takes_a_key_beyond_ascii() -> None:
+async def test_key_auth_takes_a_key_beyond_ascii() -> None:
     """A key is text, whatever its alphabet."""
-    assert KeyAuth(("schlüssel",)).allows({}, {"code": "schlüssel"})
+    auth = KeyAuth(("schlüssel",))
+
+    assert await auth.judge({}, {"code": "schlüssel"}) is Verdict.KNOWN
 
 
 def test_key_auth_does_not_hold_the_key_itself() -> None:
