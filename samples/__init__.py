@@ -1,4 +1,4 @@
-"""Sample events and media, and a stand-in for ACS that serves them."""
+"""Sample events and media, and stand-ins for who sends the ones and serves the others."""
 
 from importlib import resources
 from pathlib import Path

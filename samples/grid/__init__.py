@@ -1,0 +1,1 @@
+"""The parts of the stand-in for Event Grid; `samples.event_grid` is the way in."""

@@ -1,0 +1,120 @@
+"""The requests themselves: no redirects, 30 s for an answer, and words for every trouble."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import aiohttp
+from yarl import URL
+
+from samples.grid.handshakes import Reply
+from samples.grid.verdicts import (
+    RESOLUTION_ERROR,
+    SOCKET_ERROR,
+    TIMED_OUT,
+    Outcome,
+    Verdict,
+    verdict_of,
+)
+
+MAX_REPLY_BYTES = 64 * 1024
+"""A longer answer to a handshake is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request to an endpoint, whose query is part of its URL as it is."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+class NoAnswerError(Exception):
+    """There was no answer; says what was seen, never the URL."""
+
+    def __init__(self, seen: str, verdict: Verdict) -> None:
+        super().__init__(seen)
+        self.seen = seen
+        self.verdict = verdict
+
+    @property
+    def outcome(self) -> Outcome:
+        return Outcome(status=None, seen=self.seen, verdict=self.verdict)
+
+
+async def ask(
+    session: aiohttp.ClientSession, request: Request, *, answer_seconds: float
+) -> Reply:
+    """Send, and read the answer. Raises NoAnswerError."""
+    try:
+        async with (
+            asyncio.timeout(answer_seconds),
+            session.request(
+                request.method,
+                URL(request.url, encoded=True),
+                data=request.body or None,
+                headers=request.headers,
+                allow_redirects=False,
+            ) as answer,
+        ):
+            return Reply(
+                status=answer.status,
+                headers=answer.headers,
+                body=await _start_of(answer),
+            )
+    except TimeoutError as error:
+        raise NoAnswerError(
+            f"no answer within {answer_seconds:g} s", TIMED_OUT
+        ) from error
+    except aiohttp.ClientError as error:
+        raise _no_answer(error) from error
+
+
+async def deliver(
+    session: aiohttp.ClientSession, request: Request, *, answer_seconds: float
+) -> Outcome:
+    """Send, and say what the status, or the lack of one, means."""
+    try:
+        reply = await ask(session, request, answer_seconds=answer_seconds)
+    except NoAnswerError as error:
+        return error.outcome
+    return Outcome(
+        status=reply.status,
+        seen=f"answered {reply.status}",
+        verdict=verdict_of(reply.status),
+    )
+
+
+async def _start_of(answer: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for part in answer.content.iter_any():
+        body += part
+        if len(body) > MAX_REPLY_BYTES:
+            break
+    return bytes(body)
+
+
+def _no_answer(error: aiohttp.ClientError) -> NoAnswerError:
+    """The one table of what can go wrong below HTTP."""
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return NoAnswerError("the name can't be resolved", RESOLUTION_ERROR)
+        case aiohttp.ClientConnectorCertificateError():
+            return NoAnswerError("the certificate is not trusted", SOCKET_ERROR)
+        case aiohttp.ClientSSLError():
+            return NoAnswerError("TLS failed", SOCKET_ERROR)
+        case aiohttp.ClientConnectorError():
+            return NoAnswerError(_why_no_connection(error), SOCKET_ERROR)
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
+            return NoAnswerError(
+                "the connection was cut before the answer", SOCKET_ERROR
+            )
+        case _:
+            return NoAnswerError("the answer is not HTTP", SOCKET_ERROR)
+
+
+def _why_no_connection(error: aiohttp.ClientConnectorError) -> str:
+    refused = isinstance(error.os_error, ConnectionRefusedError)
+    return "connection refused" if refused else "no connection"
