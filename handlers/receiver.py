@@ -112,6 +112,9 @@ class Receiver:
         except WorkerError as error:
             received = _unavailable(found, error.reason)
             fields["error"] = str(error)
+        if found.oldest_at is not None:
+            age = received_at - found.oldest_at
+            fields["oldest_event_s"] = round(age.total_seconds(), 1)
         fields["total_s"] = round(self._clock.monotonic() - started, 6)
         _log_subscription(found)
         _log(received, fields)

@@ -43,7 +43,9 @@ class Sorted:
     topic: str = ""
     """Of what is said about a subscription."""
     deleted: bool = False
-    validation_code: str | None = None
+    oldest_at: datetime | None = None
+    """When the oldest event of a recording happened: a chunk waits for a day at most."""
+    validation_code: str | None = field(default=None, repr=False)
     unanswered: str | None = None
     """Why a validation gets no code."""
 
@@ -114,6 +116,8 @@ class Sorter:
     def _sort_recording(
         self, event: Event, found: Sorted, received_at: datetime
     ) -> None:
+        if event.time is not None:
+            found.oldest_at = min(event.time, found.oldest_at or event.time)
         try:
             announced = recordings.parse(
                 event, received_at=received_at, retention=self._retention

@@ -15,6 +15,7 @@ worker.draining | info | chunks
 worker.stopped | info |
 delivery.accepted | info | origin, outcome, events, chunks, duplicates, ignored, quarantined
 delivery.accepted | what was left alone | exported
+delivery.accepted | how late it is | delivery_count, oldest_event_s
 delivery.rejected | warning | origin, reason, error, delivery_count
 delivery.refused | error | reason, delivery_count
 event.quarantined | error, warning | name, reason, event_id, events

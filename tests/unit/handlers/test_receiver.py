@@ -442,6 +442,7 @@ async def test_receive_writes_one_line_with_all_counts(receiver: Receiver) -> No
             "quarantined": 1,
             "delivery_count": 3,
             "bytes": len(body),
+            "oldest_event_s": 59.8,
             "total_s": 0.0,
         }
     ]
@@ -512,3 +513,51 @@ def test_receive_has_an_outcome_for_any_bytes(body: bytes) -> None:
 
     assert received.kind is not ReceivedKind.UNAVAILABLE
     assert bool(quarantine.bodies) == bool(received.quarantined)
+
+
+@pytest.mark.receiver_row(10)
+async def test_line_of_a_delivery_carries_what_is_to_be_counted(
+    receiver: Receiver,
+) -> None:
+    """How often it was tried, how old its oldest event is, how many events, and known ones."""
+    late = a_grid_event(
+        recording_data(an_entry("d2")), eventTime="2026-03-01T07:00:00Z"
+    )
+    await receiver.receive(a_body(recording(1)), origin="webhook")
+
+    with capture_logs() as logs:
+        body = a_body(recording(1), late, UNKNOWN)
+        await receiver.receive(body, origin="webhook", delivery_count=4)
+
+    [line] = logs
+    assert (line["event"], line["outcome"]) == ("delivery.accepted", "accepted")
+    counted = ("delivery_count", "events", "chunks", "duplicates", "ignored")
+    assert [line[name] for name in counted] == [4, 3, 2, 1, 1]
+    assert line["oldest_event_s"] == 5 * 3600
+
+
+@pytest.mark.receiver_row(10)
+async def test_line_of_a_refused_delivery_says_its_age_too(
+    quarantine: SmallQuarantine,
+) -> None:
+    """A queue that is down for hours shows in the age of what waits before it."""
+    queue = SmallQueue()
+    queue.fails_with = QueueUnavailableError("disk full")
+    receiver = Receiver(queue, quarantine, ManualClock(), retention=RETENTION)
+
+    with capture_logs() as logs:
+        await receiver.receive(a_body(recording(1)), origin="webhook", delivery_count=9)
+
+    [line] = logs
+    assert (line["event"], line["reason"]) == ("delivery.rejected", "queue-unavailable")
+    assert (line["delivery_count"], line["oldest_event_s"]) == (9, 59.8)
+
+
+@pytest.mark.receiver_row(10)
+async def test_handshakes_can_be_counted(receiver: Receiver) -> None:
+    """A validation is an outcome of its own, and has no age."""
+    with capture_logs() as logs:
+        await receiver.receive(a_body(a_validation("c0de")), origin="webhook")
+
+    assert logs[-1]["outcome"] == "validation"
+    assert "oldest_event_s" not in logs[-1]
