@@ -16,6 +16,7 @@ import aiohttp
 import structlog
 from aiohttp import web
 
+from handlers import binary_mode
 from handlers import health as probes
 from handlers.auth import Auth, Verdict
 from handlers.health import Health
@@ -192,7 +193,7 @@ class _Webhook:
         try:
             await self._read(request, body)
             return await self._receiver.receive(
-                bytes(body),
+                binary_mode.as_structured(bytes(body), request.headers),
                 origin="webhook",
                 delivery_count=_delivery_count(request),
                 event_header=request.headers.get(EVENT_HEADER, ""),
