@@ -138,6 +138,7 @@ async def proxy(azurite: Azurite) -> AsyncIterator[StorageProxy]:
         yield proxy
 
 
+@pytest.mark.receiver_row(12)
 @pytest.mark.parametrize("plain", [False, True], ids=["base64", "plain"])
 async def test_events_of_both_schemas_become_chunks(desk: Desk, *, plain: bool) -> None:
     """Each message is an event, however it is written; it goes when its chunk is durable."""

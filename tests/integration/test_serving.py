@@ -1,6 +1,7 @@
 """The verbs that work until they are stopped, and `replay`, in this process."""
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -349,6 +350,51 @@ async def test_replay_works_until_nothing_is_left(
     assert not replayed.needs_attention
 
 
+def a_dead_letter(shape: str) -> list[object]:
+    """What lies in the dead-letter container, of an event that could not be delivered.
+
+    https://learn.microsoft.com/azure/event-grid/manage-event-delivery
+    https://learn.microsoft.com/azure/event-grid/dead-letter-event-subscriptions-namespace-topics
+    """
+    cloud = shape != "event-grid"
+    name = "one-chunk.cloud-event.json" if cloud else ONE_CHUNK.name
+    sample = json.loads((events_dir() / name).read_bytes())
+    event = sample[0] if isinstance(sample, list) else sample
+    why = {
+        "deadLetterReason": "MaxDeliveryAttemptsExceeded",
+        "deliveryAttempts": 30,
+        "lastDeliveryOutcome": "TimedOut",
+        "publishTime": "2026-02-03T10:01:00.1234567Z",
+        "lastDeliveryAttemptTime": "2026-02-03T14:48:00.1234567Z",
+    }
+    if shape == "event-grid":
+        return [event | why]
+    lower = {name.lower(): value for name, value in why.items()}
+    if shape == "cloud-event":
+        return [event | lower]
+    return [{"deadLetterProperties": lower, "event": event}]
+
+
+@pytest.mark.receiver_row(12)
+@pytest.mark.parametrize("shape", ["event-grid", "cloud-event", "namespace"])
+async def test_replay_of_a_dead_letter_brings_its_chunk_home(
+    settings: Callable[..., Settings], acs: StandIn, tmp_path: Path, shape: str
+) -> None:
+    """A blob of the container, in the folders that Event Grid puts it into."""
+    blob = tmp_path / "dead/RECORDINGS/2026/2/3/9/0f3ae32a.json"
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(acs.address(json.dumps(a_dead_letter(shape)).encode()))
+    watching = Watching()
+
+    replayed = await replaying.replay(
+        settings(), replaying.read_bodies([tmp_path / "dead"]), watcher=watching
+    )
+
+    assert watching.statuses == [200]
+    assert watching.stages[-1] == "deleted"
+    assert not replayed.needs_attention
+
+
 async def test_replay_needs_attention_when_refused_or_dead(
     settings: Callable[..., Settings],
 ) -> None:
@@ -406,6 +452,7 @@ def command(
         yield lambda *arguments: main(arguments)
 
 
+@pytest.mark.receiver_row(12)
 def test_replay_command_simulates_the_source(
     command: Callable[..., int],
     capsys: pytest.CaptureFixture[str],

@@ -471,6 +471,7 @@ async def test_trouble_of_our_own_must_come_again(trouble: str) -> None:
     assert ("exc_info" in logs[0]) == (trouble == "bug")
 
 
+@pytest.mark.receiver_row(4)
 async def test_validation_is_answered_exactly(endpoint: Endpoint) -> None:
     """The handshake: 200, the code under its exact name, and a Content-Length."""
     async with endpoint.client.post(
@@ -485,6 +486,64 @@ async def test_validation_is_answered_exactly(endpoint: Endpoint) -> None:
     assert text == '{"validationResponse": "c0de"}'
     assert answer.headers["Content-Length"] == str(len(text))
     assert answer.content_type == "application/json"
+
+
+@pytest.mark.receiver_row(4)
+@pytest.mark.parametrize(("headers", "status"), [(GRID, 503), ({}, 401)])
+async def test_validation_without_a_key_gets_no_code(
+    endpoint: Endpoint, headers: dict[str, str], status: int
+) -> None:
+    """Whoever can't deliver can't make a subscription either."""
+    async with endpoint.client.post(
+        EVENTS, data=a_body(a_validation("c0de")), headers=headers
+    ) as answer:
+        assert answer.status == status
+        assert "c0de" not in await answer.text()
+
+
+@pytest.mark.receiver_row(4)
+@pytest.mark.parametrize("code", [7, None, "", "c" * 1025, ["c0de"]], ids=repr)
+async def test_validation_without_a_usable_code_is_200_without_an_answer(
+    endpoint: Endpoint, code: object
+) -> None:
+    """Only a short string is given back; Event Grid then waits for its manual handshake."""
+    assert await endpoint.post(a_body(a_validation(code))) == (200, "")
+
+
+@pytest.mark.receiver_row(5)
+@pytest.mark.parametrize("header", ["Notification", "SubscriptionDeletion"])
+@pytest.mark.parametrize("kind", [DELETED_TYPE, DELETED_TYPE.upper()])
+async def test_end_of_the_subscription_is_200_and_a_warning(
+    endpoint: Endpoint, kind: str, header: str
+) -> None:
+    """One line that can be counted, whichever of type and header says it."""
+    body = a_body(a_grid_event({"eventSubscriptionId": "/a"}, eventType=kind))
+    with capture_logs() as logs:
+        async with endpoint.client.post(
+            EVENTS, data=body, params={"code": KEY}, headers={"aeg-event-type": header}
+        ) as answer:
+            assert answer.status == 200
+
+    said = [(line["event"], line["log_level"]) for line in logs]
+    assert said.count(("subscription.deleted", "warning")) == 1
+
+
+@pytest.mark.receiver_row(5)
+@pytest.mark.parametrize("header", ["SubscriptionDeletion", "Unsubscribe"])
+async def test_end_of_the_subscription_may_be_said_by_a_header_alone(
+    endpoint: Endpoint, header: str
+) -> None:
+    """Documented as the first; Microsoft's own receiver looks for the second."""
+    with capture_logs() as logs:
+        async with endpoint.client.post(
+            EVENTS,
+            data=a_body(a_grid_event(eventType="Microsoft.Storage.BlobCreated")),
+            params={"code": KEY},
+            headers={"aeg-event-type": header},
+        ) as answer:
+            assert answer.status == 200
+
+    assert "subscription.deleted" in [line["event"] for line in logs]
 
 
 @pytest.mark.parametrize("origin", ["eventgrid.azure.net", "EventGrid.Azure.US"])

@@ -261,11 +261,12 @@ async def test_receive_answers_only_a_bounded_code(
     assert logs[0]["event"] == "subscription.refused"
 
 
+@pytest.mark.receiver_row(4)
 async def test_receive_does_not_validate_a_foreign_topic(
     queue: SmallQueue, quarantine: SmallQuarantine
 ) -> None:
-    """A subscription on a topic that is not ours gets no code."""
-    topics = frozenset({f"{TOPIC}calls"})
+    """A subscription on a topic that is not ours gets no code; case says nothing."""
+    topics = frozenset({f"{TOPIC}Calls".upper()})
     receiver = Receiver(
         queue, quarantine, ManualClock(), retention=RETENTION, topics=topics
     )
@@ -290,6 +291,7 @@ async def test_receive_validates_only_what_comes_alone(receiver: Receiver) -> No
     )
 
 
+@pytest.mark.receiver_row(5)
 @pytest.mark.parametrize(
     ("body", "header"),
     [
