@@ -259,7 +259,10 @@ async def _source(settings: Settings, clock: Clock) -> AsyncIterator[Source]:
         _token_credentials(settings, clock) as tokens,
         AcsSource(
             credentials=Credentials([*keys, *tokens]),
-            hosts=HostRules(settings.source_hosts),
+            hosts=HostRules(
+                settings.source_hosts,
+                public_only=settings.source_addresses == "public",
+            ),
             clock=clock,
             ceiling=ConnectionCeiling(
                 most, clock=clock, start=min(most, FIRST_CONNECTIONS)

@@ -4,6 +4,7 @@
   x RetryableError              reschedule with backoff; `retry_after` if the far side said
     - ThrottledError            429, or 503 with Retry-After
     - SourceUnavailableError    DNS, connect, TLS, 5xx, timeout
+    - SourceAddressError        its name leads into a private network; nothing was sent there
     - SourceAnswerError         an answer that can't be the chunk: HTML, 0 bytes, wrong range
     - TruncatedError            fewer bytes than announced
     - SourceChangedError        parts disagree on total or Last-Modified
@@ -79,6 +80,11 @@ class ThrottledError(RetryableError):
 class SourceUnavailableError(RetryableError):
     reason = "source-unavailable"
     hint = "recording-worker status"
+
+
+class SourceAddressError(RetryableError):
+    reason = "source-address"
+    hint = "recording-worker config"
 
 
 class SourceAnswerError(RetryableError):

@@ -138,6 +138,11 @@ class Fields(BaseSettings):
         description="where chunks may lie; a leading dot is a suffix, `127.0.0.1:PORT` "
         "may be plain http",
     )
+    source_addresses: Annotated[Literal["public", "any"], _CHOICE] = Field(
+        default="public",
+        description="where names of source hosts may lead: `public` addresses, or `any` "
+        "for a private endpoint; with a proxy, which resolves them, it doesn't matter",
+    )
     source_retention_hours: int = Field(
         default=24, ge=1, le=48, description="how long ACS keeps a chunk"
     )

@@ -1,4 +1,4 @@
-"""The client for ACS under TLS: private CAs by SSL_CERT_FILE, tunnels by HTTPS_PROXY."""
+"""The client for ACS under TLS: private CAs by SSL_CERT_FILE, tunnels by HTTPS_PROXY, DNS."""
 
 import asyncio
 import ssl
@@ -11,11 +11,19 @@ import pytest
 import trustme
 
 from samples.acs import StandIn
+from samples.faults import Fault
 from tests.fakes.clock import ManualClock
-from worker.errors import SourceUnavailableError
+from tests.fakes.resolver import ScriptedResolver
+from tests.proofs import a_proof
+from worker.errors import (
+    HostNotAllowedError,
+    SourceAddressError,
+    SourceUnavailableError,
+)
 from worker.limits import ConnectionCeiling
 from worker.sources.acs import AcsSource
 from worker.sources.hosts import HostRules
+from worker.sources.session import new_session
 from worker.sources.signing import Credentials
 
 DOC = "0-eus-d1-doc"
@@ -178,3 +186,146 @@ async def test_proxy_that_is_down_is_an_outage(
 
     with pytest.raises(SourceUnavailableError, match="proxy unreachable"):
         await brought(acs, ON_ACS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """The stand-in, and a source that asks a resolver of the test's for names."""
+
+    acs: StandIn
+    source: AcsSource
+    resolver: ScriptedResolver
+
+    async def bring(self, location: str) -> bytes:
+        opened = self.source.open(location, resource=None, first_bytes=2 * len(DATA))
+        async with opened as found:
+            return b"".join([piece async for piece in found.first()])
+
+
+@asynccontextmanager
+async def resolving(
+    acs: StandIn, *answers: str, host: str = ACS_HOST, public_only: bool = True
+) -> AsyncIterator[Resolved]:
+    """The name of `host` leads to these addresses, at the port of the stand-in."""
+    clock = ManualClock()
+    rules = HostRules(
+        [".asm.skype.com", acs.global_host, acs.regional_host], public_only=public_only
+    )
+    resolver = ScriptedResolver(
+        {host: list(answers), "localhost": ["127.0.0.1"]}, port=acs.regional_port
+    )
+    async with (
+        asyncio.timeout(20),
+        await new_session(version="0", hosts=rules, resolver=resolver) as session,
+        AcsSource(
+            credentials=Credentials.parse(acs.connection_string),
+            hosts=rules,
+            clock=clock,
+            ceiling=ConnectionCeiling(1, clock=clock),
+            version="0",
+            session=session,
+        ) as source,
+    ):
+        yield Resolved(acs=acs, source=source, resolver=resolver)
+
+
+@pytest.fixture
+def _trusted(ca_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", ca_file)
+
+
+PRIVATE = ("127.0.0.1", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "169.254.169.254")
+
+
+@pytest.mark.usefixtures("_trusted")
+@pytest.mark.parametrize("address", PRIVATE)
+async def test_name_that_leads_into_a_private_network_is_not_dialled(
+    acs: StandIn, address: str
+) -> None:
+    """Even where a server with the right certificate waits there: for it may not last."""
+    async with resolving(acs, address) as there:
+        with pytest.raises(SourceAddressError) as caught:
+            await there.bring(ON_ACS)
+
+    assert acs.requests == []
+    assert str(caught.value) == (
+        f"{ACS_HOST} leads to {address}, and WORKER_SOURCE_ADDRESSES is public"
+    )
+    assert caught.value.hint == "recording-worker config"
+
+
+@pytest.mark.usefixtures("_trusted")
+async def test_private_endpoint_is_dialled_where_that_is_said_aloud(
+    acs: StandIn,
+) -> None:
+    """The same name, address and certificate, with WORKER_SOURCE_ADDRESSES=any."""
+    async with resolving(acs, "127.0.0.1", public_only=False) as there:
+        assert await there.bring(ON_ACS) == DATA
+
+    assert acs.requests[0].host == ACS_HOST
+
+
+@pytest.mark.usefixtures("_trusted")
+async def test_name_is_dialled_again_once_it_leads_elsewhere(acs: StandIn) -> None:
+    """What is refused now may heal: no answer that was refused is remembered."""
+    async with resolving(acs, "10.0.0.4") as there:
+        for _ in range(2):
+            with pytest.raises(SourceAddressError):
+                await there.bring(ON_ACS)
+
+        assert there.resolver.asked == [ACS_HOST, ACS_HOST]
+
+
+@pytest.mark.usefixtures("_trusted")
+async def test_redirect_into_a_private_network_is_not_followed(acs: StandIn) -> None:
+    """An allowed host that an allowed host names is resolved by the same rules."""
+    async with resolving(acs, "10.0.0.4") as there:
+        elsewhere = Fault.redirect_to(ON_ACS)
+        acs.plan(DOC, "content", [elsewhere])
+        acs.plan(DOC, "delete", [elsewhere])
+        with pytest.raises(SourceAddressError):
+            await there.bring(acs.locations(DOC).content)
+        with pytest.raises(SourceAddressError):
+            await there.source.delete(acs.locations(DOC).delete, proof=a_proof(DOC))
+
+    assert [seen.method for seen in acs.requests] == ["GET", "DELETE"]
+    assert acs.deleted == set()
+
+
+LITERALS = ("127.0.0.1", "[::1]", "169.254.169.254", "10.0.0.4", "[::ffff:127.0.0.1]")
+
+
+@pytest.mark.usefixtures("_trusted")
+@pytest.mark.parametrize("literal", LITERALS)
+async def test_address_in_a_location_gets_no_request(
+    acs: StandIn, literal: str
+) -> None:
+    """No resolver is asked for a literal, so the list refuses it: in an event, or a hop."""
+    target = f"https://{literal}:{acs.regional_port}/v1/objects/{DOC}/content/video"
+    async with resolving(acs, "10.0.0.4", public_only=False) as there:
+        with pytest.raises(HostNotAllowedError):
+            await there.bring(target)
+        acs.plan(DOC, "content", [Fault.redirect_to(target)])
+        with pytest.raises(HostNotAllowedError):
+            await there.bring(acs.locations(DOC).content)
+
+        assert there.resolver.asked == ["localhost"]
+    assert len(acs.requests) == 1
+
+
+@pytest.mark.usefixtures("_trusted")
+async def test_proxy_may_lie_in_a_private_network(
+    acs: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own name alone is resolved here; where the source is, the proxy decides."""
+    proxy = "proxy.corp.example"
+    async with (
+        tunnel_to(acs.regional_port) as tunnel,
+        resolving(acs, "127.0.0.1", host=proxy) as there,
+    ):
+        there.resolver.port = int(tunnel.address.rpartition(":")[2])
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy}:3128")
+
+        assert await there.bring(ON_ACS) == DATA
+
+        assert there.resolver.asked == [proxy]

@@ -47,7 +47,7 @@ class AcsSource:
     async def __aenter__(self) -> Self:
         session = self._session
         if session is None:
-            session = await new_session(version=self._version)
+            session = await new_session(version=self._version, hosts=self._hosts)
             await self._lifetime.enter_async_context(session)
         self._client = SignedClient(
             session=session,

@@ -16,6 +16,7 @@ from worker import names
 from worker.errors import (
     PermanentError,
     RetryableError,
+    SourceAddressError,
     SourceAnswerError,
     SourceChangedError,
     SourceForbiddenError,
@@ -25,6 +26,7 @@ from worker.errors import (
     TruncatedError,
 )
 from worker.model import SourceFacts
+from worker.sources.resolving import AddressesRefusedError
 from worker.stored import Receipt
 
 KEPT_HEADERS = (
@@ -144,6 +146,11 @@ def _error_of_other_status(status: int, *, is_timed: bool) -> type[RetryableErro
 
 def error_from_exception(error: Exception, *, host: str) -> RetryableError:
     """Map what aiohttp or the socket raised. Its own text may hold a URL: not quoted."""
+    cause = getattr(error, "os_error", None)
+    if isinstance(cause, AddressesRefusedError):
+        return SourceAddressError(
+            f"{host} leads to {cause.shown}, and WORKER_SOURCE_ADDRESSES is public"
+        )
     rows = (row for row in _ERROR_OF_EXCEPTION if isinstance(error, row[0]))
     _, kind, words = next(rows, _ANY_OTHER)
     return kind(f"{host}: {words}")

@@ -15,12 +15,15 @@ from urllib.parse import unquote
 from yarl import URL
 
 from worker.errors import HostNotAllowedError
+from worker.sources import addresses
 
 MAX_LOCATION_CHARS = 4096
 MAX_HOST_CHARS = 253
 HTTPS_PORT = 443
 HTTP_PORT = 80
 MAX_PORT = 65_535
+MOST_DECODINGS = 3
+"""A path that changes even more often is no document's."""
 
 _PATH = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*"
 _LOCATION = re.compile(
@@ -34,6 +37,7 @@ _LOCATION = re.compile(
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _LOOPBACK = re.compile(r"(127\.0\.0\.1|\[::1\]|localhost):([0-9]{1,5})", re.ASCII)
 _SEPARATORS = re.compile(r"[/\\]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +66,12 @@ class HostRules:
 
     A suffix does not match its bare domain. Loopback entries match by exact host and port
     and are the only ones that may be plain http. Raises ValueError for any other entry.
+    Unless `public_only` is given up, names beyond this machine may lead to public addresses
+    alone.
     """
 
-    def __init__(self, patterns: Iterable[str]) -> None:
+    def __init__(self, patterns: Iterable[str], *, public_only: bool = True) -> None:
+        self._public_only = public_only
         self._suffixes: list[str] = []
         self._exact: set[str] = set()
         self._loopback: set[tuple[str, int]] = set()
@@ -100,8 +107,23 @@ class HostRules:
             return False
         if not _is_dns_name(location.host):
             return False
-        exact = location.host in self._exact
-        return exact or location.host.endswith(tuple(self._suffixes))
+        return self._lists(location.host)
+
+    def _lists(self, host: str) -> bool:
+        return host in self._exact or host.endswith(tuple(self._suffixes))
+
+    def admits(self, host: str, *, address: str) -> bool:
+        """Whether a name that is to be dialled may lead to this address.
+
+        A name that is not of the list is a proxy's, and may lead anywhere.
+        """
+        name = host.lower()
+        if any(name == loopback for loopback, _ in self._loopback):
+            # What may be plain http must not leave the machine.
+            return addresses.is_loopback(address)
+        if not self._public_only or not self._lists(name):
+            return True
+        return addresses.is_public(address)
 
 
 def is_loopback(url: URL) -> bool:
@@ -118,8 +140,8 @@ def _parse(location: str) -> _Location:
     host = match["host"].lower()
     if len(host) > MAX_HOST_CHARS:
         _refuse("host of the location is too long")
-    if _has_dot_segments(match["path"]):
-        _refuse(f"location on {host} has dot segments")
+    if not _is_plain_path(match["path"]):
+        _refuse(f"location on {host} has dot segments or control characters")
     port = None if match["port"] is None else int(match["port"])
     if port is not None and not 0 < port <= MAX_PORT:
         _refuse(f"location on {host} has no such port")
@@ -132,9 +154,25 @@ def _parse(location: str) -> _Location:
     )
 
 
+def _is_plain_path(path: str) -> bool:
+    """Whether every server reads the path alike.
+
+    One may fold `objects/A/../B` into B, of which the name check saw only A; before that it
+    may decode twice, or cut `..;x` at the semicolon and `.. ` at the blank.
+    """
+    for _ in range(MOST_DECODINGS):
+        if _CONTROL.search(path) or _has_dot_segments(path):
+            return False
+        decoded = unquote(path)
+        if decoded == path:
+            return True
+        path = decoded
+    return False
+
+
 def _has_dot_segments(path: str) -> bool:
-    """A server may fold `objects/A/../B` into B, of which the name check saw only A."""
-    return not {".", ".."}.isdisjoint(_SEPARATORS.split(unquote(path)))
+    segments = (part.partition(";")[0].strip() for part in _SEPARATORS.split(path))
+    return not {".", ".."}.isdisjoint(segments)
 
 
 def _is_dns_name(host: str) -> bool:
