@@ -15,8 +15,16 @@ events again, in 30 s at the earliest`; neither it nor a problem or note of a ha
 holds the URL, a token or the code. Real endpoints are https and resolve in public; loopback
 may be plain http. A session of the caller's (proxy, trust, timeouts) is used as it is and
 left open.
+
+What `deliver` leaves out is `Dispatcher`: the retry schedule, time to live, probation, dead
+letters, duplicates, on any clock:
+
+    dispatcher = Dispatcher(grid, clock=clock, container=container, conduct=Conduct(seed=7))
+    dispatcher.publish(events)
+    await dispatcher.run()
 """
 
+import asyncio
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -27,6 +35,9 @@ import aiohttp
 
 from samples.grid import handshakes, sending
 from samples.grid.batches import batches_of
+from samples.grid.conduct import Conduct
+from samples.grid.dead_letters import DirectoryContainer
+from samples.grid.dispatcher import Dispatcher
 from samples.grid.handshakes import Handshake, Validation
 from samples.grid.messages import (
     JsonObject,
@@ -37,7 +48,7 @@ from samples.grid.messages import (
     in_schema,
     schema_of,
 )
-from samples.grid.sending import NoAnswerError, Request
+from samples.grid.sending import Late, NoAnswerError, Request
 from samples.grid.subscription import Schema, Subscription, SubscriptionError
 from samples.grid.verdicts import (
     ANSWER_WITHIN,
@@ -50,6 +61,9 @@ from samples.grid.verdicts import (
 
 __all__ = [
     "STATUSES",
+    "Conduct",
+    "DirectoryContainer",
+    "Dispatcher",
     "EventGrid",
     "Fate",
     "Handshake",
@@ -83,6 +97,7 @@ class EventGrid:
         self._given = session
         self._session: aiohttp.ClientSession | None = session
         self._answer_seconds = answer_seconds
+        self._unanswered: set[asyncio.Task[Outcome]] = set()
 
     async def __aenter__(self) -> Self:
         if self._given is None:
@@ -94,6 +109,10 @@ class EventGrid:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if unanswered := list(self._unanswered):
+            for sent in unanswered:
+                sent.cancel()
+            await asyncio.wait(unanswered)
         if self._session is not None and self._given is None:
             await self._session.close()
 
@@ -135,19 +154,44 @@ class EventGrid:
         return list(batches_of(converted, self.subscription))
 
     async def deliver(
-        self, events: Sequence[JsonObject], *, delivery_count: int = 0
+        self,
+        events: Sequence[JsonObject],
+        *,
+        delivery_count: int = 0,
+        late: Late | None = None,
     ) -> Outcome:
         """Post the events as one delivery, once, and say what would become of them.
 
         All of them share the answer. `delivery_count` is how many attempts there were.
+        With `late`, a request without an answer in time goes on, and `late` hears of its
+        end, until this is left. Raises SchemaMismatchError, as `batches` does.
         """
         events = [in_schema(event, self.subscription.schema) for event in events]
         headers = headers_of(events, self.subscription, delivery_count=delivery_count)
+        request = self._request("POST", headers, encoded(events, self.subscription))
+        if late is not None:
+            return await self._deliver_or_hear(request, late)
         return await sending.deliver(
-            self._open_session,
-            self._request("POST", headers, encoded(events, self.subscription)),
-            answer_seconds=self._answer_seconds,
+            self._open_session, request, answer_seconds=self._answer_seconds
         )
+
+    async def _deliver_or_hear(self, request: Request, late: Late) -> Outcome:
+        sent = asyncio.create_task(
+            sending.deliver(self._open_session, request, answer_seconds=None),
+            name="delivery",
+        )
+        self._unanswered.add(sent)
+        sent.add_done_callback(self._unanswered.discard)
+        done, _ = await asyncio.wait({sent}, timeout=self._answer_seconds)
+        if done:
+            return sent.result()
+
+        def hear(ended: asyncio.Task[Outcome]) -> None:
+            if not ended.cancelled():
+                late(ended.result())
+
+        sent.add_done_callback(hear)
+        return sending.no_answer_within(self._answer_seconds).outcome
 
     async def _ask(
         self, method: str, headers: Mapping[str, str], body: bytes = b""

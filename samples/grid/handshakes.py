@@ -17,6 +17,7 @@ from samples.grid.messages import (
     JsonObject,
     aeg_headers,
     bearer,
+    instant,
 )
 from samples.grid.subscription import Subscription
 
@@ -78,7 +79,7 @@ class Validation:
             "subject": "",
             "data": {"validationCode": code, "validationUrl": _manual_url(code)},
             "eventType": VALIDATION_TYPE,
-            "eventTime": f"{now:%Y-%m-%dT%H:%M:%S.%f}0Z",
+            "eventTime": instant(now),
             "metadataVersion": "1",
             "dataVersion": "2",
         }

@@ -6,6 +6,7 @@ https://learn.microsoft.com/azure/event-grid/delivery-properties#message-headers
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 
 from samples.grid.subscription import Schema, Subscription
 
@@ -43,6 +44,11 @@ def events_in(document: object) -> list[JsonObject]:
 def schema_of(event: JsonObject) -> Schema:
     """Tell the schemas apart as our receiver does: only one of them has `eventType`."""
     return "eventgrid" if "eventType" in event else "cloudevents"
+
+
+def type_of(event: JsonObject) -> str:
+    """What a subscription filters by."""
+    return str(event.get("eventType") or event.get("type") or "")
 
 
 def in_schema(event: JsonObject, schema: Schema) -> JsonObject:
@@ -123,6 +129,11 @@ def bearer(subscription: Subscription) -> dict[str, str]:
 def size_of(event: JsonObject) -> int:
     """How many bytes the event takes in a body."""
     return len(_json(event))
+
+
+def instant(at: datetime) -> str:
+    """A time with the seven digits of .NET."""
+    return f"{at:%Y-%m-%dT%H:%M:%S.%f}0Z"
 
 
 def _is_lone(events: Sequence[JsonObject], subscription: Subscription) -> bool:

@@ -1,7 +1,7 @@
 """The requests themselves: no redirects, 30 s for an answer, and words for every trouble."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import aiohttp
@@ -17,6 +17,8 @@ from samples.grid.verdicts import (
     verdict_of,
 )
 
+Late = Callable[[Outcome], None]
+"""Hears of an answer that came after its delivery had been given up."""
 MAX_REPLY_BYTES = 64 * 1024
 """A longer answer to a handshake is none."""
 
@@ -45,9 +47,9 @@ class NoAnswerError(Exception):
 
 
 async def ask(
-    session: aiohttp.ClientSession, request: Request, *, answer_seconds: float
+    session: aiohttp.ClientSession, request: Request, *, answer_seconds: float | None
 ) -> Reply:
-    """Send, and read the answer. Raises NoAnswerError."""
+    """Send, and read the answer; None: however long it takes. Raises NoAnswerError."""
     try:
         async with (
             asyncio.timeout(answer_seconds),
@@ -65,15 +67,13 @@ async def ask(
                 body=await _start_of(answer),
             )
     except TimeoutError as error:
-        raise NoAnswerError(
-            f"no answer within {answer_seconds:g} s", TIMED_OUT
-        ) from error
+        raise no_answer_within(answer_seconds or 0) from error
     except aiohttp.ClientError as error:
         raise _no_answer(error) from error
 
 
 async def deliver(
-    session: aiohttp.ClientSession, request: Request, *, answer_seconds: float
+    session: aiohttp.ClientSession, request: Request, *, answer_seconds: float | None
 ) -> Outcome:
     """Send, and say what the status, or the lack of one, means."""
     try:
@@ -85,6 +85,10 @@ async def deliver(
         seen=f"answered {reply.status}",
         verdict=verdict_of(reply.status),
     )
+
+
+def no_answer_within(seconds: float) -> NoAnswerError:
+    return NoAnswerError(f"no answer within {seconds:g} s", TIMED_OUT)
 
 
 async def _start_of(answer: aiohttp.ClientResponse) -> bytes:

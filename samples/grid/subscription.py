@@ -3,9 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal, Self
 
 Schema = Literal["eventgrid", "cloudevents"]
+ARM_SCHEMAS: Mapping[str, Schema] = {
+    "EventGridSchema": "eventgrid",
+    "CloudEventSchemaV1_0": "cloudevents",
+}
 DEMO_TOPIC = (
     "/subscriptions/3c6f1b0e-2f5d-4f6e-9d0a-7b8e5a1c2d34/resourceGroups/recordings"
     "/providers/Microsoft.Communication/CommunicationServices/contoso"
@@ -45,6 +49,10 @@ class Subscription:
     max_attempts: int = 30
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     token: str | None = field(default=None, repr=False)
+    included_event_types: frozenset[str] = frozenset()
+    """Which types are for this subscriber; none: all."""
+    dead_letter_container: str | None = None
+    """Without one, what can't be delivered is dropped."""
     is_handshake_bare: bool = False
     """Whether the handshake goes without `headers` and `token`: not documented."""
 
@@ -58,6 +66,42 @@ class Subscription:
             raise SubscriptionError(f"more than {MAX_HEADERS} delivery properties")
         for name, value in self.headers.items():
             _check_header(name, value)
+
+    @classmethod
+    def from_arm(
+        cls, properties: Mapping[str, Any], *, name: str, endpoint: str
+    ) -> Self:
+        """Read what ARM calls the properties of `Microsoft.EventGrid/eventSubscriptions`.
+
+        https://learn.microsoft.com/azure/templates/microsoft.eventgrid/eventsubscriptions
+        """
+        batches = _properties(properties, "destination")
+        retries = properties.get("retryPolicy", {})
+        included = properties.get("filter", {}).get("includedEventTypes") or ()
+        dead_letters = _properties(properties, "deadLetterDestination")
+        schema = properties.get("eventDeliverySchema", "EventGridSchema")
+        if schema not in ARM_SCHEMAS:
+            raise SubscriptionError(
+                f"eventDeliverySchema {schema!r} is not for webhooks"
+            )
+        return cls(
+            name=name,
+            endpoint=endpoint,
+            schema=ARM_SCHEMAS[schema],
+            max_events_per_batch=batches.get("maxEventsPerBatch", 1),
+            preferred_batch_kib=batches.get("preferredBatchSizeInKilobytes", 64),
+            time_to_live=timedelta(
+                minutes=retries.get("eventTimeToLiveInMinutes", 1440)
+            ),
+            max_attempts=retries.get("maxDeliveryAttempts", 30),
+            included_event_types=frozenset(included),
+            dead_letter_container=dead_letters.get("blobContainerName"),
+        )
+
+
+def _properties(of: Mapping[str, Any], part: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = (of.get(part) or {}).get("properties", {})
+    return found
 
 
 def _within(what: str, value: int, legal: range) -> None:

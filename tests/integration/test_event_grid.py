@@ -7,10 +7,6 @@ import asyncio
 import json
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any
 
 import aiohttp
 import pytest
@@ -18,32 +14,8 @@ import trustme
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from samples.event_grid import EventGrid, Fate, SchemaMismatchError, Subscription
-from tests.grid import a_cloud_event, an_event
-
-PATH = "/api/events?code=a%2Bb&x="
-Answering = Callable[[web.BaseRequest, bytes], Awaitable[web.StreamResponse]]
-
-
-@dataclass(slots=True, kw_only=True)
-class Endpoint:
-    """A server that answers as it is told, and keeps what it was sent."""
-
-    url: str = ""
-    seen: list[tuple[web.BaseRequest, bytes]] = field(default_factory=list)
-
-    def grid(
-        self,
-        *,
-        answer_seconds: float = 5,
-        session: aiohttp.ClientSession | None = None,
-        **changes: Any,
-    ) -> EventGrid:
-        """The stand-in, subscribed to this endpoint."""
-        told = {"name": "Recordings", "endpoint": self.url, **changes}
-        return EventGrid(
-            Subscription(**told), session=session, answer_seconds=answer_seconds
-        )
+from samples.event_grid import Fate, SchemaMismatchError
+from tests.grid import PATH, Endpoint, a_cloud_event, an_event, answer, serving
 
 
 class UnknownNames(AbstractResolver):
@@ -56,39 +28,6 @@ class UnknownNames(AbstractResolver):
 
     async def close(self) -> None:
         pass
-
-
-@asynccontextmanager
-async def serving(
-    answering: Answering, *, tls: ssl.SSLContext | None = None
-) -> AsyncIterator[Endpoint]:
-    """Start a server on a free port of loopback."""
-    endpoint = Endpoint()
-
-    async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        body = await request.read()
-        endpoint.seen.append((request, body))
-        return await answering(request, body)
-
-    runner = web.ServerRunner(web.Server(handle), shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
-    await site.start()
-    scheme = "https" if tls else "http"
-    endpoint.url = f"{scheme}://127.0.0.1:{runner.addresses[0][1]}{PATH}"
-    try:
-        yield endpoint
-    finally:
-        await runner.cleanup()
-
-
-def answer(**response: Any) -> Answering:
-    """The same answer to everything."""
-
-    async def always(_request: web.BaseRequest, _body: bytes) -> web.Response:
-        return web.Response(**response)
-
-    return always
 
 
 async def repeat_code(_request: web.BaseRequest, body: bytes) -> web.Response:
