@@ -22,6 +22,8 @@ letters, duplicates, on any clock:
     dispatcher = Dispatcher(grid, clock=clock, container=container, conduct=Conduct(seed=7))
     dispatcher.publish(events)
     await dispatcher.run()
+
+From a command line: `python -m samples.event_grid --help`.
 """
 
 import asyncio
@@ -212,3 +214,10 @@ class EventGrid:
         if self._session is None:
             raise RuntimeError("an EventGrid is entered before it is used")
         return self._session
+
+
+if __name__ == "__main__":
+    # Imported here, because delivering from the command line imports this module.
+    from samples.grid.command import main
+
+    main()
