@@ -25,13 +25,15 @@ MAX_PORT = 65_535
 MOST_DECODINGS = 3
 """A path that changes even more often is no document's."""
 
-_PATH = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*"
+_PLAIN = r"A-Za-z0-9._~!$&'()*+,;=:@/"
+_ENCODED = r"%[0-9A-Fa-f]{2}"
+# No star within a star: what doesn't match must be refused in one pass.
 _LOCATION = re.compile(
     r"(?P<scheme>https?)://"
     r"(?P<host>[A-Za-z0-9.-]+|\[::1\])"
     r"(?::(?P<port>[0-9]{1,5}))?"
-    rf"(?P<path>/{_PATH})"
-    rf"(?:\?(?P<query>(?:{_PATH}|\?)*))?",
+    rf"(?P<path>/(?:[{_PLAIN}-]|{_ENCODED})*)"
+    rf"(?:\?(?P<query>(?:[{_PLAIN}?-]|{_ENCODED})*))?",
     re.ASCII,
 )
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from worker.errors import HostNotAllowedError
-from worker.sources.hosts import HostRules, is_loopback
+from worker.sources.hosts import MAX_LOCATION_CHARS, HostRules, is_loopback
 
 RULES = HostRules(
     [".asm.skype.com", "Exact.example.org", "127.0.0.1:8080", "[::1]:9", "localhost:7"]
@@ -184,6 +184,18 @@ def test_hosts_agree_with_the_parser_that_dials(location: str) -> None:
     assert listed or (dialled.host, dialled.port) == ("127.0.0.1", 8080)
     assert dialled.user is None
     assert dialled.scheme == "https" or is_loopback(dialled)
+
+
+@pytest.mark.parametrize("tail", ["a", "?", "%41", "a?", "/", "-"])
+@pytest.mark.parametrize("before", ["/", "/?", "/a?b"])
+def test_hosts_refuse_a_long_location_in_one_pass(before: str, tail: str) -> None:
+    """An event can't hold up the worker with a location that almost matches."""
+    start = f"https://eu.asm.skype.com{before}"
+    location = start + tail * ((MAX_LOCATION_CHARS - len(start)) // len(tail) - 1)
+
+    assert str(RULES.check(location)).startswith(start)
+    with pytest.raises(HostNotAllowedError, match="not a plain https URL"):
+        RULES.check(location + " ")
 
 
 def test_hosts_say_the_host_but_no_path() -> None:
