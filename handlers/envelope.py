@@ -1,7 +1,7 @@
 """Bytes to events: both schemas, one object or many, dead-letter shapes too. Pure.
 
-The rule: a body is refused as a whole only when it can't be read at all; every item in it
-stands or falls alone. Numbers that JSON or Python can't carry (NaN, 1e999, a thousand
+The rule: a body is refused as a whole only when its items can't be told apart; every item
+in it stands or falls alone. Numbers that JSON or Python can't carry (NaN, 1e999, a thousand
 digits) stay as text and lone surrogates become U+FFFD, so that nothing below trips on them.
 """
 
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from handlers import items
+from handlers.weight import Room
 from worker.errors import MalformedEventError
 
 Schema = Literal["eventgrid", "cloudevents"]
@@ -21,7 +23,7 @@ JsonObject = dict[str, object]
 _Container = JsonObject | list[object]
 
 MAX_EVENTS = 5000
-"""`maxEventsPerBatch` ends here; no legal delivery has more."""
+"""`maxEventsPerBatch` ends here; what comes after these is one malformed item."""
 MAX_DEPTH = 64
 MAX_TYPE_CHARS = 512
 _MAX_INT_DIGITS = 19
@@ -66,16 +68,15 @@ def parse(body: bytes) -> list[Event | MalformedEvent]:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise MalformedEventError(f"not UTF-8 at byte {error.start}") from error
-    document = _load(text)
-    if isinstance(document, dict):
-        return [_event(document)]
-    if not isinstance(document, list):
-        raise MalformedEventError("neither an object nor an array")
-    if not document:
-        raise MalformedEventError("an empty array")
-    if len(document) > MAX_EVENTS:
-        raise MalformedEventError(f"{len(document)} events, over {MAX_EVENTS}")
-    return [_event(item) for item in document]
+    room = Room()
+    room.take(text)
+    found = _items(text)
+    events = [_event(item, room) for item in found[:MAX_EVENTS]]
+    if beyond := found[MAX_EVENTS:]:
+        raw = b"[" + b",".join(map(_raw, beyond)) + b"]"
+        why = f"{len(found)} events, over {MAX_EVENTS}"
+        events.append(MalformedEvent(raw=raw, why=why))
+    return events
 
 
 def moment(value: object) -> datetime | None:
@@ -99,7 +100,34 @@ def compact(value: object) -> str:
     return _ENCODER.encode(value)
 
 
-def _event(item: object) -> Event | MalformedEvent:
+def _items(text: str) -> list[object]:
+    """What JSON has for each event, or a MalformedEvent in its place."""
+    try:
+        document = _load(text)
+    except MalformedEventError:
+        apart = items.told_apart(text)
+        if apart is None:
+            raise
+        return [_alone(item) for item in apart]
+    if isinstance(document, dict):
+        return [document]
+    if not isinstance(document, list):
+        raise MalformedEventError("neither an object nor an array")
+    if not document:
+        raise MalformedEventError("an empty array")
+    return document
+
+
+def _alone(text: str) -> object:
+    try:
+        return _load(text)
+    except MalformedEventError as error:
+        return MalformedEvent(raw=text.encode(), why=str(error))
+
+
+def _event(item: object, room: Room) -> Event | MalformedEvent:
+    if isinstance(item, MalformedEvent):
+        return item
     if not isinstance(item, dict):
         return _malformed(item, "an event is not an object")
     raw = _unwrapped(item)
@@ -108,7 +136,7 @@ def _event(item: object) -> Event | MalformedEvent:
     kind = raw.get("type" if is_cloud else "eventType")
     if not isinstance(kind, str) or not 0 < len(kind) <= MAX_TYPE_CHARS:
         return _malformed(item, "an event has no type")
-    data = _data(raw)
+    data = _data(raw, room)
     if data is not None and data is not raw.get("data"):
         raw = {**raw, "data": data}
         raw.pop("data_base64", None)
@@ -125,7 +153,11 @@ def _event(item: object) -> Event | MalformedEvent:
 
 
 def _malformed(item: object, why: str) -> MalformedEvent:
-    return MalformedEvent(raw=compact(item).encode(), why=why)
+    return MalformedEvent(raw=_raw(item), why=why)
+
+
+def _raw(item: object) -> bytes:
+    return item.raw if isinstance(item, MalformedEvent) else compact(item).encode()
 
 
 def _unwrapped(item: JsonObject) -> JsonObject:
@@ -136,7 +168,7 @@ def _unwrapped(item: JsonObject) -> JsonObject:
     return item
 
 
-def _data(raw: JsonObject) -> JsonObject | None:
+def _data(raw: JsonObject, room: Room) -> JsonObject | None:
     """The event's data as an object: plain, encoded twice, or in base64. None: none of it.
 
     Whether that matters is for whoever knows the type.
@@ -146,6 +178,7 @@ def _data(raw: JsonObject) -> JsonObject | None:
         if data is None and isinstance(encoded := raw.get("data_base64"), str):
             data = base64.b64decode(encoded, validate=True).decode("utf-8-sig")
         if isinstance(data, str):
+            room.take(data)
             data = _load(data)
     except (MalformedEventError, binascii.Error, ValueError):
         return None

@@ -171,10 +171,11 @@ def test_parse_reads_dead_letters_with_extra_properties(
         b"null",
         b"[]",
         b"[" * 100_000,
-        b"[" * 100 + b"]" * 100,
         b'{"a":' * 70 + b"1" + b"}" * 70,
-        a_body(*[1] * 5001),
         a_body(a_grid_event()) + b"x",
+        a_body(a_grid_event())[:-1],
+        a_body(a_grid_event())[:-2] + b",]",
+        b"[" + b",".join([b"[]"] * 250_000) + b"]",
     ],
     ids=lambda body: body[:20].decode("latin-1"),
 )
@@ -187,6 +188,65 @@ def test_parse_refuses_what_cannot_be_read(body: bytes) -> None:
 def test_parse_takes_the_largest_legal_batch() -> None:
     """5000 events, as many as Event Grid puts into one delivery, are read."""
     assert len(envelope.parse(a_body(*[{"type": "x"}] * 5000))) == 5000
+
+
+def test_parse_sets_aside_what_is_beyond_the_largest_batch() -> None:
+    """The first 5000 are read; the others are one malformed item that has them all."""
+    sent = [{"type": "x", "id": str(number)} for number in range(5002)]
+
+    *events, beyond = envelope.parse(a_body(*sent))
+
+    assert [event.id for event in events if isinstance(event, Event)][-1] == "4999"
+    assert isinstance(beyond, MalformedEvent)
+    assert json.loads(beyond.raw) == sent[5000:]
+    assert beyond.why == "5002 events, over 5000"
+
+
+DEEP = b'{"eventType":"x","data":' + b"[" * 2000 + b"]" * 2000 + b"}"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        DEEP,
+        b'{"a":' * 70 + b"{}" + b"}" * 70,
+        b'{"eventType":"x" "data":[1,{"a":"]}"}]}',
+        b'{"eventType": yes}',
+        b'"\\x"',
+    ],
+    ids=["far-too-deep", "too-deep", "no-comma", "no-word", "no-escape"],
+)
+@pytest.mark.receiver_row(7)
+def test_parse_isolates_what_cannot_be_read(bad: bytes) -> None:
+    """An item beyond every depth, or no JSON, costs itself and no other, byte for byte."""
+    good = a_body(a_grid_event(subject='a "quoted, ]} one" \\'))[1:-1]
+
+    events = envelope.parse(b"[" + good + b" , " + bad + b",\n" + good + b"]")
+
+    assert [isinstance(event, Event) for event in events] == [True, False, True]
+    assert isinstance(events[1], MalformedEvent)
+    assert events[1].raw == bad
+
+
+def test_parse_isolates_beyond_the_largest_batch_too() -> None:
+    """What can't be read stays as it is among what is beyond the bound."""
+    sent = b"[" + b'{"type":"x"},' * 5001 + DEEP + b"]"
+
+    beyond = envelope.parse(sent)[-1]
+
+    assert isinstance(beyond, MalformedEvent)
+    assert beyond.raw == b'[{"type":"x"},' + DEEP + b"]"
+
+
+def test_parse_bounds_what_strings_hide() -> None:
+    """Data in base64 weighs as much as any other: all of a delivery has one bound."""
+    heavy = base64.b64encode(json.dumps({"a": [[]] * 50_000}).encode()).decode()
+    sent = [{"type": "x", "data_base64": heavy}] * 6
+
+    read = envelope.parse(a_body(*sent))
+
+    has_data = [bool(event.data) for event in read if isinstance(event, Event)]
+    assert has_data == [True, True, True, False, False, False]
 
 
 def test_parse_takes_nesting_up_to_its_bound() -> None:
