@@ -1,8 +1,9 @@
-"""Who may post: keys, as `?code=` or `x-functions-key:` (the Azure Functions convention)."""
+"""Who may post: bearers of a key, as `?code=` or `x-functions-key:` (the Azure Functions
+convention), or of whatever another part knows (handlers/entra.py)."""
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -25,25 +26,34 @@ class Auth(Protocol):
     async def judge(
         self, headers: Mapping[str, str], query: Mapping[str, str]
     ) -> Verdict:
-        """Whether the sender is one of ours; takes seconds at most, and never raises."""
+        """Whether the sender is one of ours.
+
+        Takes seconds at most, and never raises for anything that they sent.
+        """
         ...
 
 
+class OpenAuth:
+    """Knows everyone. Whether that will do (loopback, or said aloud) is decided elsewhere."""
+
+    async def judge(
+        self,
+        headers: Mapping[str, str],  # noqa: ARG002 - nothing is asked for
+        query: Mapping[str, str],  # noqa: ARG002 - the same
+    ) -> Verdict:
+        return Verdict.KNOWN
+
+
 class KeyAuth:
-    """Several keys are active at once, so that they can be rotated. No keys: all may pass.
+    """Several keys are active at once, so that they can be rotated."""
 
-    Whether no keys is acceptable (loopback, or said aloud) is decided where it is built.
-    """
-
-    def __init__(self, keys: tuple[str, ...]) -> None:
+    def __init__(self, keys: Sequence[str]) -> None:
         self._digests = tuple(_digest(key) for key in keys)
 
     async def judge(
         self, headers: Mapping[str, str], query: Mapping[str, str]
     ) -> Verdict:
         """Compare what is offered with every key, in time that tells nothing about them."""
-        if not self._digests:
-            return Verdict.KNOWN
         found = False
         for offered in (headers.get(KEY_HEADER), query.get(KEY_QUERY)):
             if offered:
@@ -55,6 +65,28 @@ class KeyAuth:
         for digest in self._digests:
             found |= hmac.compare_digest(digest, offered)
         return found
+
+
+class AnyAuth:
+    """One credential suffices: whoever one part knows is known."""
+
+    def __init__(self, parts: Sequence[Auth]) -> None:
+        self._parts = parts
+
+    async def judge(
+        self, headers: Mapping[str, str], query: Mapping[str, str]
+    ) -> Verdict:
+        """Ask the parts in order, until one knows the sender."""
+        verdict = Verdict.STRANGER
+        for part in self._parts:
+            match await part.judge(headers, query):
+                case Verdict.KNOWN:
+                    return Verdict.KNOWN
+                case Verdict.UNABLE:
+                    verdict = Verdict.UNABLE
+                case Verdict.STRANGER:
+                    pass
+        return verdict
 
 
 def _digest(key: str) -> bytes:

@@ -5,7 +5,7 @@
 
 from pathlib import Path
 
-from worker.settings_fields import Described, described
+from worker.settings_described import Described, described
 
 README = Path(__file__).parents[1] / "README.md"
 START = "<!-- settings: `make docs` writes what follows -->\n"

@@ -18,6 +18,9 @@ delivery.accepted | what was left alone | exported
 delivery.accepted | how late it is | delivery_count, oldest_event_s
 delivery.rejected | warning | origin, reason, error, delivery_count
 delivery.refused | error | reason, delivery_count
+token.refused | warning | check, found
+authority.unavailable | error, warning | error, exception
+authority.resumed | info | after_s
 event.quarantined | error, warning | name, reason, event_id, events
 inbox.unavailable | error | error, hint
 inbox.resumed | info | after_s

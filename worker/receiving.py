@@ -10,18 +10,19 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from handlers.auth import KeyAuth
+from handlers.auth import AnyAuth, Auth, KeyAuth, OpenAuth
 from handlers.health import Health
 from handlers.inbox import Inbox
 from handlers.quarantine import Quarantine
 from handlers.receiver import Receiver
 from handlers.sorting import IsLeftAlone
 from handlers.webhook import webhook_app, webhook_runner
-from worker import byos
+from worker import __version__, byos
 from worker.clock import SystemClock
 from worker.model import Delivery, PutResult
 from worker.ports import Archive, ChunkQueue
 from worker.settings import Settings
+from worker.settings_shapes import Listen
 from worker.sources.hosts import HostRules
 
 
@@ -95,19 +96,72 @@ class Endpoint:
 
 @asynccontextmanager
 async def open_webhook(
-    settings: Settings, *, queue: ChunkQueue, archive: Archive, nudge: asyncio.Event
+    settings: Settings,
+    *,
+    queue: ChunkQueue,
+    archive: Archive,
+    nudge: asyncio.Event,
+    own_key: str = "",
 ) -> AsyncIterator[Endpoint]:
-    """Listen; leaving waits for the deliveries that are being answered."""
+    """Listen; leaving waits for the deliveries that are being answered.
+
+    With `own_key` for those who post from this very process, nobody's token is asked for.
+    """
     receiver = receiver_of(settings, queue=queue, archive=archive, nudge=nudge)
-    keys = tuple(key.get_secret_value() for key in settings.webhook_keys)
     health = Health(queue.ready, SystemClock())
-    runner = webhook_runner(webhook_app(receiver, KeyAuth(keys), health))
+    async with open_auth(settings, own_key=own_key) as auth:
+        runner = webhook_runner(webhook_app(receiver, auth, health))
+        async with _listening(runner, settings.listen) as url:
+            yield Endpoint(health=health, url=url)
+
+
+@asynccontextmanager
+async def open_auth(settings: Settings, *, own_key: str = "") -> AsyncIterator[Auth]:
+    """Who may post. With a tenant its authority's keys are loaded, from now on and ahead;
+    that they can't be had is told to who needs them, and stops no start.
+    """
+    keys = [key.get_secret_value() for key in settings.webhook_keys]
+    if own_key:
+        yield KeyAuth([*keys, own_key])
+    elif settings.webhook_entra_tenant:
+        async with _open_token_auth(settings) as by_token:
+            yield AnyAuth([KeyAuth(keys), by_token])
+    else:
+        yield KeyAuth(keys) if keys else OpenAuth()
+
+
+@asynccontextmanager
+async def _open_token_auth(settings: Settings) -> AsyncIterator[Auth]:
+    # Start-up cost: cryptography is for those who use it.
+    from handlers.claims import Expected
+    from handlers.entra import TokenAuth
+    from handlers.jwks import Authority
+    from handlers.signing_keys import SigningKeys
+
+    clock = SystemClock()
+    expected = Expected(
+        authority=settings.webhook_entra_authority,
+        tenant=settings.webhook_entra_tenant,
+        audiences=frozenset(settings.webhook_entra_audiences),
+        callers=frozenset(settings.webhook_entra_callers),
+        role=settings.webhook_entra_role,
+    )
+    authority = Authority(
+        url=expected.authority, tenant=expected.tenant, version=__version__
+    )
+    keys = SigningKeys(authority.load_keys, clock=clock)
+    async with keys.refreshed():
+        yield TokenAuth(expected, keys, clock=clock)
+
+
+@asynccontextmanager
+async def _listening(runner: web.AppRunner, at: Listen) -> AsyncIterator[str]:
+    """Where, as a URL."""
     await runner.setup()
     try:
-        site = web.TCPSite(runner, settings.listen.host, settings.listen.port)
-        await site.start()
+        await web.TCPSite(runner, at.host, at.port).start()
         host, port, *_ = runner.addresses[0]
-        at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        yield Endpoint(health=health, url=f"http://{at}/api/events")
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        yield f"http://{where}/api/events"
     finally:
         await runner.cleanup()

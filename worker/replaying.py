@@ -1,6 +1,7 @@
 """Replay: saved events through the same handlers, and on to the archive, while one watches."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Protocol
 
 import aiohttp
 
+from handlers.auth import KEY_HEADER
 from samples.acs import StandIn
 from worker import app, receiving, siblings
 from worker.attempt import Observer
@@ -28,6 +30,11 @@ SIMULATED = {
     "WORKER_LISTEN": "127.0.0.1:0",
     "WORKER_WEBHOOK_KEYS": "",
     "WORKER_WEBHOOK_AUTH": "",
+    "WORKER_WEBHOOK_ENTRA_TENANT": "",
+    "WORKER_WEBHOOK_ENTRA_AUDIENCES": "",
+    "WORKER_WEBHOOK_ENTRA_CALLERS": "",
+    "WORKER_WEBHOOK_ENTRA_ROLE": "",
+    "WORKER_WEBHOOK_ENTRA_AUTHORITY": "",
     "WORKER_EVENT_TOPICS": "",
     "WORKER_INBOX": "",
     "WORKER_NOTIFY": "",
@@ -146,6 +153,7 @@ async def replay(
 ) -> Replayed:
     """Post each body to the webhook on loopback, then work until nothing is left to do."""
     nudge, cut = asyncio.Event(), asyncio.Event()
+    own_key = secrets.token_urlsafe()
     place = settings.archive_place
     replayed = Replayed(archive=place.url if place else str(settings.archive_directory))
     async with (
@@ -163,9 +171,9 @@ async def replay(
         ) as consumer,
     ):
         async with receiving.open_webhook(
-            settings, queue=queue, archive=archive, nudge=nudge
+            settings, queue=queue, archive=archive, nudge=nudge, own_key=own_key
         ) as endpoint:
-            async for posted in _post(endpoint.url, bodies, settings):
+            async for posted in _post(endpoint.url, bodies, own_key):
                 replayed.posted.append(posted)
                 watcher.posted(posted)
         started = await queue.list(state=ChunkState.PENDING)
@@ -188,12 +196,10 @@ async def _tell_the_end(
 
 
 async def _post(
-    url: str, bodies: Sequence[tuple[str, bytes]], settings: Settings
+    url: str, bodies: Sequence[tuple[str, bytes]], key: str
 ) -> AsyncIterator[Posted]:
     """Deliver the bodies one after the other, as Event Grid would."""
-    keys = [key.get_secret_value() for key in settings.webhook_keys]
-    headers = {"x-functions-key": keys[0]} if keys else {}
-    async with aiohttp.ClientSession(headers=headers) as session:
+    async with aiohttp.ClientSession(headers={KEY_HEADER: key}) as session:
         for name, body in bodies:
             async with session.post(url, data=body) as answer:
                 posted = Posted(file=name, status=answer.status)

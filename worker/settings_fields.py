@@ -3,7 +3,6 @@
 import os
 import re
 import socket
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,7 +14,6 @@ from pydantic import (
     Field,
     SecretStr,
 )
-from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker import settings_shapes, settings_sources, storage_places
@@ -25,6 +23,11 @@ from worker.storage_places import ConnectionString, Place, Service
 CONNECTION_STRING = "AZURE_COMMUNICATION_CONNECTION_STRING"
 ENDPOINT = "AZURE_COMMUNICATION_ENDPOINT"
 STORAGE_CONNECTION_STRING = "AZURE_STORAGE_CONNECTION_STRING"
+EVENT_GRID_APPLICATIONS = (
+    "4962773b-9cdb-44cf-a8bf-237846a00ab7",
+    "54316b56-3481-47f9-8f30-0300f5542a7b",
+)
+"""https://learn.microsoft.com/azure/event-grid/secure-webhook-delivery"""
 _NOT_IN_INSTANCE = re.compile(r"[^A-Za-z0-9._-]")
 _CHOICE = BeforeValidator(lambda text: text.strip().casefold())
 
@@ -57,6 +60,14 @@ Endpoints = Annotated[
 QueueUrl = Annotated[str, AfterValidator(settings_shapes.check_queue_url)]
 ContainerUrls = Annotated[Commas, AfterValidator(settings_shapes.check_container_urls)]
 TopicEndpoint = Annotated[str, AfterValidator(settings_shapes.check_topic_endpoint)]
+Tenant = Annotated[str, AfterValidator(settings_shapes.check_tenant)]
+Audiences = Annotated[Commas, AfterValidator(settings_shapes.check_audiences)]
+Callers = Annotated[
+    Commas,
+    AfterValidator(settings_shapes.check_any),
+    AfterValidator(settings_shapes.check_callers),
+]
+TokenAuthority = Annotated[str, AfterValidator(settings_shapes.check_authority)]
 ListenAt = Annotated[Listen, BeforeValidator(settings_shapes.parse_listen)]
 
 
@@ -124,7 +135,33 @@ class Fields(BaseSettings):
     )
     webhook_auth: Annotated[Literal["required", "none"], _CHOICE] = Field(
         default="required",
-        description="`none` must be said aloud to listen beyond loopback without keys",
+        description="`none` must be said aloud to listen beyond loopback without keys "
+        "or a tenant",
+    )
+    webhook_entra_tenant: Tenant = Field(
+        default="",
+        description="id of the tenant whose tokens (Entra ID) a delivery may bear; "
+        "keys suffice as well where there are any",
+    )
+    webhook_entra_audiences: Audiences = Field(
+        default=(),
+        description="whom a token must be for, separated by commas: the application's id, "
+        "and its `api://` or `https://` URI",
+    )
+    webhook_entra_callers: Callers = Field(
+        default=EVENT_GRID_APPLICATIONS,
+        description="applications that may bear one; Event Grid's own (public, and US "
+        "government), or the client id of a managed identity that delivers",
+    )
+    webhook_entra_role: str = Field(
+        default="",
+        pattern=r"^[\x21-\x7e]{0,120}$",
+        description="application role that a token must have, if any",
+    )
+    webhook_entra_authority: TokenAuthority = Field(
+        default="https://login.microsoftonline.com",
+        description="who issues the tokens: `https://login.microsoftonline.us`, "
+        "`https://login.partner.microsoftonline.cn`",
     )
     event_topics: Commas = Field(
         default=(), description="topics to accept, separated by commas; none: any"
@@ -329,45 +366,3 @@ class Fields(BaseSettings):
         ]
         key = account.key if account else ""
         return tuple(filter(None, (key, *signatures, *parts)))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Described:
-    """One setting for people: README and `config` show the same."""
-
-    variable: str
-    default: str
-    help: str
-    is_secret: bool
-
-
-def described() -> list[Described]:
-    """All settings, in order."""
-    return [_described(field) for field in Fields.model_fields.values()]
-
-
-def _described(field: FieldInfo) -> Described:
-    limits = {
-        name: getattr(limit, name)
-        for limit in field.metadata
-        for name in ("ge", "le")
-        if hasattr(limit, name)
-    }
-    between = " ({ge} to {le})".format(**limits) if limits else ""
-    return Described(
-        variable=str(field.validation_alias),
-        default=_default_text(field),
-        help=f"{field.description}{between}",
-        is_secret=field.annotation in _SECRETS,
-    )
-
-
-_SECRETS = (tuple[SecretStr, ...], SecretStr | None)
-
-
-def _default_text(field: FieldInfo) -> str:
-    if field.default_factory is not None:
-        return "HOST-PID"
-    if isinstance(field.default, tuple):
-        return ",".join(field.default)
-    return "" if field.default is None else str(field.default)

@@ -53,11 +53,24 @@ def _memory_problems(settings: Fields) -> list[str]:
 
 
 def _listen_problems(settings: Fields) -> list[str]:
-    guarded = settings.webhook_keys or settings.webhook_auth == "none"
+    asked_for = settings.webhook_keys or settings.webhook_entra_tenant
+    guarded = asked_for or settings.webhook_auth == "none"
     if guarded or settings_shapes.is_loopback(settings.listen.host):
         return []
     why = f"must be set to listen beyond loopback ({settings.listen})"
-    return [f"WORKER_WEBHOOK_KEYS: {why}, or say WORKER_WEBHOOK_AUTH=none"]
+    other = "WORKER_WEBHOOK_ENTRA_TENANT"
+    return [f"WORKER_WEBHOOK_KEYS: {why}, or {other}, or say WORKER_WEBHOOK_AUTH=none"]
+
+
+def _entra_problems(settings: Fields) -> list[str]:
+    """A tenant's tokens are for many: those for us are named, and nothing stands alone."""
+    tenant = "WORKER_WEBHOOK_ENTRA_TENANT"
+    if settings.webhook_entra_tenant:
+        if settings.webhook_entra_audiences:
+            return []
+        return [f"WORKER_WEBHOOK_ENTRA_AUDIENCES: must be set with {tenant}"]
+    alone = [name for name in _ENTRA if name in settings.model_fields_set]
+    return [f"{variable(name)}: does nothing without {tenant}" for name in alone]
 
 
 def _embedded_problems(settings: Fields) -> list[str]:
@@ -212,6 +225,10 @@ def signature_warnings(settings: Fields, *, now: datetime) -> list[str]:
     ]
 
 
+_ENTRA = (
+    *("webhook_entra_audiences", "webhook_entra_callers"),
+    *("webhook_entra_role", "webhook_entra_authority"),
+)
 _CONSUMING = frozenset({Use.CONSUME, Use.SERVE})
 _LISTENING = frozenset({Use.WEBHOOK, Use.SERVE})
 _WRITING = _CONSUMING | _LISTENING
@@ -223,9 +240,16 @@ _RULES = (
         check=_memory_problems,
     ),
     _Rule(
-        reads=frozenset({"listen", "webhook_keys", "webhook_auth"}),
+        reads=frozenset(
+            {"listen", "webhook_keys", "webhook_auth", "webhook_entra_tenant"}
+        ),
         uses=_LISTENING,
         check=_listen_problems,
+    ),
+    _Rule(
+        reads=frozenset({"webhook_entra_tenant", *_ENTRA}),
+        uses=_LISTENING,
+        check=_entra_problems,
     ),
     _Rule(
         reads=frozenset({"source_hosts", "archive", "queue"}),

@@ -23,6 +23,8 @@ _LISTEN = re.compile(
     r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<host>[^\[\]:]+)):(?P<port>[0-9]{1,5})"
 )
 _PORT_MAX = 65535
+_GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+_APPLICATION_URI = re.compile(r"(?:api|https)://[a-z0-9][\w.~/-]{0,254}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +198,46 @@ def check_topic_endpoint(text: str) -> str:
     if not {"?", "#"}.isdisjoint(text) or not (is_here or is_there):
         raise ValueError("must be https://TOPIC.REGION.eventgrid.azure.net/api/events")
     return text
+
+
+def check_tenant(text: str) -> str:
+    """The id of a tenant, in lower case; or nothing."""
+    if text and not _GUID.fullmatch(text.casefold()):
+        raise ValueError(
+            "must be a GUID: az account show --query tenantId --output tsv"
+        )
+    return text.casefold()
+
+
+def check_audiences(entries: tuple[str, ...]) -> tuple[str, ...]:
+    """Ids of applications, or their URIs, in lower case."""
+    lowered = tuple(entry.casefold() for entry in entries)
+    for number, entry in enumerate(lowered, start=1):
+        if not _GUID.fullmatch(entry) and not _APPLICATION_URI.fullmatch(entry):
+            what = "the GUID of an application nor an api:// or https:// URI"
+            raise ValueError(f"entry {number} is neither {what}")
+    return lowered
+
+
+def check_callers(entries: tuple[str, ...]) -> tuple[str, ...]:
+    """Ids of applications, in lower case."""
+    lowered = tuple(entry.casefold() for entry in entries)
+    for number, entry in enumerate(lowered, start=1):
+        if not _GUID.fullmatch(entry):
+            raise ValueError(f"entry {number} is not the GUID of an application")
+    return lowered
+
+
+def check_authority(text: str) -> str:
+    """`https://HOST`, in lower case and without a slash; plain http on this machine only."""
+    authority = text.casefold().removesuffix("/")
+    scheme, _, host = authority.partition("://")
+    is_here = scheme in {"http", "https"} and is_loopback_source(host)
+    if not is_here and not (scheme == "https" and _HOST.fullmatch(host)):
+        raise ValueError(
+            "must be https://HOST, for instance https://login.microsoftonline.us"
+        )
+    return authority
 
 
 def path_of(text: str) -> Path:

@@ -21,7 +21,7 @@ _SERVICE_LINK = re.compile(
     r"|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
 _SERVICE_PORT = re.compile(r"(tcp|udp|sctp)://")
-_LATER = re.compile(r"WORKER_(ADMIN_LISTEN|WEBHOOK_ENTRA_[A-Z]+)")
+_LATER = re.compile(r"WORKER_ADMIN_LISTEN")
 """Names that the design reserves and this version does not do yet."""
 _NEAR = 0.8
 ALIASES = {"WORKER_ACS_ENDPOINT": "AZURE_COMMUNICATION_ENDPOINT"}

@@ -5,12 +5,8 @@ from dataclasses import dataclass
 
 from worker.log import Redaction
 from worker.settings import Inspection
-from worker.settings_fields import (
-    CONNECTION_STRING,
-    STORAGE_CONNECTION_STRING,
-    Described,
-    described,
-)
+from worker.settings_described import Described, described
+from worker.settings_fields import CONNECTION_STRING, STORAGE_CONNECTION_STRING
 from worker.settings_shapes import connection_parts, why_no_connection
 from worker.storage_places import NoPlaceError, parse_connection_string
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from handlers.auth import KeyAuth, Verdict
+from handlers.auth import KeyAuth, OpenAuth, Verdict
 
 KEYS = KeyAuth(("old-key", "new-key"))
 
@@ -32,9 +32,11 @@ async def test_key_auth_knows_any_active_key(
     assert verdict is (Verdict.KNOWN if known else Verdict.STRANGER)
 
 
-async def test_key_auth_without_keys_knows_everyone() -> None:
-    """No key configured: everyone passes, for the composition root allowed that."""
-    assert await KeyAuth(()).judge({}, {}) is Verdict.KNOWN
+@pytest.mark.parametrize("offered", ["", "x"])
+async def test_key_auth_without_keys_knows_nobody(offered: str) -> None:
+    """Who wants everyone to pass must say so with OpenAuth."""
+    assert await KeyAuth(()).judge({}, {"code": offered}) is Verdict.STRANGER
+    assert await OpenAuth().judge({}, {}) is Verdict.KNOWN
 
 
 async def test_key_auth_takes_a_key_beyond_ascii() -> None:
