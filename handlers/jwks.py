@@ -7,7 +7,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -44,12 +44,11 @@ class Authority:
     tenant: str
     version: str
     """Ours, for User-Agent."""
-    keys_url: URL = field(init=False)
 
-    def __post_init__(self) -> None:
-        # Those of version 2.0 are good for tokens of version 1.0 as well.
-        path = f"{self.url}/{self.tenant}/discovery/v2.0/keys"
-        object.__setattr__(self, "keys_url", URL(path))
+    @property
+    def keys_url(self) -> URL:
+        """Where its keys lie; they sign tokens of version 1.0 as well."""
+        return URL(f"{self.url}/{self.tenant}/discovery/v2.0/keys")
 
     async def load_keys(self) -> Mapping[str, PyJWK]:
         """Return its keys by name, at least one; sets no limit of time. Raises KeySetError."""

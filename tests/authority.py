@@ -4,6 +4,7 @@ import asyncio
 import base64
 import functools
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -149,8 +150,10 @@ class StandInAuthority:
 
 
 @asynccontextmanager
-async def stand_in_authority() -> AsyncIterator[StandInAuthority]:
-    """Serve until the end of the context."""
+async def stand_in_authority(
+    *, ssl_context: ssl.SSLContext | None = None
+) -> AsyncIterator[StandInAuthority]:
+    """Serve until the end of the context; under TLS as `localhost`."""
     authority = StandInAuthority()
     authority.is_open.set()
     app = web.Application()
@@ -158,8 +161,11 @@ async def stand_in_authority() -> AsyncIterator[StandInAuthority]:
     runner = web.AppRunner(app, shutdown_timeout=0)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        authority.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=ssl_context).start()
+        port = runner.addresses[0][1]
+        authority.url = f"http://127.0.0.1:{port}"
+        if ssl_context is not None:
+            authority.url = f"https://localhost:{port}"
         yield authority
     finally:
         authority.is_open.set()

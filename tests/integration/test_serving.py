@@ -350,6 +350,23 @@ async def test_replay_works_until_nothing_is_left(
     assert not replayed.needs_attention
 
 
+async def test_replay_bears_no_token(
+    settings: Callable[..., Settings], acs: StandIn
+) -> None:
+    """Where deliveries must bear one, saved events come in by the process's own key."""
+    chosen = settings(
+        WORKER_WEBHOOK_ENTRA_TENANT="11111111-2222-3333-4444-555555555555",
+        WORKER_WEBHOOK_ENTRA_AUDIENCES="api://recordings",
+        WORKER_WEBHOOK_ENTRA_AUTHORITY="http://127.0.0.1:9",
+    )
+    body = acs.address(ONE_CHUNK.read_bytes())
+
+    replayed = await replaying.replay(chosen, [("one", body)], watcher=Watching())
+
+    assert [each.status for each in replayed.posted] == [200]
+    assert not replayed.needs_attention
+
+
 def a_dead_letter(shape: str) -> list[object]:
     """What lies in the dead-letter container, of an event that could not be delivered.
 

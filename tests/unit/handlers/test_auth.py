@@ -7,6 +7,7 @@ from handlers.auth import KeyAuth, OpenAuth, Verdict
 KEYS = KeyAuth(("old-key", "new-key"))
 
 
+@pytest.mark.receiver_row(6)
 @pytest.mark.parametrize(
     ("headers", "query", "known"),
     [
