@@ -54,6 +54,7 @@ OUTCOMES: dict[type[WorkerError], tuple[str, str, str]] = {
     RetryableError: TRIED,
     errors.ThrottledError: TRIED,
     errors.SourceUnavailableError: TRIED,
+    errors.SourceAddressError: TRIED,
     errors.SourceAnswerError: TRIED,
     errors.TruncatedError: TRIED,
     errors.SourceChangedError: TRIED,
