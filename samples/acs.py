@@ -22,7 +22,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Self
@@ -79,7 +79,8 @@ class StandIn:
     `bytes_per_second` caps each connection, `latency_s` delays each answer. `host_names`
     (global, regional) stand in URLs instead of 127.0.0.1: with `ssl_context`, a client that
     resolves them to loopback sees the service under a TLS name that it allows. `tokens` are
-    those of Entra that it takes; they may come and go.
+    those of Entra that it takes; they may come and go. `retention` is how long a document is
+    kept, by `now`; None: for ever.
     """
 
     def __init__(  # noqa: PLR0913 - each is an independent knob of a test
@@ -91,6 +92,7 @@ class StandIn:
         ssl_context: ssl.SSLContext | None = None,
         host_names: tuple[str, str] | None = None,
         port: int = 0,
+        retention: timedelta | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.connection_string = connection_string
@@ -103,6 +105,7 @@ class StandIn:
         self._latency_s = latency_s
         self._ssl_context = ssl_context
         self._host_names = host_names or (LOOPBACK, LOOPBACK)
+        self._retention = retention
         self._now = now
         self._objects = Objects()
         self._paces: WeakKeyDictionary[asyncio.Transport, Pace] = WeakKeyDictionary()
@@ -157,10 +160,12 @@ class StandIn:
         metadata: bytes | Path | None,
     ) -> None:
         """Have a document; a file is read, whole, whenever it is asked for."""
+        now = self._now()
         stored = StoredObject(
             content=_content(content),
             metadata=None if metadata is None else _content(metadata),
-            last_modified=format_datetime(self._now(), usegmt=True),
+            last_modified=format_datetime(now, usegmt=True),
+            expires_at=now + self._retention if self._retention else None,
         )
         self._objects.put(document_id, stored)
 
@@ -242,6 +247,7 @@ class StandIn:
         return elsewhere or answers.redirect(regional)
 
     async def _answer_regional(self, request: web.BaseRequest) -> Answer:
+        self._objects.forget_expired(self._now())
         return await self._objects.answer(
             _target(request), request.headers.get("Range")
         )

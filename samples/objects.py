@@ -4,6 +4,7 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
@@ -47,6 +48,8 @@ class StoredObject:
     content: Content | Path
     metadata: Content | Path | None
     last_modified: str
+    expires_at: datetime | None = None
+    """None: it is kept until it is deleted."""
 
 
 class Objects:
@@ -60,6 +63,14 @@ class Objects:
     def put(self, document_id: str, stored: StoredObject) -> None:
         self.deleted.discard(document_id)
         self._stored[document_id] = stored
+
+    def forget_expired(self, now: datetime) -> None:
+        """Let go of what was kept for long enough; nobody deleted it."""
+        self._stored = {
+            document_id: stored
+            for document_id, stored in self._stored.items()
+            if stored.expires_at is None or now < stored.expires_at
+        }
 
     def plan(self, document_id: str, part: Part, faults: Iterable[Fault]) -> None:
         self._plans[document_id, part] = deque(faults)

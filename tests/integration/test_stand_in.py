@@ -300,3 +300,19 @@ async def test_request_is_on_record(client: SignedClient) -> None:
     assert (second.method, second.range) == ("GET", "bytes=0-9")
     assert second.path == f"/v1/objects/{DOC}/content/video"
     assert second.signed_at is not None
+
+
+async def test_document_is_kept_as_long_as_said() -> None:
+    """After its retention it is gone, though nobody deleted it."""
+    passed = timedelta()
+    acs = StandIn(
+        now=lambda: datetime.now(UTC) + passed, retention=timedelta(minutes=2)
+    )
+    async with signed_client(acs) as client:
+        acs.put(DOC, content=BODY, metadata=METADATA)
+        kept = await client.content()
+        passed = timedelta(minutes=2)
+        gone = await client.content()
+
+    assert (kept.status, gone.status) == (200, 404)
+    assert acs.deleted == set()
