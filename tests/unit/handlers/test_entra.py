@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import Mock
 
 import jwt
 import pytest
@@ -17,11 +18,12 @@ from jwt import PyJWK
 from structlog.testing import capture_logs
 
 from handlers.auth import AnyAuth, KeyAuth, Verdict
-from handlers.claims import Check, Expected
-from handlers.entra import MAX_TOKEN_CHARS, TokenAuth
+from handlers.claims import LEEWAY_SECONDS, Check, Expected
+from handlers.entra import MAX_REMEMBERED, MAX_TOKEN_CHARS, TokenAuth
 from handlers.signing_keys import KeysUnavailableError
 from tests.authority import (
     APPLICATION,
+    DAY,
     EVENT_GRID,
     ROLE,
     TENANT,
@@ -49,8 +51,9 @@ EXPECTED = Expected(
 
 @dataclass(slots=True, kw_only=True)
 class SmallKeys:
-    """Has one key; `is_down`: none at all, and no telling."""
+    """Has one key, under the name of the first; `is_down`: none at all, and no telling."""
 
+    key: PyJWK | None = field(default_factory=lambda: PyJWK(jwk(0)))
     is_down: bool = False
     asked: list[str] = field(default_factory=list)
 
@@ -58,11 +61,11 @@ class SmallKeys:
         self.asked.append(name)
         if self.is_down:
             raise KeysUnavailableError
-        return PyJWK(jwk(0)) if name == "key-0" else None
+        return self.key if name == "key-0" else None
 
 
-def auth(keys: SmallKeys | None = None) -> TokenAuth:
-    return TokenAuth(EXPECTED, keys or SmallKeys(), clock=ManualClock())
+def auth(keys: SmallKeys | None = None, clock: ManualClock | None = None) -> TokenAuth:
+    return TokenAuth(EXPECTED, keys or SmallKeys(), clock=clock or ManualClock())
 
 
 def bearing(token: str, scheme: str = "Bearer") -> dict[str, str]:
@@ -255,6 +258,61 @@ async def test_any_change_breaks_a_token(part: int) -> None:
     parts[part] = text[:9] + ("A" if text[9] != "A" else "B") + text[10:]
 
     await refusal(".".join(parts))
+
+
+async def test_token_that_passed_is_verified_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Event Grid bears the same one for hours; its claims are looked at each time."""
+    decode = Mock(wraps=jwt.decode)
+    monkeypatch.setattr("handlers.entra.jwt.decode", decode)
+    clock = ManualClock()
+    tokens, headers = auth(clock=clock), bearing(signed(claims_v1()))
+
+    verdicts = {await tokens.judge(headers, {}) for _ in range(5)}
+    clock.advance(DAY + LEEWAY_SECONDS)
+
+    assert verdicts == {Verdict.KNOWN}
+    assert decode.call_count == 1
+    assert await tokens.judge(headers, {}) is Verdict.STRANGER
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+async def test_token_that_passed_is_refused_once_its_key_is_gone(
+    *, is_replaced: bool
+) -> None:
+    """What is remembered is worth no more than the key it was verified with."""
+    keys = SmallKeys()
+    tokens, headers = auth(keys), bearing(signed(claims_v1()))
+    assert await tokens.judge(headers, {}) is Verdict.KNOWN
+
+    keys.key = PyJWK(jwk(1)) if is_replaced else None
+
+    assert await tokens.judge(headers, {}) is Verdict.STRANGER
+
+
+async def test_token_that_passed_is_undecided_without_keys() -> None:
+    """Keys that became too old to be believed take with them what they proved."""
+    keys = SmallKeys()
+    tokens, headers = auth(keys), bearing(signed(claims_v1()))
+    assert await tokens.judge(headers, {}) is Verdict.KNOWN
+
+    keys.is_down = True
+
+    assert await tokens.judge(headers, {}) is Verdict.UNABLE
+
+
+async def test_only_a_few_that_passed_are_remembered() -> None:
+    """Memory does not grow with tokens, and those that were refused take no place in it."""
+    tokens = auth()
+    for number in range(MAX_REMEMBERED + 5):
+        ours = bearing(signed(claims_v1(jti=str(number))))
+        theirs = bearing(signed(claims_v1(jti=str(number), aud=OTHER)))
+        assert await tokens.judge(ours, {}) is Verdict.KNOWN
+        assert await tokens.judge(theirs, {}) is Verdict.STRANGER
+
+    assert len(tokens._passed) == MAX_REMEMBERED
+    assert await tokens.judge(bearing(signed(claims_v1(jti="0"))), {}) is Verdict.KNOWN
 
 
 HEADER = st.fixed_dictionaries(
