@@ -146,6 +146,10 @@ def _check_store(text: str, *, scheme: str, service: Service) -> str:
             f"must be {scheme}PATH or the URL of a {what}, for instance"
             f" {scheme}/srv/recordings"
         )
+    try:
+        path_of(text)
+    except RuntimeError:
+        raise ValueError(f"{path!r} begins with a home that is not there") from None
     return text
 
 

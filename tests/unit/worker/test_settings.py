@@ -151,6 +151,7 @@ def test_instance_defaults_to_host_and_process(monkeypatch: pytest.MonkeyPatch) 
         ("AZURE_COMMUNICATION_ENDPOINT", "https://u:hunter2@a.b", "must be https://"),
         ("WORKER_ARCHIVE", "data/archive", "must be file:PATH"),
         ("WORKER_ARCHIVE", "file:", "must be file:PATH"),
+        ("WORKER_ARCHIVE", "file:~nobody-here/a", "begins with a home that is not"),
         ("WORKER_QUEUE", "sqlite::memory:", "must be sqlite:PATH"),
         ("WORKER_QUEUE", "sqlite:///srv/q.db", "must be sqlite:PATH"),
         ("WORKER_LISTEN", "8080", "is not HOST:PORT"),
