@@ -524,3 +524,25 @@ def test_loopback_source_may_lie_anywhere(
     )
 
     assert found == []
+
+
+def test_secrets_of_others_are_known() -> None:
+    """What azure-identity and a proxy read is not ours, and no log may show it either."""
+    inspection = settings.inspect(
+        {
+            "AZURE_CLIENT_SECRET": "hunter2",
+            "IDENTITY_HEADER": "hunter3",
+            "HTTPS_PROXY": "http://me:p%40ss@proxy:3128",
+            "http_proxy": "you:word@proxy",
+            "ALL_PROXY": "http://proxy:3128",
+            "HTTP_PROXY": "http://[::1",
+            "AZURE_CLIENT_ID": "not a secret",
+        },
+        use=Use.READ,
+    )
+
+    assert set(inspection.secrets) == {
+        *("hunter2", "hunter3"),
+        *("p%40ss", "p@ss", "bWU6cEBzcw=="),
+        *("word", "eW91OndvcmQ="),
+    }
