@@ -174,7 +174,7 @@ def malformed(document: str) -> dict[str, bytes]:
         "eventTime": everything,
     }
     entry = {"documentId": [everything], "contentLocation": everything}
-    datas: dict[str, Any] = {
+    shapes: dict[str, Any] = {
         "text": everything,
         "no chunks": {"recordingStorageInfo": everything},
         "not a chunk": {"recordingStorageInfo": {"recordingChunks": [everything]}},
@@ -193,7 +193,7 @@ def malformed(document: str) -> dict[str, bytes]:
         "a code": a_validation([canaries.VALIDATION_CODE]),
         **{
             name: json.dumps([base | {"data": data}]).encode()
-            for name, data in datas.items()
+            for name, data in shapes.items()
         },
     }
 
