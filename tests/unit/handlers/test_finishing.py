@@ -1,0 +1,105 @@
+"""Work that nobody waits for any more."""
+
+import asyncio
+
+import pytest
+
+from handlers.finishing import Finishing
+
+
+class Work:
+    """Goes on until it is let go; remembers how it ended."""
+
+    def __init__(self) -> None:
+        self.let_go = asyncio.Event()
+        self.began = asyncio.Event()
+        self.ended = asyncio.Event()
+        self.is_done = False
+
+    async def __call__(self) -> str:
+        self.began.set()
+        try:
+            await self.let_go.wait()
+            self.is_done = True
+        finally:
+            self.ended.set()
+        return "done"
+
+
+async def given_up(finishing: Finishing, work: Work) -> None:
+    """Begin the work, and give up waiting for it."""
+    waiting = asyncio.create_task(finishing.run(work()))
+    await work.began.wait()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+async def test_work_has_a_result_and_errors_as_if_awaited() -> None:
+    """Who waits to the end sees no difference."""
+    finishing = Finishing()
+    work = Work()
+    work.let_go.set()
+
+    async def fail() -> None:
+        raise LookupError("broken")
+
+    assert await finishing.run(work()) == "done"
+    with pytest.raises(LookupError, match="broken"):
+        await finishing.run(fail())
+
+
+async def test_work_that_is_given_up_goes_on_to_its_end() -> None:
+    """Nobody waits for the answer, but what was begun gets done."""
+    finishing = Finishing()
+    work = Work()
+    await given_up(finishing, work)
+
+    assert not work.ended.is_set()
+    work.let_go.set()
+    await work.ended.wait()
+
+    assert work.is_done
+
+
+async def test_work_that_is_given_up_does_not_go_on_for_ever() -> None:
+    """Its turn is needed: after a while it is cut."""
+    finishing = Finishing(late_seconds=0)
+    work = Work()
+    await given_up(finishing, work)
+
+    await work.ended.wait()
+
+    assert not work.is_done
+
+
+async def test_finish_waits_for_all_work() -> None:
+    """Also for what nobody else waits for."""
+    finishing = Finishing()
+    work = Work()
+    await given_up(finishing, work)
+    finish = asyncio.create_task(finishing.finish(within_seconds=60))
+    await asyncio.sleep(0)
+
+    assert not finish.done()
+    work.let_go.set()
+    await finish
+
+    assert work.is_done
+
+
+async def test_finish_cuts_what_takes_too_long() -> None:
+    """The storage is closed next: nothing may be at work then."""
+    finishing = Finishing()
+    work = Work()
+    await given_up(finishing, work)
+
+    await finishing.finish(within_seconds=0)
+
+    assert work.ended.is_set()
+    assert not work.is_done
+
+
+async def test_finish_without_work_is_done_at_once() -> None:
+    """There is nothing to wait for."""
+    await Finishing().finish(within_seconds=60)
