@@ -1,37 +1,37 @@
 """The endpoint that Event Grid posts to: HTTP in, one outcome, one status.
 
-The rule: 400, 401, 403, 404 and 413 are never sent again, so they are a decision to throw
-away; whatever may heal is answered 503. `_answer` is the only place that picks a status.
-https://learn.microsoft.com/azure/event-grid/delivery-and-retry
+The rule: whatever may heal is answered 503; the table is `statuses.status_of`. Who sends is
+asked before a byte of the body is read, and what looks like Event Grid's is never taken for
+a stranger's: not with a bad key, not at a wrong path.
 """
 
 import asyncio
-import re
 from collections import Counter
-from collections.abc import Mapping
-from enum import StrEnum
-from typing import Protocol, assert_never
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol
 
-import aiohttp
-import structlog
 from aiohttp import web
 
-from handlers import binary_mode
+from handlers import binary_mode, connections, reading, statuses
 from handlers import health as probes
 from handlers.auth import Auth, Verdict
-from handlers.health import Health
-from handlers.receiver import Received, ReceivedKind
+from handlers.budget import MAX_AT_WORK, BodyBudget, CrowdedOutError, Hold, Turns
+from handlers.connections import ConnectionLimits, ConnectionTable
+from handlers.finishing import LATE_SECONDS, Finishing
+from handlers.health import Health, Phase
+from handlers.listening import Connection, ListeningRunner
+from handlers.receiver import Received
+from handlers.refusals import Refusals, RefusedError, delivery_count
+from handlers.statuses import Consent, Refusal
+from handlers.weight import weight_bytes
+from worker.clock import SystemClock
+from worker.ports import Clock
 
 PATH = "/api/events"
 BUDGET_SECONDS = 25.0
-"""Event Grid waits 30 s for the answer."""
-MIB = 1024 * 1024
-MAX_BODY_BYTES = 8 * MIB
-"""Far over the 1 MB that Event Grid sends at most."""
-MAX_BODIES_BYTES = 64 * MIB
-"""All bodies in memory together."""
-MAX_HEADER_BYTES = 32 * 1024
-RETRY_AFTER_SECONDS = "30"
+"""From the first byte of a request to its answer: Event Grid waits 30 s for that."""
 EVENT_GRID_ORIGINS = frozenset(
     {
         "eventgrid.azure.net",
@@ -42,14 +42,15 @@ EVENT_GRID_ORIGINS = frozenset(
     }
 )
 EVENT_HEADER = "aeg-event-type"
-COUNT_HEADER = "aeg-delivery-count"
 ORIGIN_HEADER = "WebHook-Request-Origin"
 _EVENT_GRID_PREFIX = "aeg-"
-_COUNT = re.compile(r"[0-9]{1,6}")
+_NO_DELIVERIES = frozenset({"GET", "HEAD", "OPTIONS"})
 TURNED_AWAY: web.AppKey[Counter[str]] = web.AppKey("turned_away", Counter)
 """How many deliveries were turned away before they were understood, by reason."""
-
-log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
+CONNECTIONS: web.AppKey[ConnectionTable] = web.AppKey("connections", ConnectionTable)
+BODIES: web.AppKey[BodyBudget] = web.AppKey("bodies", BodyBudget)
+_PARTS: web.AppKey["_Parts"] = web.AppKey("parts")
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class DeliveryReceiver(Protocol):
@@ -65,33 +66,27 @@ class DeliveryReceiver(Protocol):
     ) -> Received: ...
 
 
-class Refusal(StrEnum):
-    """Why a delivery was turned away before the receiver could say anything about it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the endpoint gives senders: time, and room."""
 
-    STRANGER = "unauthorized"
-    BAD_CREDENTIAL = "bad-credential"
-    """Event Grid's headers, but not our key: a rotated key must not lose recordings."""
-    UNABLE = "cannot-authenticate"
-    """What it takes to tell ours from strangers can't be had: our trouble, not theirs."""
-    DRAINING = "draining"
-    TOO_LARGE = "too-large"
-    """Nothing legal is. Not 413, which is final: should Event Grid's limit ever grow, its
-    retries leave time to notice, and its dead letters keep the event."""
-    TOO_MANY = "too-many-bytes"
-    UNREADABLE = "unreadable"
-    """Cut off, or its encoding is broken: only the same bytes sent again can mend that."""
-    TIMEOUT = "timeout"
-    BUG = "bug"
+    budget_seconds: float = BUDGET_SECONDS
+    body_seconds: float = reading.BODY_SECONDS
+    late_seconds: float = LATE_SECONDS
+    at_work: int = MAX_AT_WORK
+    connections: ConnectionLimits = field(default_factory=ConnectionLimits)
 
 
-_LOUD = frozenset({Refusal.BAD_CREDENTIAL, Refusal.UNABLE})
-"""A human must look: these won't heal by themselves, and recordings wait."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What the app shares with the server that it runs in."""
 
-
-class _RefusedError(Exception):
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal)
-        self.refusal = refusal
+    limits: Limits
+    refusals: Refusals
+    table: ConnectionTable
+    bodies: BodyBudget
+    finishing: Finishing
+    clock: Clock
 
 
 def webhook_app(
@@ -100,24 +95,36 @@ def webhook_app(
     health: Health,
     *,
     origins: frozenset[str] = EVENT_GRID_ORIGINS,
-    budget_seconds: float = BUDGET_SECONDS,
+    limits: Limits | None = None,
+    clock: Clock | None = None,
 ) -> web.Application:
-    """Build the public endpoint: deliveries, both handshakes, probes."""
-    app = web.Application(client_max_size=MAX_BODY_BYTES)
-    app[TURNED_AWAY] = Counter()
-    webhook = _Webhook(
-        receiver, auth, health, turned_away=app[TURNED_AWAY], budget=budget_seconds
+    """Build the public endpoint: deliveries, both handshakes, probes. For webhook_runner."""
+    limits, clock = limits or Limits(), clock or SystemClock()
+    parts = _Parts(
+        limits=limits,
+        refusals=Refusals(clock),
+        table=ConnectionTable(limits.connections.most),
+        bodies=BodyBudget(),
+        finishing=Finishing(limits.late_seconds),
+        clock=clock,
     )
+    app = web.Application()
+    app[_PARTS], app[CONNECTIONS] = parts, parts.table
+    app[TURNED_AWAY], app[BODIES] = parts.refusals.counts, parts.bodies
+    app.cleanup_ctx.append(_swept)
+    webhook = _Webhook(receiver, auth, health, parts)
     known_origins = frozenset(origin.casefold() for origin in origins)
 
     async def consent(request: web.Request) -> web.Response:
         return _consent(request, known_origins)
 
+    elsewhere = _Elsewhere({"POST": webhook.deliver, "OPTIONS": consent}, parts)
     app.add_routes(
         [
-            web.post(PATH, webhook.deliver),
-            web.options(PATH, consent),
+            web.post(PATH, webhook.deliver, expect_handler=_not_yet),
+            web.options(PATH, consent, expect_handler=_not_yet),
             *probes.routes(health),
+            web.route("*", "/{path:.*}", elsewhere.answer, expect_handler=_not_yet),
         ]
     )
     return app
@@ -126,137 +133,151 @@ def webhook_app(
 def webhook_runner(
     app: web.Application, *, grace_seconds: float = BUDGET_SECONDS
 ) -> web.AppRunner:
-    """Run the app without an access log, for the query holds the key.
+    """Run the app within its limits, and without an access log: the query holds the key.
 
     `cleanup` waits `grace_seconds` for the deliveries that it has begun to answer.
-    Header limits are wide: aiohttp would answer 400 to a long token, and 400 is final.
     """
-    return web.AppRunner(
+    parts = app[_PARTS]
+
+    def turn_away(refusal: Refusal, bug: BaseException | None) -> web.Response:
+        return parts.refusals.turn_away(refusal, {}, bug=bug)
+
+    return ListeningRunner(
         app,
-        access_log=None,
-        shutdown_timeout=grace_seconds,
-        max_field_size=MAX_HEADER_BYTES,
-        max_line_size=MAX_HEADER_BYTES,
+        limits=parts.limits.connections,
+        table=parts.table,
+        turn_away=turn_away,
+        grace_seconds=grace_seconds,
     )
+
+
+async def work_finished(app: web.Application) -> None:
+    """Wait until nothing is at work any more, for as long as a delivery may take."""
+    parts = app[_PARTS]
+    await parts.finishing.finish(parts.limits.budget_seconds)
+
+
+async def _swept(app: web.Application) -> AsyncIterator[None]:
+    """Keep the connections within their limits for as long as the app runs."""
+    parts = app[_PARTS]
+    now = asyncio.get_running_loop().time
+    every = parts.limits.connections.sweep_seconds
+    sweeping = asyncio.create_task(
+        connections.keep_sweeping(parts.table, parts.clock, now, every=every)
+    )
+    yield
+    sweeping.cancel()
+    with suppress(asyncio.CancelledError):
+        await sweeping
+    await parts.finishing.finish(0)
+
+
+async def _not_yet(_request: web.Request) -> None:
+    """Invite no body before it is known who sends it."""
 
 
 class _Webhook:
     """POST: authenticate, read within bounds, receive within the budget, answer."""
 
     def __init__(
-        self,
-        receiver: DeliveryReceiver,
-        auth: Auth,
-        health: Health,
-        *,
-        turned_away: Counter[str],
-        budget: float,
+        self, receiver: DeliveryReceiver, auth: Auth, health: Health, parts: _Parts
     ) -> None:
         self._receiver = receiver
         self._auth = auth
         self._health = health
-        self._turned_away = turned_away
-        self._budget_seconds = budget
-        self._bytes_held = 0
+        self._limits = parts.limits
+        self._refusals = parts.refusals
+        self._finishing = parts.finishing
+        self._bodies = parts.bodies
+        # Always fewer than connections, so that there is one that can give way.
+        most = min(parts.limits.at_work, parts.limits.connections.most // 2)
+        self._turns = Turns(most=most)
 
     async def deliver(self, request: web.Request) -> web.Response:
         """Answer one delivery, whatever happens to it."""
+        connection = Connection.of(request)
+        until = connection.began + self._limits.budget_seconds
         try:
-            async with asyncio.timeout(self._budget_seconds):
+            async with asyncio.timeout_at(until):
                 await self._admit(request)
-                received = await self._receive(request)
-        except _RefusedError as error:
+                received = await self._receive(request, connection)
+        except RefusedError as error:
             return self._turn_away(error.refusal, request)
         except TimeoutError:
             return self._turn_away(Refusal.TIMEOUT, request)
         except Exception as error:  # noqa: BLE001 - a firewall: no bug may become a final status
-            return self._turn_away(Refusal.BUG, request, bug=error)
-        return _answer(received.kind, code=received.validation_code)
+            return self._refusals.turn_away(Refusal.BUG, request.headers, bug=error)
+        return statuses.answer(received.kind, code=received.validation_code)
 
     async def _admit(self, request: web.Request) -> None:
+        if self._health.phase is not Phase.OPEN:
+            raise RefusedError(_CLOSED[self._health.phase])
         match await self._auth.judge(request.headers, request.query):
             case Verdict.UNABLE:
-                raise _RefusedError(Refusal.UNABLE)
+                raise RefusedError(Refusal.UNABLE)
             case Verdict.STRANGER:
-                raise _RefusedError(
+                raise RefusedError(
                     Refusal.BAD_CREDENTIAL
                     if _is_event_grid(request.headers)
                     else Refusal.STRANGER
                 )
             case Verdict.KNOWN:
                 pass
-        if self._health.draining:
-            raise _RefusedError(Refusal.DRAINING)
 
-    async def _receive(self, request: web.Request) -> Received:
-        body = bytearray()
+    async def _receive(self, request: web.Request, connection: Connection) -> Received:
+        connection.sending()
+        hold = await reading.read(
+            request, connection, self._bodies, seconds=self._limits.body_seconds
+        )
+        connection.at_work()
         try:
-            await self._read(request, body)
-            return await self._receiver.receive(
-                binary_mode.as_structured(bytes(body), request.headers),
-                origin="webhook",
-                delivery_count=_delivery_count(request),
-                event_header=request.headers.get(EVENT_HEADER, ""),
-            )
+            return await self._finishing.run(self._work(hold, request.headers))
+        except CrowdedOutError as error:
+            raise RefusedError(Refusal.TOO_MANY) from error
+
+    async def _work(self, hold: Hold, headers: Mapping[str, str]) -> Received:
+        """Goes on though the answer is given up; its memory is counted until it ends."""
+        try:
+            async with self._turns.turn(weight_bytes(hold.body)):
+                return await self._receiver.receive(
+                    binary_mode.as_structured(bytes(hold.body), headers),
+                    origin="webhook",
+                    delivery_count=delivery_count(headers),
+                    event_header=headers.get(EVENT_HEADER, ""),
+                )
         finally:
-            self._bytes_held -= len(body)
+            hold.release()
 
-    async def _read(self, request: web.Request, body: bytearray) -> None:
-        """Fill `body` as it comes, counting it among all bodies in memory."""
-        try:
-            async for part in request.content.iter_any():
-                if len(body) + len(part) > MAX_BODY_BYTES:
-                    raise _RefusedError(Refusal.TOO_LARGE)
-                if self._bytes_held + len(part) > MAX_BODIES_BYTES:
-                    raise _RefusedError(Refusal.TOO_MANY)
-                body += part
-                self._bytes_held += len(part)
-        except (web.RequestPayloadError, aiohttp.ClientError, OSError) as error:
-            raise _RefusedError(Refusal.UNREADABLE) from error
-
-    def _turn_away(
-        self, refusal: Refusal, request: web.Request, *, bug: Exception | None = None
-    ) -> web.Response:
-        self._turned_away[refusal.value] += 1
-        fields = {"reason": refusal.value, "delivery_count": _delivery_count(request)}
-        if bug is not None:
-            log.error("delivery.rejected", exc_info=bug, **fields)
-        elif refusal in _LOUD:
-            log.error("delivery.refused", **fields)
-        else:
-            log.warning("delivery.rejected", **fields)
-        return _answer(refusal)
+    def _turn_away(self, refusal: Refusal, request: web.Request) -> web.Response:
+        answer = self._refusals.turn_away(refusal, request.headers)
+        if refusal is Refusal.DRAINING:
+            answer.force_close()  # the next request finds whoever takes over
+        return answer
 
 
-def _answer(
-    outcome: ReceivedKind | Refusal, *, code: str | None = None
-) -> web.Response:
-    """Give every outcome its status."""
-    match outcome:
-        case ReceivedKind.ACCEPTED | ReceivedKind.IGNORED:
-            return web.Response(status=200)
-        case ReceivedKind.VALIDATION:
-            return web.json_response({"validationResponse": code})
-        case ReceivedKind.MALFORMED:
-            return web.Response(status=400, text="malformed, kept in quarantine\n")
-        case Refusal.STRANGER:
-            return web.Response(status=401)
-        case (
-            ReceivedKind.UNAVAILABLE
-            | Refusal.BAD_CREDENTIAL
-            | Refusal.UNABLE
-            | Refusal.DRAINING
-            | Refusal.TOO_LARGE
-            | Refusal.TOO_MANY
-            | Refusal.UNREADABLE
-            | Refusal.TIMEOUT
-            | Refusal.BUG
-        ):
-            return web.Response(
-                status=503, headers={"Retry-After": RETRY_AFTER_SECONDS}
-            )
-        case _:
-            assert_never(outcome)
+_CLOSED = {Phase.STARTING: Refusal.STARTING, Phase.DRAINING: Refusal.DRAINING}
+
+
+class _Elsewhere:
+    """Every path and method that has no route of its own."""
+
+    def __init__(self, endpoint: Mapping[str, _Handler], parts: _Parts) -> None:
+        self._endpoint = endpoint
+        self._refusals = parts.refusals
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """Take `//api/events/` for what it means; keep what is Event Grid's; refuse the rest."""
+        is_endpoint = _without_slashes(request.path) == _without_slashes(PATH)
+        if is_endpoint and (handler := self._endpoint.get(request.method)):
+            return await handler(request)
+        refusal = Refusal.NO_SUCH_METHOD if is_endpoint else Refusal.NO_SUCH_PATH
+        if request.method not in _NO_DELIVERIES and _is_event_grid(request.headers):
+            refusal = Refusal.WRONG_PLACE
+        return self._refusals.turn_away(refusal, request.headers)
+
+
+def _without_slashes(path: str) -> list[str]:
+    return [segment for segment in path.split("/") if segment]
 
 
 def _consent(request: web.Request, origins: frozenset[str]) -> web.Response:
@@ -267,25 +288,17 @@ def _consent(request: web.Request, origins: frozenset[str]) -> web.Response:
     """
     origin = request.headers.get(ORIGIN_HEADER, "").strip()
     if not origin:
-        return web.Response(status=400)
+        return statuses.answer(Consent.NO_ORIGIN)
     if origin.casefold() not in origins:
-        return web.Response(status=403)
-    return web.Response(
-        headers={
-            "Allow": "POST",
-            "WebHook-Allowed-Origin": origin,
-            "WebHook-Allowed-Rate": "*",
-        }
-    )
+        return statuses.answer(Consent.FOREIGN_ORIGIN)
+    answer = statuses.answer(Consent.GIVEN)
+    answer.headers["Allow"] = "POST"
+    answer.headers["WebHook-Allowed-Origin"] = origin
+    answer.headers["WebHook-Allowed-Rate"] = "*"
+    return answer
 
 
 def _is_event_grid(headers: Mapping[str, str]) -> bool:
     """Whether it is shaped like a delivery of Event Grid, in either schema."""
     named = (name.lower().startswith(_EVENT_GRID_PREFIX) for name in headers)
     return ORIGIN_HEADER in headers or any(named)
-
-
-def _delivery_count(request: web.Request) -> int | None:
-    """How often Event Grid has tried before; 0 the first time."""
-    said = request.headers.get(COUNT_HEADER, "")
-    return int(said) if _COUNT.fullmatch(said) else None

@@ -32,7 +32,7 @@ class Room:
             raise TooHeavyError("too many values")
 
 
-def weight_bytes(text: str | bytes) -> int:
+def weight_bytes(text: str | bytes | bytearray) -> int:
     """About how many bytes this JSON takes while it is sorted and stored, or fewer."""
     if isinstance(text, str):
         signs = text.count("{") + text.count("[") + text.count(",")

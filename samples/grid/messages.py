@@ -151,8 +151,4 @@ def _unwrapped(item: object) -> JsonObject:
 
 
 def _json(value: object) -> bytes:
-    try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:
-        # A lone surrogate is legal in JSON, but only as an escape.
-        return json.dumps(value, separators=(",", ":")).encode()
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.identity import IdentityEndpoint, identity_endpoint
+from tests.webhook import Endpoint, serving
 
 
 @pytest.fixture
@@ -15,3 +16,10 @@ async def identity(
     async with identity_endpoint() as endpoint:
         endpoint.describe(monkeypatch)
         yield endpoint
+
+
+@pytest.fixture
+async def endpoint() -> AsyncIterator[Endpoint]:
+    """A webhook without any trouble."""
+    async with serving() as running:
+        yield running

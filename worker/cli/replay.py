@@ -11,7 +11,6 @@ import typer
 from worker.cli import session
 
 if TYPE_CHECKING:
-    from worker.posting import Bodies, Posting
     from worker.replaying import Replayed
     from worker.settings import Settings
 
@@ -24,11 +23,7 @@ def replay(
         list[Path], typer.Argument(help="Event files, or folders of them.")
     ],
     simulate: Annotated[
-        bool,
-        typer.Option(
-            help="Deliver from a stand-in for Event Grid, with the samples' media"
-            " in one for ACS."
-        ),
+        bool, typer.Option(help="Serve the samples' media from a stand-in for ACS.")
     ] = False,
 ) -> None:
     """Feed saved events in, and bring their chunks home."""
@@ -54,7 +49,7 @@ def _program() -> str:
 async def _replay(
     context: typer.Context, files: list[Path], *, simulate: bool
 ) -> "Replayed":
-    from worker import posting, replaying
+    from worker import replaying
     from worker.settings import inspect_process
     from worker.settings_rules import Use
 
@@ -64,7 +59,7 @@ async def _replay(
         settings = session.settings_for(
             context, Use.CONSUME, level="warning", overrides=loopback
         )
-        return await _watched(settings, bodies, posting.as_saved)
+        return await _watched(settings, bodies)
     env_file = session.invocation_of(context).env_file
     inspection = inspect_process(env_file, use=Use.READ)
     replaying.refuse_real_stores(inspection.texts.all())
@@ -73,12 +68,10 @@ async def _replay(
             context, Use.SERVE, level="warning", overrides=overrides
         )
         addressed = [(name, stand_in.address(body)) for name, body in bodies]
-        return await _watched(settings, addressed, posting.as_event_grid)
+        return await _watched(settings, addressed)
 
 
-async def _watched(
-    settings: "Settings", bodies: "Bodies", post: "Posting"
-) -> "Replayed":
+async def _watched(settings: "Settings", bodies: list[tuple[str, bytes]]) -> "Replayed":
     from rich.console import Console
 
     from worker import replaying
@@ -89,6 +82,6 @@ async def _watched(
         out=printing.stdout(), screen=Console(stderr=True), monotonic=time.monotonic
     )
     with view:
-        replayed = await replaying.replay(settings, bodies, watcher=view, post=post)
+        replayed = await replaying.replay(settings, bodies, watcher=view)
     view.print_summary()
     return replayed

@@ -8,7 +8,7 @@ object that the client connects to.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import unquote
 
@@ -47,8 +47,8 @@ class _Location:
     scheme: str
     host: str
     port: int | None
-    path: str = field(repr=False)
-    query: str | None = field(repr=False)
+    path: str
+    query: str | None
 
     @property
     def dialled_port(self) -> int:

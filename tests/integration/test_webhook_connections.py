@@ -1,0 +1,208 @@
+"""Connections on real sockets: no stranger keeps a delivery out, and none waits for ever."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from handlers.connections import ConnectionLimits, Stage
+from handlers.webhook import CONNECTIONS, Limits
+from tests.unit.handlers.bodies import a_body, a_grid_event
+from tests.webhook import WAIT_SECONDS, Endpoint, Parts, Sender, StuckReceiver, serving
+
+BODY = a_body(a_grid_event())
+LINE = b"POST /api/events?code=old-key HTTP/1.1\r\nHost: worker\r\n"
+LENGTH = b"Content-Length: %d\r\n" % len(BODY)
+INVITED = LINE + LENGTH + b"Expect: 100-continue\r\n\r\n"
+FEW = ConnectionLimits(most=4)
+SWEPT = ConnectionLimits(head_seconds=0.05, sweep_seconds=0.01)
+
+
+def parts(limits: ConnectionLimits, *, receiver: object = None) -> Parts:
+    """An endpoint with these limits for its connections."""
+    return Parts(limits=Limits(connections=limits), receiver=receiver)
+
+
+async def sending(endpoint: Endpoint) -> Sender:
+    """A sender with a good key that has been invited to send its body."""
+    sender = await endpoint.connect()
+    await sender.send(INVITED)
+    await sender.interim()
+    return sender
+
+
+async def waiting(endpoint: Endpoint, *, head: bytes = b"") -> Sender:
+    """A sender that has been let in and has not sent its whole head."""
+    table = endpoint.app[CONNECTIONS]
+    before = table.taken_in
+    sender = await endpoint.connect()
+    async with asyncio.timeout(WAIT_SECONDS):
+        while table.taken_in == before:  # noqa: ASYNC110 - nothing tells the sender
+            await asyncio.sleep(0)
+    if head:
+        await sender.send(head)
+    return sender
+
+
+async def delivered(endpoint: Endpoint) -> int:
+    """Deliver over a new connection; return the status."""
+    sender = await endpoint.connect()
+    await sender.send(LINE, LENGTH, b"\r\n", BODY)
+    return (await sender.answer()).status
+
+
+@pytest.mark.parametrize("head", [b"", LINE, LINE + b"X-Odd: x"])
+async def test_strangers_cannot_keep_a_delivery_out(head: bytes) -> None:
+    """However many hang on, silent or in the middle of a head: the oldest gives way."""
+    async with serving(parts(FEW)) as endpoint:
+        strangers = [await waiting(endpoint, head=head) for _ in range(20)]
+
+        assert await delivered(endpoint) == 200
+        assert [await delivered(endpoint) for _ in range(20)] == [200] * 20
+        assert endpoint.app[CONNECTIONS].closed["crowded-out"] >= 20 - FEW.most
+        assert len(endpoint.app[CONNECTIONS]) <= FEW.most
+    assert strangers
+
+
+async def test_stranger_that_gives_way_is_told_if_it_has_begun() -> None:
+    """A head that was under way gets its 503; silence gets the end of the connection."""
+    async with serving(parts(FEW)) as endpoint:
+        silent = await waiting(endpoint)
+        begun = await waiting(endpoint, head=LINE)
+        for _ in range(FEW.most):
+            await waiting(endpoint)
+
+        assert await silent.is_closed()
+        assert (await begun.answer()).status == 503
+        assert await begun.is_closed()
+
+
+async def test_strangers_do_not_crowd_out_a_delivery_that_is_coming() -> None:
+    """Who has shown a key keeps the place, whatever comes without one."""
+    async with serving(parts(FEW)) as endpoint:
+        sender = await sending(endpoint)
+        for _ in range(20):
+            await waiting(endpoint, head=LINE)
+
+        await sender.send(BODY)
+
+        assert (await sender.answer()).status == 200
+
+
+async def test_slow_deliveries_cannot_keep_another_out() -> None:
+    """All places taken by bodies that don't come: the oldest gets its 503."""
+    async with serving(parts(FEW)) as endpoint:
+        slow = [await sending(endpoint) for _ in range(FEW.most)]
+
+        assert await delivered(endpoint) == 200
+        assert (await slow[0].answer()).status == 503
+        assert await slow[0].is_closed()
+        assert endpoint.turned_away() == {"too-many-bytes": 1}
+        await slow[1].send(BODY)
+        assert (await slow[1].answer()).status == 200
+
+
+async def test_delivery_at_work_is_never_crowded_out() -> None:
+    """Its answer comes, however many want its place; there are more places than turns."""
+    stuck = StuckReceiver()
+    async with serving(parts(FEW, receiver=stuck)) as endpoint:
+        at_work = await endpoint.connect()
+        await at_work.send(LINE, LENGTH, b"\r\n", BODY)
+        async with asyncio.timeout(WAIT_SECONDS):
+            await stuck.began.wait()
+        for _ in range(20):
+            await waiting(endpoint)
+        assert endpoint.app[CONNECTIONS].count(Stage.AT_WORK) == 1
+
+        stuck.let_go.set()
+
+        assert (await at_work.answer()).status == 200
+
+
+@pytest.mark.parametrize("head", [b"", b"P", LINE])
+async def test_head_that_does_not_come_ends_the_connection(head: bytes) -> None:
+    """Slowloris, or a port that is only held open: the sweep closes both."""
+    async with serving(parts(SWEPT)) as endpoint:
+        sender = await endpoint.connect()
+        await sender.send(head)
+        if head:
+            assert (await sender.answer()).status == 503
+        assert await sender.is_closed()
+        assert endpoint.app[CONNECTIONS].closed == {"slow-head": 1}
+
+
+async def test_head_that_trickles_gains_no_time() -> None:
+    """A byte now and then does not start the clock anew."""
+    async with serving(parts(SWEPT)) as endpoint:
+        sender = await endpoint.connect()
+        await sender.send(b"POST /api/events HTTP/1.1\r\nX-Odd: ")
+        async with asyncio.timeout(WAIT_SECONDS):
+            with suppress(ConnectionError):
+                while True:
+                    await sender.send(b"x")
+                    await asyncio.sleep(0)
+
+        assert endpoint.app[CONNECTIONS].closed == {"slow-head": 1}
+
+
+async def test_idle_connection_is_not_swept() -> None:
+    """Between two deliveries a front end may take its time; a second head may not."""
+    async with serving(parts(SWEPT)) as endpoint:
+        sender = await endpoint.connect()
+        await sender.send(LINE, LENGTH, b"\r\n", BODY)
+        assert (await sender.answer()).status == 200
+        table = endpoint.app[CONNECTIONS]
+        table.sweep(asyncio.get_running_loop().time() + 3600)
+        assert table.count(Stage.IDLE) == 1
+        await sender.send(LINE)
+
+        assert (await sender.answer()).status == 503
+        assert table.closed == {"slow-head": 1}
+
+
+async def test_idle_connection_is_closed_in_the_end() -> None:
+    """Nobody keeps one for nothing."""
+    async with serving(parts(ConnectionLimits(idle_seconds=0.05))) as endpoint:
+        sender = await endpoint.connect()
+        await sender.send(LINE, LENGTH, b"\r\n", BODY)
+        assert (await sender.answer()).status == 200
+
+        assert await sender.is_closed()
+
+
+async def test_head_without_end_ends_the_connection() -> None:
+    """Many headers of a legal size each are too much together."""
+    async with serving() as endpoint:
+        sender = await endpoint.connect()
+        await sender.send(LINE, b"X-Odd: %b\r\n" % (b"x" * 10_000) * 7)
+
+        assert (await sender.answer()).status == 503
+        assert await sender.is_closed()
+        assert endpoint.app[CONNECTIONS].closed == {"long-head": 1}
+
+
+async def test_large_body_is_not_taken_for_a_long_head() -> None:
+    """Bytes count for the head only while there is one to come."""
+    body = a_body(a_grid_event(novelty="x" * 2_000_000))
+    async with serving() as endpoint:
+        sender = await endpoint.connect()
+        for _ in range(3):
+            await sender.send(LINE, b"Content-Length: %d\r\n\r\n" % len(body), body)
+            assert (await sender.answer()).status == 200
+        assert endpoint.app[CONNECTIONS].closed == {}
+
+
+async def test_places_come_back() -> None:
+    """However a connection ends, nothing of it stays behind."""
+    async with serving(parts(FEW)) as endpoint:
+        table = endpoint.app[CONNECTIONS]
+        for _ in range(10):
+            sender = await sending(endpoint)
+            sender.close()
+            (await waiting(endpoint)).close()
+        async with asyncio.timeout(WAIT_SECONDS):
+            while len(table):  # noqa: ASYNC110 - the same
+                await asyncio.sleep(0)
+
+        assert await delivered(endpoint) == 200
+        assert table.closed == {}
