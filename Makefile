@@ -7,10 +7,11 @@ BIN := $(VENV)/bin
 RUN := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 AZURITE := $(VENV)/azurite
+FUZZ_SECONDS ?= 60
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit bench check lint fmt types layers docs lock clean
+.PHONY: help setup demo test test-unit fuzz bench check lint fmt types layers docs lock clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -49,6 +50,9 @@ test: setup ## all tests, with branch coverage
 test-unit: $(DEV) ## the unit tests alone
 	@$(BIN)/python -m pytest tests/unit
 
+fuzz: $(DEV) ## every parser against odd input, FUZZ_SECONDS=60 for each
+	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
 bench: setup ## speed, memory and acks, each as a ratio or against its bound
 	@$(BIN)/python -m tests.bench
 
@@ -82,4 +86,4 @@ lock: ## resolve the locks anew (needs pip-tools in .venv)
 	@$(BIN)/python -m tests.azurite.lock tests/azurite/package-lock.json
 
 clean: ## remove what make made
-	@rm -rf $(VENV) data .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) data .fuzz .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -10,7 +10,7 @@ import binascii
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -50,15 +50,15 @@ class Event:
     topic: str
     subject: str
     time: datetime | None
-    data: JsonObject
-    raw: JsonObject
+    data: JsonObject = field(repr=False)
+    raw: JsonObject = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MalformedEvent:
     """One item of a delivery that is no event; `raw` is its JSON."""
 
-    raw: bytes
+    raw: bytes = field(repr=False)
     why: str
 
 

@@ -8,7 +8,7 @@ with a lost chunk must be seen. An event without one usable chunk is a Malformed
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from handlers import exported
@@ -49,10 +49,10 @@ class _Entry:
 
     sibling: Sibling
     document_id: str
-    content_location: str
-    metadata_location: str | None
-    delete_location: str | None
-    raw: JsonObject
+    content_location: str = field(repr=False)
+    metadata_location: str | None = field(repr=False)
+    delete_location: str | None = field(repr=False)
+    raw: JsonObject = field(repr=False)
 
 
 def parse(event: Event, *, received_at: datetime, retention: timedelta) -> Announced:

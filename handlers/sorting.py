@@ -23,7 +23,7 @@ IsLeftAlone = Callable[[Chunk], bool]
 class Reject:
     """One event, or the whole body, on its way to quarantine."""
 
-    raw: bytes
+    raw: bytes = field(repr=False)
     why: str
     event_id: str = ""
     malformed: bool = True

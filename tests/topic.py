@@ -22,6 +22,7 @@ class Answer:
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, Any] = field(default_factory=dict)
 
 
 class HANG:
@@ -104,7 +105,9 @@ class StandInTopic:
         if answer is HANG:
             await self._released.wait()
         if isinstance(answer, Answer):
-            return web.json_response({}, status=answer.status, headers=answer.headers)
+            return web.json_response(
+                answer.body, status=answer.status, headers=answer.headers
+            )
         async with self._changed:
             self.events += events
             self._changed.notify_all()

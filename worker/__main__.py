@@ -23,5 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
+def command() -> int:
+    """The same as a process of its own."""
+    with failures.nobody_elses():
+        return main()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command())

@@ -1,13 +1,29 @@
 """Who we are to Entra ID, by whatever this machine offers. The only maker of credentials."""
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Any, Self
 
 from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
 
+from worker.tracebacks import message_of
+
 if TYPE_CHECKING:
     # Half a second of imports that is for those who need a token.
     from azure.identity.aio import DefaultAzureCredential
+
+_CODE = re.compile(r"\bAADSTS\d+\b")
+"""https://learn.microsoft.com/entra/identity-platform/reference-error-codes"""
+
+
+def why_no_token(error: BaseException) -> str:
+    """What azure-identity raised, in one line: its first, and the codes of Entra ID.
+
+    The rest is what a service answered, which may be what it was sent.
+    """
+    codes = ", ".join(dict.fromkeys(_CODE.findall(str(error))))
+    told = message_of(error).rstrip(".")
+    return f"{told} ({codes})" if codes else told
 
 
 class MachineIdentity:

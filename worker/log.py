@@ -1,8 +1,9 @@
 """Logs: structured, on stderr, without secrets.
 
-One pipeline for ours and for the libraries' (azure, aiohttp, asyncio). Redaction comes last,
-on the rendered line, so that texts of exceptions are covered too; tracebacks are without
-local variables.
+One pipeline for ours and for the libraries' (azure, aiohttp, asyncio). What is logged is
+chosen so that there is nothing to hide; tracebacks show neither local variables nor what an
+exception quotes (worker/tracebacks.py). Redaction comes last, on the rendered line, for what
+slipped through.
 
 Event names are an interface: additions only.
 
@@ -37,6 +38,7 @@ chunk.postponed | warning | rows, reason
 chunk.dead_lettered | error | rows, reason
 chunks.at_risk | error | chunks, oldest_deadline
 attempt.crashed | error | exception
+process.crashed | error | exception
 delete.withheld | error | reason, error, blob
 manifest.failed | error | reason, error, exception
 notice.failed | error | reason, error, exception
@@ -73,8 +75,9 @@ from urllib.parse import quote
 
 import structlog
 from structlog.processors import ExceptionRenderer
-from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from worker import tracebacks
 
 REDACTED = "[redacted]"
 _SHORTEST_SECRET = 4
@@ -97,13 +100,20 @@ _PATTERNS = (
     (re.compile(rf"(?i)(authorization{_IS})[^\"'\\,}}]*"), rf"\1{REDACTED}"),
     (re.compile(rf"(?i)\b(bearer|hmac-sha256)\s+{_REST}"), rf"\1 {REDACTED}"),
     (re.compile(rf"(?i)({_NAMES})({_IS}){_VALUE}"), rf"\1\2{REDACTED}"),
-    # A token of Entra, wherever it stands.
+    # A token of Entra, wherever it stands; cut off, it is told by how its header begins,
+    # for a recordingId is base64 of JSON as well.
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), REDACTED),
+    (re.compile(r"\beyJ(?:hbGci|0eXAi|raWQi|4NXQi|ub25j)[\w.-]*"), REDACTED),
+    # Who took part: an identity of ACS or Teams, a phone number.
+    # https://learn.microsoft.com/azure/communication-services/concepts/identifiers
+    (re.compile(r"(?<![\w.:-])(?:8:[a-z-]+|28):[\w:-]{4,}"), REDACTED),
+    (re.compile(r"(?<![\w.+/=-])\+[1-9]\d{6,14}(?!\w)"), REDACTED),
 )
 _MARKERS = (
     *("accesskey", "access_key", "accountkey", "account_key", "shared", "secret"),
     *("functions-key", "password", "sig", "code", "authorization", "bearer", "hmac"),
-    *("?", "@", "eyj"),
+    *("?", "@", "eyj", "28:", "+"),
+    *("8:acs:", "8:orgid:", "-acs:", "8:dod:", "8:gcch:", "8:live:", "visitor:"),
 )
 """In lower case, one of these is in every line that a pattern can change; looking for them
 costs a tenth of the patterns."""
@@ -169,6 +179,13 @@ def configure_logging(
     _configure_libraries(stream, level=number, rendering=rendering)
 
 
+def redaction() -> Redaction:
+    """The one that `configure_logging` has set up, which knows the secrets; or a plain one."""
+    processors = structlog.get_config()["processors"]
+    known = (each for each in processors if isinstance(each, Redaction))
+    return next(known, Redaction())
+
+
 def _shared() -> list[Processor]:
     return [
         structlog.contextvars.merge_contextvars,
@@ -180,22 +197,48 @@ def _shared() -> list[Processor]:
 
 def _rendering(*, is_json: bool, colors: bool) -> list[Processor]:
     if is_json:
-        # show_locals would write keys and signed URLs to the log.
-        frames = ExceptionDictTransformer(show_locals=False)
-        return [ExceptionRenderer(frames), _to_json]
-    plain = structlog.dev.plain_traceback
+        return [ExceptionRenderer(tracebacks.as_documents), _to_json]
     console = structlog.dev.ConsoleRenderer(
-        colors=colors, exception_formatter=plain, timestamp_key="ts"
+        colors=colors,
+        exception_formatter=tracebacks.write_text,
+        timestamp_key="ts",
     )
-    return [console]
+    return [_without_escapes, console]
 
 
+def _without_escapes(
+    _logger: WrappedLogger, _method: str, event: EventDict
+) -> EventDict:
+    """What comes from an event may hold codes that a terminal obeys."""
+    return {
+        name: _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", value)
+        if isinstance(value, str)
+        else value
+        for name, value in event.items()
+    }
+
+
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _ENCODE = json.JSONEncoder(default=str).encode
 
 
 def _to_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     first = {name: event.pop(name, None) for name in ("ts", "level", "event")}
     return _ENCODE({**first, **event})
+
+
+_EXCEPTION = re.compile(r"\bexception=.*")
+
+
+def _without_reprs(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Of a failed task asyncio shows what it raised, and a warning what it is about."""
+    line = str(event["event"]).partition("\n")[0]
+    if event.get("logger") == "asyncio":
+        event["event"] = _EXCEPTION.sub("exception=...", line)
+    elif event.get("logger") == "py.warnings":
+        where, kind, words = line.partition("Warning: ")
+        event["event"] = where + kind + tracebacks.without_values(words)
+    return event
 
 
 def _configure_libraries(
@@ -206,7 +249,11 @@ def _configure_libraries(
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[strip, *rendering],
-            foreign_pre_chain=[*_shared(), structlog.stdlib.add_logger_name],
+            foreign_pre_chain=[
+                *_shared(),
+                structlog.stdlib.add_logger_name,
+                _without_reprs,
+            ],
         )
     )
     root = logging.getLogger()

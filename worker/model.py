@@ -69,7 +69,7 @@ class Announcement:
     format_type: str | None
     session_end_reason: str | None
     storage_type: str | None
-    raw: str
+    raw: str = field(repr=False)
 
     @property
     def resource(self) -> str | None:
@@ -87,9 +87,9 @@ class Chunk:
     recording: RecordingKey
     document_id: str
     index: int
-    content_location: str
-    metadata_location: str | None
-    delete_location: str | None
+    content_location: str = field(repr=False)
+    metadata_location: str | None = field(repr=False)
+    delete_location: str | None = field(repr=False)
     end_reason: str | None
     announcement: Announcement
     announced: tuple[Sibling, ...]
@@ -102,7 +102,7 @@ class Chunk:
 class Delivery:
     """One POST (or one replayed file, or one inbox message): body as received, and its chunks."""
 
-    body: bytes
+    body: bytes = field(repr=False)
     received_at: datetime
     origin: str
     """`webhook`, `replay` or `inbox`."""
@@ -114,8 +114,8 @@ class ReceivedMessage:
     """A message of a Storage Queue in hand, or just sent; `receipt` is the right to settle it."""
 
     id: str
-    receipt: str
-    text: str
+    receipt: str = field(repr=False)
+    text: str = field(repr=False)
     times: int
     """How often it was received, this time too."""
 

@@ -33,6 +33,7 @@ from worker.errors import (
 from worker.notices import MOST_NOTICE_BYTES, Outbox
 from worker.ports import Archive, Clock, Topic
 from worker.stored import Notice, StoredFormatError, decode
+from worker.tracebacks import words_of
 
 LOOK_SECONDS = 600.0
 """How often it looks for what other processes wrote and, being dead, can't tell."""
@@ -116,7 +117,7 @@ class Notifier:
         except Exception as error:
             # A firewall: notices must not end the worker.
             log.exception("notify.crashed")
-            return self._failed(BugError(f"{type(error).__name__}: {error}"))
+            return self._failed(BugError(words_of(error)))
         self._worked()
         return None
 

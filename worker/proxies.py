@@ -5,7 +5,7 @@ request, may send .netrc's password, and hands plain-http loopback traffic to a 
 """
 
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import aiohttp
 from yarl import URL
@@ -18,7 +18,7 @@ class Proxy:
     """Where to tunnel through, and what to tell it."""
 
     url: URL
-    headers: dict[str, str]
+    headers: dict[str, str] = field(repr=False)
 
 
 def proxy_for(url: URL) -> Proxy | None:

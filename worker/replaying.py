@@ -5,19 +5,16 @@ import secrets
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from pathlib import Path
 from typing import Protocol
 
-import aiohttp
-
-from handlers.auth import KEY_HEADER
 from samples.acs import StandIn
-from worker import app, receiving, siblings
+from worker import app, posting, receiving, siblings
 from worker.attempt import Observer
 from worker.errors import ConfigError, WorkerError
 from worker.model import ChunkState
 from worker.ports import Archive, QueueListing
+from worker.posting import Bodies, Posted, Posting
 from worker.settings import Settings
 from worker.settings_fields import CONNECTION_STRING, ENDPOINT
 from worker.telling import open_notices
@@ -60,19 +57,6 @@ class ReplayFileError(WorkerError):
     hint = "recording-worker replay samples/events/demo --simulate"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Posted:
-    """One file, and what the handlers answered."""
-
-    file: str
-    status: int
-
-    @property
-    def is_quarantined(self) -> bool:
-        """Whether its body is kept: 400 is answered only once it is."""
-        return self.status == HTTPStatus.BAD_REQUEST
-
-
 @dataclass(slots=True, kw_only=True)
 class Replayed:
     """What a replay came to."""
@@ -86,7 +70,7 @@ class Replayed:
     @property
     def refused(self) -> list[Posted]:
         """The files that the webhook did not take."""
-        return [posted for posted in self.posted if posted.status != HTTPStatus.OK]
+        return [posted for posted in self.posted if not posted.is_taken]
 
     @property
     def needs_attention(self) -> bool:
@@ -147,9 +131,10 @@ async def simulated() -> AsyncIterator[tuple[StandIn, Mapping[str, str]]]:
 
 async def replay(
     settings: Settings,
-    bodies: Sequence[tuple[str, bytes]],
+    bodies: Bodies,
     *,
     watcher: Watcher,
+    post: Posting = posting.as_saved,
 ) -> Replayed:
     """Post each body to the webhook on loopback, then work until nothing is left to do."""
     nudge, cut = asyncio.Event(), asyncio.Event()
@@ -173,7 +158,7 @@ async def replay(
         async with receiving.open_webhook(
             settings, queue=queue, archive=archive, nudge=nudge, own_key=own_key
         ) as endpoint:
-            async for posted in _post(endpoint.url, bodies, own_key):
+            async for posted in post(endpoint.url, bodies, own_key):
                 replayed.posted.append(posted)
                 watcher.posted(posted)
         started = await queue.list(state=ChunkState.PENDING)
@@ -193,17 +178,6 @@ async def _tell_the_end(
     for entry in await queue.list(state=ChunkState.DELETED):
         if entry.row in rows:
             watcher.stage(entry.chunk, "deleted")
-
-
-async def _post(
-    url: str, bodies: Sequence[tuple[str, bytes]], key: str
-) -> AsyncIterator[Posted]:
-    """Deliver the bodies one after the other, as Event Grid would."""
-    async with aiohttp.ClientSession(headers={KEY_HEADER: key}) as session:
-        for name, body in bodies:
-            async with session.post(url, data=body) as answer:
-                posted = Posted(file=name, status=answer.status)
-            yield posted
 
 
 async def _lost(

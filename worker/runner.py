@@ -37,6 +37,7 @@ from worker.settlement import (
     Settlement,
     decide,
 )
+from worker.tracebacks import words_of
 
 ATTEMPT_LONGEST_SECONDS = 6 * 3600
 """A stalled connection is cut after seconds; this ends an attempt that merely crawls."""
@@ -109,7 +110,7 @@ class Runner:
         except Exception as error:
             # The firewall: one chunk's bug stays its own.
             log.exception("attempt.crashed")
-            bug = BugError(f"{type(error).__name__}: {error}")
+            bug = BugError(words_of(error))
             return await self._failed(lease, record, bug)
         resource = lease.chunk.announcement.resource
         for resumed in self.breaker.succeeded(

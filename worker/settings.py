@@ -48,6 +48,12 @@ class Inspection:
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret text that is known here, for the redaction of logs."""
+        ours = self.settings.secrets if self.settings else ()
+        return (*ours, *settings_sources.foreign_secrets(self.texts.all()))
+
     def require(self) -> Settings:
         """Return the settings, or raise ConfigError with all problems."""
         if self.settings is None:
@@ -125,4 +131,7 @@ _WORDS = {
 
 def _words_for(detail: ErrorDetails) -> str:
     words = _WORDS.get(detail["type"], "is not valid")
-    return words.format(**detail.get("ctx", {}))
+    _, *entry = detail["loc"]
+    # By its number: what is not valid here may be a secret that belongs elsewhere.
+    which = f"entry {int(entry[0]) + 1} " if entry else ""
+    return which + words.format(**detail.get("ctx", {}))

@@ -111,16 +111,19 @@ class Fields(BaseSettings):
     )
     archive: ArchivePath = Field(
         default="file:data/archive",
+        repr=False,
         description="`file:PATH`, or the URL of a container with a prefix if wanted; the "
         "default only while every source host is loopback",
     )
     queue: QueuePath = Field(
         default="sqlite:data/queue.db",
+        repr=False,
         description="`sqlite:PATH`, or the URL of a Storage Queue; the default only while "
         "every source host is loopback",
     )
     inbox: QueueUrl = Field(
         default="",
+        repr=False,
         description="URL of a Storage Queue that Event Grid delivers to, read by `serve` "
         "and `consume`",
     )
@@ -227,6 +230,7 @@ class Fields(BaseSettings):
     )
     byos_containers: ContainerUrls = Field(
         default=(),
+        repr=False,
         description="URLs of the containers that `index` may read, separated by commas",
     )
     notify: TopicEndpoint = Field(

@@ -54,7 +54,7 @@ def parse_listen(text: str | Listen) -> Listen:
     match = _LISTEN.fullmatch(text)
     host = (match["v6"] or match["host"]) if match else ""
     if not match or not _is_host(host) or int(match["port"]) > _PORT_MAX:
-        raise ValueError(f"{text!r} is not HOST:PORT, for instance 127.0.0.1:8080")
+        raise ValueError("is not HOST:PORT, for instance 127.0.0.1:8080")
     return Listen(host=host, port=int(match["port"]))
 
 
@@ -73,9 +73,7 @@ def check_source_host(text: str) -> str:
     """`.suffix.of.labels`, a full host name, or a loopback host with its port."""
     host = text.casefold()
     if not is_loopback_source(host) and not _SOURCE_HOST.fullmatch(host):
-        raise ValueError(
-            f"{text!r} is not a full host name, .SUFFIX.OF.ONE or 127.0.0.1:PORT"
-        )
+        raise ValueError("is not a full host name, .SUFFIX.OF.ONE or 127.0.0.1:PORT")
     return host
 
 
@@ -146,6 +144,10 @@ def _check_store(text: str, *, scheme: str, service: Service) -> str:
             f"must be {scheme}PATH or the URL of a {what}, for instance"
             f" {scheme}/srv/recordings"
         )
+    try:
+        path_of(text)
+    except RuntimeError:
+        raise ValueError(f"{path!r} begins with a home that is not there") from None
     return text
 
 

@@ -1,13 +1,15 @@
 """Where the text of a setting comes from, and which names are none of ours."""
 
+import base64
 import difflib
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic.fields import FieldInfo
@@ -23,6 +25,13 @@ _SERVICE_LINK = re.compile(
 _SERVICE_PORT = re.compile(r"(tcp|udp|sctp)://")
 _LATER = re.compile(r"WORKER_ADMIN_LISTEN")
 """Names that the design reserves and this version does not do yet."""
+_SECRETS_OF_OTHERS = frozenset(
+    {
+        *("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD"),
+        *("AZURE_PASSWORD", "IDENTITY_HEADER", "MSI_SECRET"),
+    }
+)
+_PROXIES = frozenset({"https_proxy", "http_proxy", "all_proxy"})
 _NEAR = 0.8
 ALIASES = {"WORKER_ACS_ENDPOINT": "AZURE_COMMUNICATION_ENDPOINT"}
 """Other names for a variable: accepted, and shown under the name they mean."""
@@ -41,8 +50,8 @@ class Origin(StrEnum):
 class Texts:
     """All variables as text; empty ones are unset and left out."""
 
-    environment: Mapping[str, str]
-    env_file: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
+    env_file: Mapping[str, str] = field(repr=False)
 
     def origin(self, variable: str) -> Origin:
         if variable in self.environment:
@@ -115,6 +124,28 @@ class NamedTexts(PydanticBaseSettingsSource):
         fields = self.settings_cls.model_fields.items()
         found = (self.get_field_value(field, name) for name, field in fields)
         return {variable: text for text, variable, _ in found if text is not None}
+
+
+def foreign_secrets(texts: Mapping[str, str]) -> tuple[str, ...]:
+    """What azure-identity and proxies read from the environment, and logs may not show."""
+    found = [text for name, text in texts.items() if name in _SECRETS_OF_OTHERS]
+    for name, text in texts.items():
+        if name.casefold() in _PROXIES:
+            found += _login(text)
+    return tuple(found)
+
+
+def _login(proxy: str) -> list[str]:
+    """The password of a proxy's URL, and user and password as they are sent."""
+    try:
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    except ValueError:
+        return []
+    if parts.password is None:
+        return []
+    user, password = unquote(parts.username or ""), unquote(parts.password)
+    sent = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return [parts.password, password, sent]
 
 
 def name_problems(texts: Mapping[str, str], known: Collection[str]) -> list[str]:

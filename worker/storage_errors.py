@@ -16,6 +16,7 @@ from azure.core.exceptions import (
     HttpResponseError,
 )
 
+from worker.entra import why_no_token
 from worker.storage_places import Place, Service
 
 FOREIGN = (AzureError, aiohttp.ClientError, TimeoutError)
@@ -49,7 +50,7 @@ class Told:
 def no_answer(error: BaseException, place: Place) -> Told:
     """What one of FOREIGN means that is no answer of the service."""
     if isinstance(error, ClientAuthenticationError):
-        told = str(error).partition("\n")[0][:200]
+        told = why_no_token(error)
         return Told(
             text=f"no credential for {place.account!r}: {told}", hint="az login"
         )

@@ -7,7 +7,7 @@ it leaves it to a newer worker. Bytes are deterministic: sorted keys, two spaces
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from worker.model import (
     RecordingKey,
     Sibling,
 )
+from worker.tracebacks import message_of
 
 FORMAT_VERSION = 1
 T = TypeVar("T")
@@ -79,11 +80,11 @@ class Receipt:
     index: int
     end_reason: str | None
     resource: str | None
-    content_path: str
+    content_path: str = field(repr=False)
     """Path and query of what was asked for; the host varies by region."""
-    metadata_path: str | None
-    delete_location: str | None
-    event: dict[str, Any]
+    metadata_path: str | None = field(repr=False)
+    delete_location: str | None = field(repr=False)
+    event: dict[str, Any] = field(repr=False)
     announced: tuple[Sibling, ...]
     recording_duration_ms: int | None
     chunk_duration_ms: float | None
@@ -261,4 +262,4 @@ def _first_line(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_input=False)[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return str(error)
+    return message_of(error)

@@ -122,7 +122,7 @@ async def fetch(  # noqa: PLR0913 - each is a seam of its own; a class would onl
 class _Transfer:
     source: Source
     writer: BlockWriter
-    location: str
+    location: str = field(repr=False)
     resource: str | None
     limits: TransferLimits
     memory: MemoryBudget

@@ -151,4 +151,8 @@ def _unwrapped(item: object) -> JsonObject:
 
 
 def _json(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        # A lone surrogate is legal in JSON, but only as an escape.
+        return json.dumps(value, separators=(",", ":")).encode()

@@ -45,6 +45,10 @@ class WorkerProcess:
         self.out = ""
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def lines(self) -> list[Line]:
         """Every log line; raises if one isn't JSON."""
         return [json.loads(line) for line in self.err.splitlines()]

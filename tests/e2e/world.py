@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from aiohttp import web
 
-from samples.acs import SeenRequest, StandIn
+from samples.acs import DEMO_CONNECTION_STRING, SeenRequest, StandIn
 from tests.e2e import worker_process
 from tests.e2e.events import Original
 from tests.e2e.stores import Stores
@@ -41,9 +41,15 @@ class WatchfulStandIn(StandIn):
     """Looks into the archive, at every delete, for the proof that must be there by then."""
 
     def __init__(
-        self, stores: Stores, *, bytes_per_second: float | None = None
+        self,
+        stores: Stores,
+        *,
+        bytes_per_second: float | None = None,
+        connection_string: str = DEMO_CONNECTION_STRING,
     ) -> None:
-        super().__init__(bytes_per_second=bytes_per_second)
+        super().__init__(
+            bytes_per_second=bytes_per_second, connection_string=connection_string
+        )
         self._stores = stores
         self.unproven: list[str] = []
         self.sends_contents = asyncio.Event()

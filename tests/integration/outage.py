@@ -31,8 +31,9 @@ from tests.fakes.clock import ManualClock
 from worker import app, receiving, replaying
 from worker.attempt import NoObserver
 from worker.consumer import Consumer
+from worker.posting import Posted
 from worker.queues.sqlite import SqliteQueue
-from worker.replaying import Posted, Replayed
+from worker.replaying import Replayed
 from worker.settings import Settings
 from worker.settings_rules import Use
 from worker.stored import Receipt, decode

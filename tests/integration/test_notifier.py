@@ -311,6 +311,26 @@ async def test_wrong_key_is_trouble_and_is_not_shown(
     assert topic.events == []
 
 
+async def test_topic_that_quotes_the_key_is_told_by_its_code(
+    topic: StandInTopic, archive: MemoryArchive, clock: ManualClock
+) -> None:
+    """Neither a log nor the marker beside a notice holds what a service wrote."""
+    (name,) = await keep(archive, a_notice())
+    said = f"no key {KEY} here"
+    topic.always = Answer(
+        status=413, body={"error": {"code": "TooBig", "message": said}}
+    )
+
+    with capture_logs() as logs:
+        async with open_notifier(topic, archive, clock=clock) as telling:
+            await telling.turn()
+
+    (refused,) = (line for line in logs if line["event"] == "notice.refused")
+    assert refused["error"] == "the topic answered 413 TooBig"
+    marker = archive.objects[names.notice_refused_name(name)]
+    assert KEY.encode() not in marker
+
+
 async def test_key_does_not_follow_a_redirect(
     topic: StandInTopic, archive: MemoryArchive, clock: ManualClock
 ) -> None:

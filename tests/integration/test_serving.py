@@ -27,7 +27,8 @@ from worker.clock import SystemClock
 from worker.consumer import Consumer
 from worker.errors import QueueUnavailableError
 from worker.model import ChunkState, QueueCounts
-from worker.replaying import Posted, ReplayFileError
+from worker.posting import Posted
+from worker.replaying import ReplayFileError
 from worker.settings import Settings
 from worker.settings_rules import Use
 
@@ -322,7 +323,7 @@ class Watching(NoObserver):
     """Remembers what it was told."""
 
     def __init__(self) -> None:
-        self.statuses: list[int] = []
+        self.statuses: list[int | None] = []
         self.stages: list[str] = []
 
     def posted(self, posted: Posted) -> None:

@@ -19,9 +19,10 @@ from worker.cli import printing
 from worker.model import Chunk
 
 if TYPE_CHECKING:
-    from worker.replaying import Posted
+    from worker.posting import Posted
 
 BAR_COLUMNS = 20
+WHAT_COLUMNS = len("handshake")
 REFRESHES_PER_SECOND = 10
 RESERVED_LINES = 3
 """Header, the line of what is hidden, and the cursor."""
@@ -132,8 +133,10 @@ class ReplayView:
         line.done_bytes, line.total_bytes = done_bytes, total_bytes
 
     def posted(self, posted: "Posted") -> None:
-        """Say what the webhook answered to one file."""
-        self._screen.print(f"{posted.status}  {posted.file}", highlight=False)
+        """Say what the webhook answered to one file, or to a handshake."""
+        what = f"{posted.what:<{WHAT_COLUMNS}}  " if posted.what else ""
+        line = f"{posted.status or 'no answer'}  {what}{posted.file}"
+        self._screen.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def explain(self, chunk: Chunk, note: str) -> None:
         """Say why a chunk stands where it does, for the closing table."""

@@ -11,6 +11,7 @@ import typer
 from worker.cli import session
 
 if TYPE_CHECKING:
+    from worker.posting import Bodies, Posting
     from worker.replaying import Replayed
     from worker.settings import Settings
 
@@ -23,7 +24,11 @@ def replay(
         list[Path], typer.Argument(help="Event files, or folders of them.")
     ],
     simulate: Annotated[
-        bool, typer.Option(help="Serve the samples' media from a stand-in for ACS.")
+        bool,
+        typer.Option(
+            help="Deliver from a stand-in for Event Grid, with the samples' media"
+            " in one for ACS."
+        ),
     ] = False,
 ) -> None:
     """Feed saved events in, and bring their chunks home."""
@@ -49,7 +54,7 @@ def _program() -> str:
 async def _replay(
     context: typer.Context, files: list[Path], *, simulate: bool
 ) -> "Replayed":
-    from worker import replaying
+    from worker import posting, replaying
     from worker.settings import inspect_process
     from worker.settings_rules import Use
 
@@ -59,7 +64,7 @@ async def _replay(
         settings = session.settings_for(
             context, Use.CONSUME, level="warning", overrides=loopback
         )
-        return await _watched(settings, bodies)
+        return await _watched(settings, bodies, posting.as_saved)
     env_file = session.invocation_of(context).env_file
     inspection = inspect_process(env_file, use=Use.READ)
     replaying.refuse_real_stores(inspection.texts.all())
@@ -68,10 +73,12 @@ async def _replay(
             context, Use.SERVE, level="warning", overrides=overrides
         )
         addressed = [(name, stand_in.address(body)) for name, body in bodies]
-        return await _watched(settings, addressed)
+        return await _watched(settings, addressed, posting.as_event_grid)
 
 
-async def _watched(settings: "Settings", bodies: list[tuple[str, bytes]]) -> "Replayed":
+async def _watched(
+    settings: "Settings", bodies: "Bodies", post: "Posting"
+) -> "Replayed":
     from rich.console import Console
 
     from worker import replaying
@@ -82,6 +89,6 @@ async def _watched(settings: "Settings", bodies: list[tuple[str, bytes]]) -> "Re
         out=printing.stdout(), screen=Console(stderr=True), monotonic=time.monotonic
     )
     with view:
-        replayed = await replaying.replay(settings, bodies, watcher=view)
+        replayed = await replaying.replay(settings, bodies, watcher=view, post=post)
     view.print_summary()
     return replayed

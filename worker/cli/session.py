@@ -88,7 +88,7 @@ def settings_for(
     configure_logging(
         level="debug" if invocation.verbose else level,
         line_format=settings.log_format,
-        secrets=settings.secrets,
+        secrets=inspection.secrets,
     )
     log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
     log.info(

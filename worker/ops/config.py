@@ -1,5 +1,6 @@
 """The effective settings and where each came from, secrets masked."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ from worker.settings_shapes import connection_parts, why_no_connection
 from worker.storage_places import NoPlaceError, parse_connection_string
 
 MASK = "***"
+_IN_CONNECTION = re.compile(
+    r"(?i)(?:accesskey|accountkey|sharedaccesssignature)\s*=\s*([^;\s]+)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +39,11 @@ class ConfigReport:
 def config_report(inspection: Inspection) -> ConfigReport:
     """Show what was given, good or bad, and defaults for the rest."""
     texts = inspection.texts.all()
+    redacted = Redaction(_secrets(texts)).redacted
     rows = [
         ConfigRow(
             variable=setting.variable,
-            value=_shown(setting, texts),
+            value=_masked(setting, texts) or redacted(_plain(setting, texts)),
             origin=inspection.texts.origin(setting.variable),
             help=setting.help,
         )
@@ -46,21 +51,37 @@ def config_report(inspection: Inspection) -> ConfigReport:
     ]
     return ConfigReport(
         settings=tuple(rows),
-        problems=inspection.problems,
-        warnings=inspection.warnings,
+        problems=tuple(map(redacted, inspection.problems)),
+        warnings=tuple(map(redacted, inspection.warnings)),
     )
 
 
-def _shown(setting: Described, texts: Mapping[str, str]) -> str:
-    text = texts.get(setting.variable, setting.default)
+def _masked(setting: Described, texts: Mapping[str, str]) -> str:
+    """What is to be seen of a secret; nothing of another setting."""
+    text = _plain(setting, texts)
     if setting.variable == CONNECTION_STRING:
         return " ".join(_masked_connection(part) for part in text.split())
     if setting.variable == STORAGE_CONNECTION_STRING and text:
         return _masked_account(text)
     if setting.is_secret:
         return ",".join(MASK for part in text.split(",") if part.strip())
-    # Whoever puts a signed URL where none belongs should not find it in a ticket.
-    return Redaction().redacted(text)
+    return ""
+
+
+def _plain(setting: Described, texts: Mapping[str, str]) -> str:
+    return texts.get(setting.variable, setting.default)
+
+
+def _secrets(texts: Mapping[str, str]) -> list[str]:
+    """All that is secret, valid or not: it may stand where it does not belong as well."""
+    found = []
+    for setting in described():
+        text = texts.get(setting.variable, "") if setting.is_secret else ""
+        if setting.variable in {CONNECTION_STRING, STORAGE_CONNECTION_STRING}:
+            found += _IN_CONNECTION.findall(text)
+        else:
+            found += [part.strip() for part in text.split(",")]
+    return found
 
 
 def _masked_account(text: str) -> str:

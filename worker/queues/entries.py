@@ -21,6 +21,7 @@ from worker.model import (
     RecordingKey,
     Sibling,
 )
+from worker.tracebacks import message_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -131,7 +132,9 @@ def stored_chunk(
             said=_said(chunk, announced),
         )
     except ValueError as error:
-        raise MalformedEventError(f"the chunk can't be stored: {error}") from error
+        raise MalformedEventError(
+            f"the chunk can't be stored: {message_of(error)}"
+        ) from error
 
 
 def siblings_to_json(siblings: tuple[Sibling, ...]) -> str:
@@ -161,7 +164,9 @@ def _siblings_of(text: str, decoded: Siblings) -> tuple[Sibling, ...]:
     try:
         decoded[text] = siblings = _SIBLINGS.validate_json(text)
     except ValueError as error:
-        raise stored.StoredFormatError(f"not the siblings: {error}") from error
+        raise stored.StoredFormatError(
+            f"not the siblings: {message_of(error)}"
+        ) from error
     return siblings
 
 

@@ -214,7 +214,7 @@ def _check_is_media(headers: _Headers, host: str) -> None:
     encoding = headers.get("Content-Encoding", "identity").strip().casefold()
     if encoding not in ("identity", ""):
         # Lengths and ranges would count compressed bytes, against our Accept-Encoding.
-        raise SourceAnswerError(f"{host} answered with content encoded as {encoding!r}")
+        raise SourceAnswerError(f"{host} answered with content that is encoded")
 
 
 def _total_of_first_range(headers: _Headers, host: str, first_bytes: int) -> int:

@@ -7,7 +7,7 @@ DELETE has to stay one.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 import aiohttp
@@ -35,7 +35,7 @@ SERVED = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
 class Target:
     """A location that may be asked, and how: `check` passes every hop on the way."""
 
-    url: URL
+    url: URL = field(repr=False)
     resource: str | None
     credential: Credential
     check: Callable[[str], URL]
@@ -46,7 +46,7 @@ class Answer:
     """The last answer of a chain of redirects; `hops` are all of them, `HOST STATUS`."""
 
     response: aiohttp.ClientResponse
-    url: URL
+    url: URL = field(repr=False)
     hops: tuple[str, ...]
 
     @property

@@ -8,7 +8,7 @@ object that the client connects to.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn
 from urllib.parse import unquote
 
@@ -47,8 +47,8 @@ class _Location:
     scheme: str
     host: str
     port: int | None
-    path: str
-    query: str | None
+    path: str = field(repr=False)
+    query: str | None = field(repr=False)
 
     @property
     def dialled_port(self) -> int:

@@ -13,6 +13,7 @@ from azure.core.credentials import AccessTokenInfo
 from azure.core.exceptions import AzureError, ClientAuthenticationError
 from yarl import URL
 
+from worker.entra import why_no_token
 from worker.errors import (
     IdentityRefusedError,
     RetryableError,
@@ -30,7 +31,6 @@ AGAIN_AFTER_SECONDS = 5.0
 """Whoever needs a token this soon after a failure is told of that one."""
 RENEW_EVERY_SECONDS = 60.0
 """Refusals that come sooner mean us, not the token: another one would change nothing."""
-_LONGEST_REASON = 300
 _BEARER = "Bearer "
 
 
@@ -143,9 +143,9 @@ _ERRORS: tuple[tuple[type[Exception], type[RetryableError], str], ...] = (
 
 
 def _error_from(error: Exception) -> RetryableError:
-    """Map what azure-identity raised, in one line; it quotes no token."""
+    """Map what azure-identity raised, in one line."""
     kind, words = next(row[1:] for row in _ERRORS if isinstance(error, row[0]))
-    reason = " ".join(str(error).split())[:_LONGEST_REASON]
+    reason = why_no_token(error)
     return kind(f"{words}: {reason}" if reason else words)
 
 

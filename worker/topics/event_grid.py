@@ -1,6 +1,7 @@
 """An Event Grid topic, by the official client: a notice is a CloudEvent."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self
@@ -15,10 +16,11 @@ from worker.entra import MachineIdentity
 from worker.errors import NoticeRefusedError, TopicUnavailableError
 from worker.sdk_options import options_for
 from worker.stored import Notice
+from worker.tracebacks import words_of
 
 PUBLISH_SECONDS = 60.0
 """For all of it; a token may have to be fetched first."""
-LONGEST_ERROR = 300
+_CODE = re.compile(r"[A-Za-z]{1,64}")
 _TOO_LARGE = 413
 _REFUSED = {400, _TOO_LARGE}
 
@@ -80,12 +82,13 @@ async def _credential(
 
 def _ours(error: AzureError) -> TopicUnavailableError | NoticeRefusedError:
     """The one table: what an error of the client means to a notice."""
-    first_line = (error.message or type(error).__name__).partition("\n")[0]
-    said = first_line[:LONGEST_ERROR]
     if not isinstance(error, HttpResponseError) or error.response is None:
-        return TopicUnavailableError(said)
+        return TopicUnavailableError(words_of(error))
     status = error.status_code
-    message = f"the topic answered {status}: {said}"
+    # The service's prose may hold what it was sent, and with that the key.
+    code = str(getattr(error.error, "code", ""))
+    said = f" {code}" if _CODE.fullmatch(code) else ""
+    message = f"the topic answered {status}{said}"
     if status in _REFUSED:
         return NoticeRefusedError(message, for_good=status == _TOO_LARGE)
     # The client's type of an answer lacks the headers that every answer has.

@@ -287,3 +287,10 @@ def test_batched_cloud_events_are_an_array(count: int) -> None:
 def test_size_is_counted_in_bytes() -> None:
     """Letters beyond ASCII go out as they are, and count as what they take."""
     assert size_of({"a": "é"}) == len(b'{"a":""}') + 2
+
+
+def test_lone_surrogate_goes_out_as_an_escape() -> None:
+    """It is legal in JSON, and can't be written as UTF-8."""
+    event = {**an_event(), "subject": "\ud800", "id": "é"}
+
+    assert json.loads(encoded([event], a_subscription())) == [event]

@@ -202,6 +202,11 @@ def test_traceback_shows_no_locals_and_no_secret(line_format: str) -> None:
         "client_secret=SECRET",
         "password: SECRET",
         "no token: eyJhbGciOiJub25lIn0.SECRET.SECRET",
+        "no token: eyJ0eXAiOiJSECRET",
+        "of 8:acs:5f2d8e0a-6c1b_SECRET left",
+        "['8:orgid:SECRET', 1]",
+        "of 8:gcch-acs:5f2d8e0a-6c1b_SECRET left",
+        "bot 28:orgid:SECRET left",
     ],
 )
 @pytest.mark.parametrize("in_json", [False, True])
@@ -225,6 +230,8 @@ def test_credentials_are_redacted_in_any_notation(text: str, in_json: bool) -> N
         "mail@example.com",
         "https://a.b/c",
         "designed signal",
+        "recording eyJQbGF0Zm9ybUVuZHBvaW50SWQiOiIxZDdlNGM1Mi05YjNhLTRlODg",
+        "2026-03-01T18:28:04.123+00:00 and 1+1",
     ],
 )
 def test_harmless_text_is_left_alone(text: str) -> None:
@@ -309,3 +316,54 @@ def is_logging(called: ast.expr) -> bool:
 
 def fields_of(call: ast.Call) -> set[str]:
     return {each.arg for each in call.keywords if each.arg} - {"exc_info"}
+
+
+def test_asyncio_shows_no_exception_within_a_line() -> None:
+    """The repr of a failed task holds the text of what it raised."""
+    stream = io.StringIO()
+    configure_logging(stream=stream, level="debug")
+
+    asyncio_log = logging.getLogger("asyncio")
+    asyncio_log.error("Task exception was never retrieved\nfuture: <Task 'hunter2'>")
+    asyncio_log.debug(
+        "<Task finished name='a' exception=ValueError('hunter2')> was slow"
+    )
+
+    first, second = lines(stream)
+    assert first["event"] == "Task exception was never retrieved"
+    assert second["event"] == "<Task finished name='a' exception=..."
+
+
+def test_warning_shows_no_value() -> None:
+    """Where and of which kind, and its words up to what it quotes."""
+    stream = io.StringIO()
+    configure_logging(stream=stream)
+
+    logging.getLogger("py.warnings").warning(
+        "/a/long/path/of/a/library/that/warns/module.py:5: UserWarning: odd 'hunter2'\n  x"
+    )
+
+    (line,) = lines(stream)
+    assert line["event"].endswith("library/that/warns/module.py:5: UserWarning: odd …")
+
+
+def test_console_obeys_no_code_of_an_event() -> None:
+    """A terminal would: to hide a line, or to write another."""
+    stream = Terminal()
+    configure_logging(stream=stream, line_format="console")
+
+    structlog.get_logger("x").info("lease.lost", topic="\x1b[2Ja\x9bb", chunks=1)
+
+    written = stream.getvalue()
+    assert "\x1b[2J" not in written
+    assert "\x9b" not in written
+    assert "[2Ja" in written
+
+
+def test_redaction_in_use_knows_the_secrets() -> None:
+    """Whoever prints past the logs asks for it; before they are set up it knows shapes."""
+    assert worker.log.redaction().redacted("hunter2 sig=a") == f"hunter2 sig={REDACTED}"
+
+    configure_logging(stream=io.StringIO(), secrets=["hunter2"])
+
+    assert worker.log.redaction().redacted("hunter2") == REDACTED

@@ -151,6 +151,7 @@ def test_instance_defaults_to_host_and_process(monkeypatch: pytest.MonkeyPatch) 
         ("AZURE_COMMUNICATION_ENDPOINT", "https://u:hunter2@a.b", "must be https://"),
         ("WORKER_ARCHIVE", "data/archive", "must be file:PATH"),
         ("WORKER_ARCHIVE", "file:", "must be file:PATH"),
+        ("WORKER_ARCHIVE", "file:~nobody-here/a", "begins with a home that is not"),
         ("WORKER_QUEUE", "sqlite::memory:", "must be sqlite:PATH"),
         ("WORKER_QUEUE", "sqlite:///srv/q.db", "must be sqlite:PATH"),
         ("WORKER_LISTEN", "8080", "is not HOST:PORT"),
@@ -523,3 +524,25 @@ def test_loopback_source_may_lie_anywhere(
     )
 
     assert found == []
+
+
+def test_secrets_of_others_are_known() -> None:
+    """What azure-identity and a proxy read is not ours, and no log may show it either."""
+    inspection = settings.inspect(
+        {
+            "AZURE_CLIENT_SECRET": "hunter2",
+            "IDENTITY_HEADER": "hunter3",
+            "HTTPS_PROXY": "http://me:p%40ss@proxy:3128",
+            "http_proxy": "you:word@proxy",
+            "ALL_PROXY": "http://proxy:3128",
+            "HTTP_PROXY": "http://[::1",
+            "AZURE_CLIENT_ID": "not a secret",
+        },
+        use=Use.READ,
+    )
+
+    assert set(inspection.secrets) == {
+        *("hunter2", "hunter3"),
+        *("p%40ss", "p@ss", "bWU6cEBzcw=="),
+        *("word", "eW91OndvcmQ="),
+    }

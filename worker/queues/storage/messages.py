@@ -140,7 +140,7 @@ class Poison:
     ref: str | None = None
     recording: str | None = None
     document_id: str | None = None
-    raw_base64: str | None = None
+    raw_base64: str | None = field(default=None, repr=False)
     """A foreign message as it was."""
     raw_stored: str | None = None
     """The object that holds it where it is too long."""
@@ -169,7 +169,7 @@ class Held:
     queue: str
     """The suffix of its queue's name."""
     id: str
-    receipt: str
+    receipt: str = field(repr=False)
     received: int
     message: ChunkMessage = field(repr=False)
 

@@ -35,24 +35,31 @@ LONGEST_SLUG = 60
 _MOMENT = "%Y%m%dT%H%M%SZ"
 _INSTANT = "%Y%m%dT%H%M%S%fZ"
 _PUNCTUATION = str.maketrans("", "", "/TZ")
-_EXPIRY = r"(?P<expiry>\d{8}T\d{6}Z)"
+# Each thing has one name: no number with more zeros, no year that %Y writes shorter.
+_EXPIRY = r"(?P<expiry>[1-9]\d{7}T\d{6}Z)"
+_NUMBER = r"(?P<number>\d{4}|[1-9]\d{4,8})"
 _PART_NAME = re.compile(
-    DELIVERIES + r"(?P<hour>\d{4}/\d\d/\d\d/\d\d)/(?P<digest>[0-9a-f]{32})"
-    rf"\.(?P<number>\d{{4,}})\.(?P<chunks>\d\d)\.{_EXPIRY}\.(?P<ending>json|fanned|urgent)"
+    DELIVERIES + r"(?P<hour>[1-9]\d{3}/\d\d/\d\d/\d\d)/(?P<digest>[0-9a-f]{32})"
+    rf"\.{_NUMBER}\.(?P<chunks>\d\d)\.{_EXPIRY}\.(?P<ending>json|fanned|urgent)",
+    re.ASCII,
 )
 _REF_PATTERN = (
-    r"(?P<hour>\d{10})-(?P<digest>[0-9a-f]{32})-(?P<number>\d{4,})-(?P<chunks>\d\d)"
+    rf"(?P<hour>[1-9]\d{{9}})-(?P<digest>[0-9a-f]{{32}})-{_NUMBER}-(?P<chunks>\d\d)"
     rf"-{_EXPIRY}-(?P<position>\d\d)"
 )
-_REF = re.compile(_REF_PATTERN)
-_ROW_AND_REF = re.compile(rf".*/(?P<row>[0-9a-f]{{32}})\.(?P<ref>{_REF_PATTERN})")
+_REF = re.compile(_REF_PATTERN, re.ASCII)
+_ROW_AND_REF = re.compile(
+    rf".*/(?P<row>[0-9a-f]{{32}})\.(?P<ref>{_REF_PATTERN})", re.ASCII
+)
 _DUE_NAME = re.compile(
-    DUE + r"(?P<at>\d{8}/\d\d/\d{4})\.(?P<row>[0-9a-f]{32})"
-    rf"\.(?P<ref>{_REF_PATTERN})(?:\.(?P<mark>[a-z]+)\.(?P<instant>\d{{8}}T\d{{12}}Z))?"
+    DUE + r"(?P<at>[1-9]\d{7}/\d\d/\d{4})\.(?P<row>[0-9a-f]{32})\."
+    rf"(?P<ref>{_REF_PATTERN})(?:\.(?P<mark>[a-z]+)\.(?P<instant>[1-9]\d{{7}}T\d{{12}}Z))?",
+    re.ASCII,
 )
 _DEAD_NAME = re.compile(
-    DEAD + r"(?P<recording>[^/]+)/(?P<row>[0-9a-f]{32})\.(?P<number>\d{3,})"
-    r"\.(?:(?P<reason>[a-z0-9-]+)\.json|revived)"
+    DEAD + r"(?P<recording>[^/]+)/(?P<row>[0-9a-f]{32})"
+    r"\.(?P<number>\d{3}|[1-9]\d{3,8})\.(?:(?P<reason>[a-z0-9-]+)\.json|revived)",
+    re.ASCII,
 )
 
 

@@ -9,7 +9,7 @@ from tests.factories import a_chunk, an_announcement, some_chunks
 from tests.fakes.clock import ManualClock
 from worker.attempt import Observer
 from worker.cli.progress import ReplayView
-from worker.replaying import Posted
+from worker.posting import Posted
 
 MIB = 1024 * 1024
 
@@ -221,6 +221,18 @@ def test_posted_file_is_shown_with_its_answer(watched: Watched) -> None:
     watched.view.posted(Posted(file="one.json", status=400))
 
     assert "400  one.json" in watched.lines()
+
+
+def test_delivered_file_is_shown_with_what_was_in_it(watched: Watched) -> None:
+    """In columns, the handshakes among them; `[file]` is a name and no style."""
+    for posted in (
+        Posted(file="CloudEvents", status=200, what="handshake"),
+        Posted(file="[one].json", status=None, what="4 events"),
+    ):
+        watched.view.posted(posted)
+
+    assert "200  handshake  CloudEvents" in watched.lines()
+    assert "no answer  4 events   [one].json" in watched.lines()
 
 
 def test_second_attempt_is_timed_anew(piped: Watched) -> None:

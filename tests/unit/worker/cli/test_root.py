@@ -3,11 +3,14 @@
 import re
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from tests import canaries
 from tests.unit.worker.cli.conftest import Composed, Run
 from worker import __version__
+from worker.cli import failures
 from worker.errors import ConfigError, QueueUnavailableError, SourceForbiddenError
 
 VERBS = [
@@ -120,12 +123,12 @@ def test_config_error_has_a_line_per_problem_and_its_own_code(
 
 def test_bug_is_one_line_without_secrets(run: Run, composed: Composed) -> None:
     """What nobody expected is named with its type, redacted, and says how to see more."""
-    composed.error = ValueError("cannot parse\nsig=hunter2")
+    composed.error = ValueError("cannot parse sig=hunter2 of 'hunter3'\nof hunter4")
 
     ended = run("serve")
 
     assert ended.code == 1
-    assert "error: ValueError: cannot parse sig=[redacted]\n" in ended.err
+    assert "error: ValueError: cannot parse sig=[redacted] of …\n" in ended.err
     assert "hint: recording-worker -v VERB" in ended.err
 
 
@@ -201,3 +204,60 @@ def test_module_can_be_run() -> None:
     )
 
     assert ended.stdout.startswith("recording-worker ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("status", f"https://a.b/?code={canaries.WEBHOOK_KEY}"),
+        ("status", canaries.WEBHOOK_KEY, canaries.OTHER_KEY),
+        ("status", f"--sig={canaries.LOCATION_TOKEN}"),
+        ("queue", "list", "--state", f"https://a.b/?code={canaries.OTHER_KEY}"),
+        ("-v", "replay", f"https://a.b/?code={canaries.OTHER_KEY}"),
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]),
+)
+def test_mistyped_command_line_is_not_repeated_with_its_secrets(
+    run: Run, arguments: tuple[str, ...]
+) -> None:
+    """A key that was pasted in the wrong place should not end in a build's log."""
+    ended = run(*arguments)
+
+    assert ended.code in {1, 2}
+    assert ended.err.count("error: ") == 1
+    assert canaries.seen(ended.out + ended.err) == []
+
+
+def test_error_shows_no_secret_that_the_settings_know(
+    run: Run, composed: Composed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even one that has no shape of a secret, in a message of our own."""
+    monkeypatch.setenv("WORKER_WEBHOOK_KEYS", canaries.OTHER_KEY)
+    composed.error = QueueUnavailableError(f"no {canaries.OTHER_KEY} here")
+
+    ended = run("-v", "serve")
+
+    assert "error: no [redacted] here\n" in ended.err
+    assert canaries.seen(ended.err) == []
+
+
+def test_what_a_thread_raises_is_told_like_all_else(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python would print it raw: before the logs are set up, and after."""
+
+    def fail_in_a_thread() -> None:
+        thread = threading.Thread(target=lambda: int(canaries.NICKNAME))
+        thread.start()
+        thread.join()
+
+    with failures.nobody_elses():
+        fail_in_a_thread()
+        before = capsys.readouterr().err
+        run("serve")
+        fail_in_a_thread()
+        after = capsys.readouterr().err
+
+    assert "error: ValueError: invalid literal" in before
+    assert '"event": "process.crashed"' in after
+    assert canaries.seen(before + after) == []

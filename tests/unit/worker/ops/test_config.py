@@ -135,3 +135,27 @@ def test_other_name_of_a_setting_is_shown_under_its_own() -> None:
         "https://calls.communication.azure.com",
         "environment",
     )
+
+
+def test_known_secret_is_redacted_wherever_else_it_stands() -> None:
+    """Pasted once more into the wrong variable, or into what a wrong value is told by."""
+    key = "hunter2-of-the-webhook"
+    found = report(
+        WORKER_WEBHOOK_KEYS=f"{key},other",
+        WORKER_NOTIFY_KEY="hunter2-of-the-topic",
+        AZURE_STORAGE_CONNECTION_STRING=STORAGE,
+        WORKER_EVENT_TOPICS=f"a,{key}",
+        WORKER_INSTANCE="hunter2-of-the-topic",
+        WORKER_LISTEN="aHVudGVyMg==",
+        WORKER_SOURCE_HOSTS=f"a.b,https://a.b/?code={key}",
+    )
+
+    told = f"{found}"
+    assert key not in told
+    assert "hunter2-of" not in told
+    assert "aHVudGVyMg==" not in told
+    assert "AccountName=acct" in told
+    assert (
+        "WORKER_SOURCE_HOSTS: entry 2 is not a full host name, .SUFFIX.OF.ONE or"
+        " 127.0.0.1:PORT" in found.problems
+    )

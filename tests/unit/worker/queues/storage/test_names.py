@@ -162,6 +162,11 @@ def test_times_elsewhere_are_named_in_utc() -> None:
         "announced/deliveries/x.json",
         PART.document.replace("json", "txt"),
         f"announced/dead/r/{ROW}.001.json",
+        f"announced/dead/r/{ROW}.0012.host-not-allowed.json",
+        DUE.replace("-0007-", "-00007-"),
+        PART.document.replace(".0007.", "." + "7" * 4400 + "."),
+        PART.document.replace("/2026/", "/0026/"),
+        PART.document.replace("/03/01/", "/\u0660\u0663/\u0660\u0661/"),
         "",
     ],
 )

@@ -1,0 +1,120 @@
+"""Media as archived: any bytes give a report, after a number of reads that their size bounds."""
+
+import math
+from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
+from typing import Any
+
+from samples import media_dir
+from tests import media
+from tests.fuzz.target import Target, ended
+from worker.structure import checks, mp3, mp4, wav
+from worker.structure.report import Read, StructureReport
+
+Check = Callable[[Read, int], Coroutine[Any, Any, StructureReport]]
+HEAD_BYTES = 2048
+MOST_READS = 1000
+MOST_READ_BYTES = 64 * 1024
+SIZES = (0, 0, 0, 1, 7, 64 * 1024, 2**31, 2**40)
+"""How much more than there are bytes an object may be: what is behind them reads as zeros."""
+
+
+class Archived:
+    """An object as far as it is there; counts who reads."""
+
+    def __init__(self, data: bytes, size: int) -> None:
+        self._data = data
+        self._size = size
+        self.reads = 0
+
+    async def read(self, offset: int, length: int) -> bytes:
+        self.reads += 1
+        assert self.reads <= MOST_READS, "reads without an end"
+        assert offset >= 0, offset
+        assert 0 <= length <= MOST_READ_BYTES, length
+        there = max(0, min(length, self._size - offset))
+        return self._data[offset : offset + there].ljust(there, b"\0")
+
+
+def check(data: bytes, *, kind: str, structure: Check) -> None:
+    """The last byte says how large the object is beside the others."""
+    data, more = data[:-1], SIZES[(data or b"\0")[-1] % len(SIZES)]
+    size = len(data) + more
+    report = _report(structure, data, size)
+    assert report.kind == kind
+    if more == 0 and report.ok:
+        _check_whole(report, structure, data)
+    head = data[: checks.MAGIC_BYTES]
+    guess = partial(checks.check_structure, format_type=None)
+    guessed = _report(guess, data, size)
+    assert guessed.kind == checks.kind_from_magic(head.ljust(min(size, 12), b"\0"))
+
+
+def _report(structure: Check, data: bytes, size: int) -> StructureReport:
+    archived = Archived(data, size)
+    report: StructureReport = ended(structure(archived.read, size))
+    report.detail.encode("latin-1")
+    assert 0 < len(report.detail) < 200, report
+    lasts = report.duration_ms
+    assert lasts is None or (math.isfinite(lasts) and lasts >= 0), report
+    assert report.ok or lasts is None, report
+    return report
+
+
+def _check_whole(report: StructureReport, structure: Check, data: bytes) -> None:
+    """What is whole has media, and is not whole with its first half alone."""
+    assert data
+    half = data[: len(data) // 2]
+    if report.kind == "wav":
+        assert not _report(structure, half, len(half)).ok
+
+
+def _mp4_seeds() -> Iterable[bytes]:
+    yield from (whole + b"\0" for whole in (media.mp4(), media.mp4(fast_start=True)))
+    yield media.fragmented_mp4(3) + b"\0"
+    yield from _heads("*.mp4")
+
+
+def _heads(pattern: str) -> Iterable[bytes]:
+    for path in sorted(media_dir().glob(pattern)):
+        yield path.read_bytes()[:HEAD_BYTES] + b"\5"
+
+
+def _wav_seeds() -> Iterable[bytes]:
+    yield from _heads("*.wav")
+    whole = (media_dir() / "unmixed.wav").read_bytes()[:4096]
+    yield _cut_wav(whole) + b"\0"
+
+
+def _cut_wav(data: bytes) -> bytes:
+    """A shorter WAV file that is whole."""
+    size = len(data)
+    at = data.index(b"data") + 4
+    frames = (size - at - 4) // 4 * 4
+    data = data[: at + 4 + frames]
+    told = frames.to_bytes(4, "little")
+    data = data[:at] + told + data[at + 4 :]
+    return data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:]
+
+
+def _mp3_seeds() -> Iterable[bytes]:
+    yield from _heads("*.mp3")
+    frames = (media_dir() / "mixed.mp3").read_bytes()
+    yield frames[:HEAD_BYTES] + b"\0"
+
+
+MP4 = Target(
+    name="mp4",
+    check=partial(check, kind="mp4", structure=mp4.check_mp4),
+    seeds=_mp4_seeds,
+)
+WAV = Target(
+    name="wav",
+    check=partial(check, kind="wav", structure=wav.check_wav),
+    seeds=_wav_seeds,
+)
+MP3 = Target(
+    name="mp3",
+    check=partial(check, kind="mp3", structure=mp3.check_mp3),
+    seeds=_mp3_seeds,
+)
