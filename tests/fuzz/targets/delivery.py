@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from http import HTTPStatus
 
-from handlers import binary_mode, webhook
+from handlers import binary_mode, statuses
 from handlers.receiver import Received, Receiver
 from samples import events_dir
 from tests.factories import RETENTION
@@ -55,7 +55,7 @@ def check_body(body: bytes) -> Received:
     queue, quarantine = PreparingQueue(), SmallQuarantine()
     receiver = Receiver(queue, quarantine, ManualClock(), retention=RETENTION)
     received: Received = ended(receiver.receive(body, origin="webhook"))
-    answer = webhook._answer(received.kind, code=received.validation_code)
+    answer = statuses.answer(received.kind, code=received.validation_code)
     assert answer.status in STATUSES, answer.status
     assert bool(quarantine.bodies) == bool(received.quarantined)
     if answer.status == HTTPStatus.BAD_REQUEST:
