@@ -55,6 +55,7 @@ queue.resumed | info | after_s
 queue.rescued | warning | chunks, deliveries
 queue.rebuilt | warning | worker, chunks, deliveries, unreadable
 delivery.missing | error | name
+replay.posted | warning | to, by, delivered, refused, not_sent
 message.poisoned | error | queue, error
 archive.swept | info | files
 archive.created | info | container

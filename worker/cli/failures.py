@@ -13,6 +13,7 @@ from worker.errors import ConfigError, WorkerError
 _LONGEST_USAGE = 300
 _EXTRA = re.compile(r"(?<=unexpected extra argument)(?:s|\(s\))? \(.*", re.DOTALL)
 
+DONE = 0
 FAILED = 1
 USAGE = 2
 NEEDS_ATTENTION = 3

@@ -1,7 +1,9 @@
 """What every verb starts with: settings, logs, and an opened queue or archive."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import getpass
+import os
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -13,6 +15,7 @@ from worker.errors import WorkerError
 if TYPE_CHECKING:
     # Start-up cost: these take longer to import than `--help` may take in all.
     from worker.app import WholeQueue
+    from worker.endpoint import Endpoint
     from worker.ports import Archive
     from worker.settings import Settings
     from worker.settings_rules import Use
@@ -69,10 +72,12 @@ def settings_for(
     *,
     level: str | None = None,
     overrides: Mapping[str, str] | None = None,
+    secrets: Iterable[str] = (),
 ) -> "Settings":
     """Load the settings and set up logs at `level`; a verb that reads logs warnings alone.
 
-    `overrides` are variables that count more than the environment.
+    `overrides` are variables that count more than the environment, `secrets` what no log may
+    show beside theirs.
     """
     import structlog
 
@@ -88,7 +93,7 @@ def settings_for(
     configure_logging(
         level="debug" if invocation.verbose else level,
         line_format=settings.log_format,
-        secrets=inspection.secrets,
+        secrets=(*inspection.secrets, *secrets),
     )
     log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
     log.info(
@@ -107,6 +112,32 @@ def settings_for(
 def _shown(place: "Place | None", text: str) -> str:
     """Where something is, without the signature that a URL may bear."""
     return place.url if place else text
+
+
+def user() -> str:
+    """Who types, for the line that says who did what."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A container's user needs no name.
+        return str(os.getuid())
+
+
+def endpoint_for(
+    context: typer.Context, url: str, *, headers: Sequence[str], plain_http: bool
+) -> "Endpoint":
+    """A deployed endpoint, and logs that don't show what opens it."""
+    from worker.endpoint import endpoint_of
+    from worker.settings_rules import Use
+
+    named = endpoint_of(url, headers=headers, is_plain_allowed=True)
+    settings = settings_for(context, Use.READ, secrets=named.secrets)
+    return endpoint_of(
+        url,
+        headers=headers,
+        keys=[key.get_secret_value() for key in settings.webhook_keys],
+        is_plain_allowed=plain_http,
+    )
 
 
 def ask_queue(
