@@ -77,16 +77,13 @@ class AnyAuth:
         self, headers: Mapping[str, str], query: Mapping[str, str]
     ) -> Verdict:
         """Ask the parts in order, until one knows the sender."""
-        verdict = Verdict.STRANGER
+        verdicts = set()
         for part in self._parts:
-            match await part.judge(headers, query):
-                case Verdict.KNOWN:
-                    return Verdict.KNOWN
-                case Verdict.UNABLE:
-                    verdict = Verdict.UNABLE
-                case Verdict.STRANGER:
-                    pass
-        return verdict
+            verdict = await part.judge(headers, query)
+            if verdict is Verdict.KNOWN:
+                return verdict
+            verdicts.add(verdict)
+        return Verdict.UNABLE if Verdict.UNABLE in verdicts else Verdict.STRANGER
 
 
 def _digest(key: str) -> bytes:

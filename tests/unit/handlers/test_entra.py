@@ -165,7 +165,7 @@ async def test_odd_claim_is_not_shown(odd: object) -> None:
         (lambda: f"{signed(claims_v1())}=", Check.SHAPE),
         (lambda: "é.é.é", Check.SHAPE),
         (lambda: "\udcff.\udcff.\udcff", Check.SHAPE),
-        (lambda: f"{'a' * MAX_TOKEN_CHARS}.b.c", Check.SHAPE),
+        (lambda: signed(claims_v1(groups="g" * MAX_TOKEN_CHARS)), Check.SHAPE),
         (lambda: by_hand({**RS256, "kid": 5}, claims_v1()), Check.SHAPE),
         (lambda: by_hand({**RS256, "crit": ["exp"]}, claims_v1()), Check.SHAPE),
         (

@@ -222,8 +222,9 @@ async def test_hanging_authority_is_given_up(
     await load.wait_for(1)
     clock.advance(LOAD_SECONDS)
 
-    with pytest.raises(KeysUnavailableError):
+    with capture_logs() as logs, pytest.raises(KeysUnavailableError):
         await asking
+    assert [line["error"] for line in logs] == ["no answer within 5 s"]
     with pytest.raises(KeysUnavailableError):
         await keys.find("key-0")
     assert load.count == 1
