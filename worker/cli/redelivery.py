@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,27 @@ if TYPE_CHECKING:
     from worker.endpoint import Endpoint
     from worker.redelivering import Plan, Redelivered
 
+To = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Post them to a deployed endpoint instead, as Event Grid would.",
+    ),
+]
+Header = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="'NAME: VALUE'",
+        help="Send this to the endpoint too, instead of the first of WORKER_WEBHOOK_KEYS"
+        " if it is a key.",
+    ),
+]
+PlainHttp = Annotated[
+    bool, typer.Option("--plain-http", help="Let the endpoint be http beyond loopback.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="With --to: say what would be posted.")
+]
 ANSWER_SECONDS = 30.0
 """As long as Event Grid waits."""
 

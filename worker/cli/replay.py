@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import session
-from worker.cli.redelivery import Destination, replay_to
+from worker.cli import redelivery, session
 
 if TYPE_CHECKING:
     from worker.posting import Bodies, Posting
@@ -31,39 +30,24 @@ def replay(  # noqa: PLR0913, PLR0917 - the options of a command
             " in one for ACS."
         ),
     ] = False,
-    to: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="Post them to a deployed endpoint instead, as Event Grid would.",
-        ),
-    ] = None,
-    header: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="'NAME: VALUE'",
-            help="With --to: send this too; else the first of WORKER_WEBHOOK_KEYS.",
-        ),
-    ] = None,
-    plain_http: Annotated[
-        bool, typer.Option("--plain-http", help="With --to: http beyond loopback.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="With --to: say what would be posted.")
-    ] = False,
+    to: redelivery.To = None,
+    header: redelivery.Header = None,
+    plain_http: redelivery.PlainHttp = False,
+    dry_run: redelivery.DryRun = False,
 ) -> None:
     """Feed saved events in, and bring their chunks home.
 
-    With --to: exit 3 if something is refused, 1 if nobody is there. A key in the URL is seen
-    by everybody on this machine; WORKER_WEBHOOK_KEYS is not.
+    `replay FOLDER --to https://YOUR-HOST/api/events` posts them to a deployed endpoint:
+    exit 3 if something is refused, 1 if nobody is there. A key in the URL is seen by
+    everybody on this machine; WORKER_WEBHOOK_KEYS is not.
     """
     if to is not None:
         if simulate:
             raise typer.BadParameter("--to and --simulate exclude each other")
-        destination = Destination(
+        destination = redelivery.Destination(
             url=to, headers=header or (), plain_http=plain_http, dry_run=dry_run
         )
-        raise typer.Exit(replay_to(context, files, destination))
+        raise typer.Exit(redelivery.replay_to(context, files, destination))
     if header or plain_http or dry_run:
         raise typer.BadParameter("--header, --plain-http and --dry-run go with --to")
     _replay_here(context, files, simulate=simulate)

@@ -60,10 +60,9 @@ app.command(epilog="Example: recording-worker --env-file worker.env serve")(
 )
 app.command(epilog="Example: recording-worker webhook")(serving.webhook)
 app.command(epilog="Example: recording-worker consume --until-empty")(serving.consume)
-app.command(
-    epilog="Example: recording-worker replay samples/events/demo --simulate; "
-    "recording-worker replay dead-letters/ --to https://YOUR-HOST/api/events"
-)(replay.replay)
+app.command(epilog="Example: recording-worker replay samples/events/demo --simulate")(
+    replay.replay
+)
 app.command(epilog="Example: recording-worker status --json")(state.status)
 app.command(epilog="Example: recording-worker config --for webhook")(state.config)
 app.add_typer(queue.app, name="queue")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from worker.app import WholeQueue
     from worker.endpoint import Endpoint
     from worker.ports import Archive
-    from worker.settings import Settings
+    from worker.settings import Inspection, Settings
     from worker.settings_rules import Use
     from worker.storage_places import Place
 
@@ -79,8 +79,6 @@ def settings_for(
     `overrides` are variables that count more than the environment, `secrets` what no log may
     show beside theirs.
     """
-    import structlog
-
     from worker.log import configure_logging
     from worker.settings import inspect_process
 
@@ -95,6 +93,13 @@ def settings_for(
         line_format=settings.log_format,
         secrets=(*inspection.secrets, *secrets),
     )
+    _log_loaded(inspection, settings, use)
+    return settings
+
+
+def _log_loaded(inspection: "Inspection", settings: "Settings", use: "Use") -> None:
+    import structlog
+
     log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
     log.info(
         "config.loaded",
@@ -106,7 +111,6 @@ def settings_for(
     )
     for problem in inspection.warnings if use != "read" else ():
         log.warning("config.warning", problem=problem)
-    return settings
 
 
 def _shown(place: "Place | None", text: str) -> str:
