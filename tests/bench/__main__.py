@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from tests.bench import acks, blobs, figures, memory, parallel, start
+from tests.bench import acks, blobs, figures, memory, parallel, start, webhook_load
 from tests.bench.figures import Figure
 from tests.bench.processes import BenchError
 from tests.bench.scale import SMOKE, Scale
@@ -19,6 +19,7 @@ from tests.bench.scale import SMOKE, Scale
 ROWS: dict[str, Callable[[Scale], Coroutine[Any, Any, list[Figure]]]] = {
     "start": start.measure,
     "acks": acks.measure,
+    "load": webhook_load.measure,
     "parallel": parallel.measure,
     "memory": memory.measure,
     "blobs": blobs.measure,

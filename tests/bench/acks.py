@@ -6,28 +6,22 @@ then must be in the queue.
 """
 
 import asyncio
-import json
-import sys
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from random import SystemRandom
 
-from tests.bench import events, memory
+from tests.bench import events, memory, sending
 from tests.bench.figures import Figure
-from tests.bench.load import READY_LINE, Orders, Outcome
+from tests.bench.load import Orders
+from tests.bench.numbers import NUMBER
 from tests.bench.processes import (
     MIB,
     Acs,
     BenchError,
     Worker,
-    running,
     running_acs,
     running_worker,
     workplace,
 )
 from tests.bench.scale import Scale
-from worker.clock import SystemClock
-from worker.queues.sqlite import SqliteQueue
 
 LEAST_PER_SECOND = 3000
 MOST_P99_MS = 50
@@ -36,7 +30,6 @@ OLDER = timedelta(hours=1)
 """What is to be archived expires sooner than what the load announces, so it comes first."""
 WARM_UP_SECONDS = 1.0
 QUEUE_BYTES = 1024 * MIB
-MOST_ROWS = 10_000_000
 
 
 async def measure(scale: Scale) -> list[Figure]:
@@ -48,8 +41,8 @@ async def _alone(scale: Scale) -> list[Figure]:
     with workplace(needed_bytes=QUEUE_BYTES) as folder:
         async with running_worker("webhook", folder / "worker") as worker:
             orders = _orders(worker, None, scale, seconds=scale.acks_seconds)
-            outcome = await _loaded(worker, orders)
-        lost = await _lost(worker, outcome)
+            outcome = await sending.killed_under(worker, orders)
+        lost = sending.lost(worker, [(orders, outcome)])
     rate = outcome.measured / outcome.seconds
     return [
         _figure(
@@ -85,9 +78,9 @@ async def _beside(scale: Scale) -> list[Figure]:
                 per_second=scale.paced_per_second,
             )
             began = datetime.now(UTC)
-            outcome = await _loaded(worker, orders)
+            outcome = await sending.killed_under(worker, orders)
         home = _home_since(worker, began, chunks)
-        lost = await _lost(worker, outcome)
+        lost = sending.lost(worker, [(orders, outcome)])
     return [
         _figure(
             "acks a second beside the consumer", outcome.measured / outcome.seconds
@@ -133,50 +126,17 @@ def _orders(
     per_second: float | None = None,
 ) -> Orders:
     template = worker.folder / "delivery.json"
-    document = f"0-wus-load-{events.NUMBER}"
+    document = f"0-wus-load-{NUMBER}"
     body = events.announcement(
         document, acs=acs, size_bytes=scale.archived_mib * MIB, age=timedelta()
     )
-    template.write_bytes(body)
+    template.write_bytes(body[1:-1])
     return Orders(
         url=worker.url,
         body_file=str(template),
         connections=scale.connections,
         seconds=seconds,
         per_second=per_second,
-    )
-
-
-async def _loaded(worker: Worker, orders: Orders) -> Outcome:
-    """Put the worker under load, and kill it there."""
-    module = [sys.executable, "-m", "tests.bench.load"]
-    async with running(module, reads=json.dumps(asdict(orders))) as load:
-        if load.stdout is None:
-            raise BenchError("the load has no output")
-        if await load.stdout.readline() != READY_LINE.encode():
-            raise BenchError("the load broke off")
-        await worker.killed()
-        outcome = Outcome(**json.loads(await load.stdout.read()))
-    if outcome.refused or not outcome.measured:
-        raise BenchError(f"{outcome.refused} deliveries were refused")
-    return outcome
-
-
-async def _lost(worker: Worker, outcome: Outcome) -> int:
-    """How many deliveries were acknowledged and are not in the queue."""
-    async with SqliteQueue(
-        worker.queue_file,
-        clock=SystemClock(),
-        worker="bench",
-        random=SystemRandom(),
-        create=False,
-    ) as queue:
-        kept = {entry.chunk.document_id for entry in await queue.list(limit=MOST_ROWS)}
-    unheard = set(outcome.unheard)
-    return sum(
-        events.document("load", number) not in kept
-        for number in range(outcome.sent)
-        if number not in unheard
     )
 
 

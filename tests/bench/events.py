@@ -5,11 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 from samples import events_dir
 from samples.content import SyntheticContent
+from tests.bench.numbers import spread
 from tests.bench.processes import Acs
 
 SAMPLE = "one-chunk.event-grid.json"
-NUMBER = "f" * 32
-"""Stands in a template for the number of an event, in 32 hexadecimal digits."""
 
 
 def announcement(
@@ -27,6 +26,8 @@ def announcement(
     if acs is not None:
         base = f"{acs.scheme}://{acs.global_host}"
     here = f"{base}/v1/objects/{document_id}/content"
+    # As long as a real one, which is some JSON in base64.
+    recording_id = event["subject"].rpartition("/")[2][:-40] + document_id
     chunk |= {
         "documentId": document_id,
         "contentLocation": f"{here}/video",
@@ -35,16 +36,17 @@ def announcement(
     }
     event |= {
         "id": document_id,
-        "subject": f"/recording/call/{document_id}/recordingId/{document_id}",
+        "subject": f"/recording/call/{document_id}/recordingId/{recording_id}",
         "eventTime": said_at,
     }
     data |= {
         "recordingStartTime": said_at,
         "recordingDurationMs": SyntheticContent(size_bytes, mp4=True).duration_ms,
     }
-    return json.dumps([event]).encode()
+    # Without blanks, as Event Grid sends it.
+    return json.dumps([event], separators=(",", ":")).encode()
 
 
 def document(prefix: str, number: int) -> str:
     """A document id in the shape of the real ones."""
-    return f"0-wus-{prefix}-{number:032x}"
+    return f"0-wus-{prefix}-{spread(number).decode()}"

@@ -4,8 +4,8 @@ A process of its own, on bare asyncio, so that it takes as little as can be of t
 that it shares with the webhook. Reads its orders as JSON from stdin, prints what came of them.
 With `per_second` each delivery has a time at which it ought to go out, and its latency counts
 from then, whether or not a connection was free: a server that stalls can't hide it.
-Deliveries go on until the connections break, so that the server can be killed under load;
-those sent after `seconds` are not measured.
+`until_broken` deliveries go on until the connections break, so that the server can be killed
+under load; those sent after `seconds` are not measured.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.bench.events import NUMBER
+from tests.bench.numbers import NUMBER, spread
 
 READY_LINE = "measured\n"
-LONGEST_AFTER_SECONDS = 10.0
+LONGEST_AFTER_SECONDS = 60.0
 TICK_SECONDS = 0.001
 _END = b"\r\n\r\n"
 _OK = b"HTTP/1.1 200 "
@@ -29,13 +29,19 @@ _NO_BODY = b"content-length: 0"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orders:
-    """What to send; `body_file` holds a delivery with NUMBER where its number goes."""
+    """What to send; `body_file` holds one event with NUMBER where its number goes.
+
+    Delivery n carries the events from `(first + n) * events` on, `events` of them.
+    """
 
     url: str
     body_file: str
     connections: int
     seconds: float
     per_second: float | None = None
+    events: int = 1
+    first: int = 0
+    until_broken: bool = True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,7 +96,7 @@ class Load:
     def __init__(self, orders: Orders) -> None:
         self._loop = asyncio.get_running_loop()
         self._orders = orders
-        self._parts = _request_parts(orders)
+        self._head, self._parts = _request_parts(orders)
         self._idle: deque[Connection] = deque()
         self._backlog: deque[float] = deque()
         self._open = 0
@@ -98,16 +104,19 @@ class Load:
         self._measured_until = 0.0
         self._last_answer = 0.0
         self._began = 0.0
-        self._broken = asyncio.Event()
+        self._over = asyncio.Event()
         self.outcome = Outcome()
 
     def request(self, number: int) -> bytes:
-        before, between, *after = self._parts
-        digits = b"%032x" % number
-        return before + digits.join((between, *after))
+        count = self._orders.events
+        first = (self._orders.first + number) * count
+        listed = [
+            spread(each).join(self._parts) for each in range(first, first + count)
+        ]
+        return b"%b[%b]" % (self._head, b",".join(listed))
 
     async def run(self) -> Outcome:
-        """Send for as long as ordered, say so, and go on until the server is gone."""
+        """Send for as long as ordered, say so, and end when all is answered or broken."""
         target = urlsplit(self._orders.url)
         host, port = target.hostname or "", target.port or 80
         for _ in range(self._orders.connections):
@@ -122,8 +131,12 @@ class Load:
         await asyncio.sleep(self._orders.seconds)
         sys.stdout.write(READY_LINE)
         sys.stdout.flush()
+        if not self._orders.until_broken:
+            sending.cancel()
+            self._backlog.clear()
+            self._end_if_idle()
         async with asyncio.timeout(LONGEST_AFTER_SECONDS):
-            await self._broken.wait()
+            await self._over.wait()
         sending.cancel()
         return self._result()
 
@@ -161,6 +174,12 @@ class Load:
             self._send_next(connection, due=self._backlog.popleft())
         else:
             self._idle.append(connection)
+            self._end_if_idle()
+
+    def _end_if_idle(self) -> None:
+        is_late = self._loop.time() >= self._measured_until
+        if is_late and not self._orders.until_broken and len(self._idle) == self._open:
+            self._over.set()
 
     def broke(self, connection: Connection) -> None:
         if connection.number >= 0:
@@ -169,7 +188,7 @@ class Load:
             self._idle.remove(connection)
         self._open -= 1
         if self._open == 0:
-            self._broken.set()
+            self._over.set()
 
     def _result(self) -> Outcome:
         found = sorted(self._latencies)
@@ -183,15 +202,17 @@ class Load:
         return outcome
 
 
-def _request_parts(orders: Orders) -> list[bytes]:
-    body = Path(orders.body_file).read_bytes()
+def _request_parts(orders: Orders) -> tuple[bytes, list[bytes]]:
+    """The head of every request, and an event as what stands between its numbers."""
+    event = Path(orders.body_file).read_bytes()
+    length = orders.events * (len(event) + 1) + 1
     target = urlsplit(orders.url)
     head = (
-        f"POST {target.path} HTTP/1.1\r\nHost: {target.netloc}\r\n"
+        f"POST {target.path}?{target.query} HTTP/1.1\r\nHost: {target.netloc}\r\n"
         "Content-Type: application/json\r\naeg-event-type: Notification\r\n"
-        f"aeg-delivery-count: 0\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"aeg-delivery-count: 0\r\nContent-Length: {length}\r\n\r\n"
     )
-    return [head.encode(), *body.split(NUMBER.encode())]
+    return head.encode(), event.split(NUMBER.encode())
 
 
 async def _run(orders: Orders) -> Outcome:

@@ -198,24 +198,49 @@ class Worker:
 
     def peak_mib(self) -> float:
         """The most resident memory that it ever had; only Linux tells."""
-        status = Path(f"/proc/{self.process.pid}/status")
-        if not status.exists():
-            raise BenchError("peak memory is measured on Linux only")
-        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="ascii"))
+        return self._status_mib("VmHWM")
+
+    def resident_mib(self) -> float:
+        """The resident memory that it has now."""
+        return self._status_mib("VmRSS")
+
+    def _status_mib(self, name: str) -> float:
+        found = re.search(rf"{name}:\s+(\d+) kB", self._told("status"))
         if found is None:
             raise BenchError("the worker has ended")
         return int(found[1]) / 1024
 
+    def cpu_seconds(self) -> float:
+        """Processor time that it has used, of all its threads, with the system's for it."""
+        ticks = self._told("stat").rpartition(")")[2].split()[11:13]
+        return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
+    def _told(self, what: str) -> str:
+        path = Path(f"/proc/{self.process.pid}/{what}")
+        if not path.exists():
+            raise BenchError("memory and processor time are measured on Linux only")
+        return path.read_text(encoding="ascii")
+
 
 @asynccontextmanager
 async def running_worker(
-    verb: str, folder: Path, *, acs: Acs | None = None, ca_file: Path | None = None
+    verb: str,
+    folder: Path,
+    *,
+    acs: Acs | None = None,
+    ca_file: Path | None = None,
+    key: str = "",
 ) -> AsyncIterator[Worker]:
-    """Run `webhook` or `serve` with default settings, from when it listens."""
+    """Run `webhook` or `serve` with default settings, from when it listens.
+
+    With `key` a delivery needs it, and `url` bears it.
+    """
     await asyncio.to_thread(folder.mkdir, exist_ok=True)
     log = folder / "worker.log"
     started_s = time.perf_counter()
     settings = _settings(folder, acs, ca_file)
+    if key:
+        settings["WORKER_WEBHOOK_KEYS"] = key
     async with running([COMMAND, verb], settings=settings, log=log) as process:
         worker_log = WorkerLog(log)
         async with asyncio.timeout(START_SECONDS):
@@ -224,7 +249,7 @@ async def running_worker(
             process=process,
             log=worker_log,
             folder=folder,
-            url=listening["listen"],
+            url=listening["listen"] + (f"?code={key}" if key else ""),
             started_s=started_s,
         )
 

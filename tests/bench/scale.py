@@ -15,6 +15,14 @@ class Scale:
     connections: int = 50
     paced_seconds: float = 15
     paced_per_second: int = 1000
+    load_seconds: float = 60
+    load_per_second: tuple[int, int] = (1000, 20)
+    """Deliveries of one event, and full ones."""
+    load_events: int = 500
+    """In a full one."""
+    load_turn_seconds: float = 10
+    load_turns: int = 3
+    slow_connections: int = 500
     archived_chunks: int = 40
     """What the consumer has to do meanwhile: enough for the whole time."""
     archived_mib: int = 256
@@ -30,6 +38,12 @@ SMOKE = Scale(
     connections=8,
     paced_seconds=0.5,
     paced_per_second=100,
+    load_seconds=0.5,
+    load_per_second=(20, 10),
+    load_events=20,
+    load_turn_seconds=0.2,
+    load_turns=1,
+    slow_connections=20,
     archived_chunks=8,
     starts=1,
     blob_mib=16,

@@ -1,0 +1,76 @@
+"""Puts a worker under load by a process of its own, and counts what was acknowledged and lost."""
+
+import json
+import sqlite3
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import asdict
+
+from tests.bench import events
+from tests.bench.load import READY_LINE, Orders, Outcome
+from tests.bench.processes import BenchError, Worker, running
+
+Sent = tuple[Orders, Outcome]
+
+
+async def sent(orders: Orders) -> Outcome:
+    """What comes of the orders; BenchError unless all of it was acknowledged."""
+    async with _loading(orders) as load:
+        said, _ = await load.communicate()
+    outcome = _judged(said)
+    if not outcome.measured:
+        raise BenchError("nothing was acknowledged")
+    return outcome
+
+
+async def killed_under(worker: Worker, orders: Orders) -> Outcome:
+    """What comes of the orders if the worker is killed -9 while it has its hands full."""
+    async with _loading(orders) as load:
+        if load.stdout is None:
+            raise BenchError("the load has no output")
+        if await load.stdout.readline() != READY_LINE.encode():
+            raise BenchError("the load broke off")
+        await worker.killed()
+        said = await load.stdout.read()
+    return _judged(said)
+
+
+@asynccontextmanager
+async def _loading(orders: Orders) -> AsyncIterator[Process]:
+    module = [sys.executable, "-m", "tests.bench.load"]
+    async with running(module, reads=json.dumps(asdict(orders))) as load:
+        yield load
+
+
+def _judged(said: bytes) -> Outcome:
+    told = said.removeprefix(READY_LINE.encode())
+    if not told:
+        raise BenchError("the load broke off")
+    outcome = Outcome(**json.loads(told))
+    if outcome.refused:
+        raise BenchError(f"{outcome.refused} deliveries were refused")
+    return outcome
+
+
+def lost(worker: Worker, sendings: Iterable[Sent]) -> int:
+    """How many chunks were acknowledged and are not in the queue; the worker is gone."""
+    with closing(sqlite3.connect(worker.queue_file)) as db:
+        kept = {
+            document for (document,) in db.execute("SELECT document_id FROM chunks")
+        }
+    return sum(
+        events.document("load", number) not in kept
+        for orders, outcome in sendings
+        for number in _acknowledged(orders, outcome)
+    )
+
+
+def _acknowledged(orders: Orders, outcome: Outcome) -> Iterator[int]:
+    """The numbers of the events that were answered 200."""
+    unheard = set(outcome.unheard)
+    for delivery in range(outcome.sent):
+        if delivery not in unheard:
+            first = (orders.first + delivery) * orders.events
+            yield from range(first, first + orders.events)
