@@ -1,47 +1,40 @@
 """Bytes to events: both schemas, one object or many, dead-letter shapes too. Pure.
 
 The rule: a body is refused as a whole only when its items can't be told apart; every item
-in it stands or falls alone. Numbers that JSON or Python can't carry (NaN, 1e999, a thousand
-digits) stay as text and lone surrogates become U+FFFD, so that nothing below trips on them.
+in it stands or falls alone.
 """
 
 import base64
 import binascii
 import json
-import math
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from handlers import items
+from handlers.json_reader import JsonReader, Value
 from handlers.weight import Room
 from worker.errors import MalformedEventError
 
 Schema = Literal["eventgrid", "cloudevents"]
 JsonObject = dict[str, object]
-_Container = JsonObject | list[object]
 
 MAX_EVENTS = 5000
 """`maxEventsPerBatch` ends here; what comes after these is one malformed item."""
-MAX_DEPTH = 64
 MAX_TYPE_CHARS = 512
-_MAX_INT_DIGITS = 19
 _SANE_YEARS = range(2000, 2200)
-_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _SPEC_VERSION = (
     "specversion",
     "specVersion",
 )  # the second: as the public example has it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(NamedTuple):
     """One event of a delivery, whatever its schema. Empty string: not said.
 
     `raw` is the event as received, unwrapped, with `data` as an object where it could be
-    decoded; `data` is empty where it could not.
+    decoded; `data` is empty where it could not. `item` is what it was read from.
     """
 
     schema: Schema
@@ -50,8 +43,18 @@ class Event:
     topic: str
     subject: str
     time: datetime | None
-    data: JsonObject = field(repr=False)
-    raw: JsonObject = field(repr=False)
+    data: JsonObject
+    raw: JsonObject
+    item: Value
+
+    def __repr__(self) -> str:
+        return f"Event(id={self.id!r}, type={self.type!r})"
+
+    @property
+    def text(self) -> str:
+        """`raw` as JSON: the very text that was received, unless `raw` is another by now."""
+        value, text = self.item
+        return text if text and value is self.raw else compact(self.raw)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +65,31 @@ class MalformedEvent:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The items of a delivery. Each is looked at when its turn comes: there may be many."""
+
+    _items: list[Value]
+    _room: Room
+
+    def __len__(self) -> int:
+        return min(len(self._items), MAX_EVENTS + 1)
+
+    def __iter__(self) -> Iterator[Event | MalformedEvent]:
+        for item in self._items[:MAX_EVENTS]:
+            yield _event(item, self._room)
+        if beyond := self._items[MAX_EVENTS:]:
+            raw = b"[" + b",".join(_raw(item.read) for item in beyond) + b"]"
+            why = f"{len(self._items)} events, over {MAX_EVENTS}"
+            yield MalformedEvent(raw=raw, why=why)
+
+
 def parse(body: bytes) -> list[Event | MalformedEvent]:
+    """Read a delivery and all that is in it. Raises as `read`."""
+    return list(read(body))
+
+
+def read(body: bytes) -> Batch:
     """Read a delivery. Raises MalformedEventError only if no item can be told apart."""
     try:
         text = body.decode("utf-8-sig")
@@ -70,13 +97,7 @@ def parse(body: bytes) -> list[Event | MalformedEvent]:
         raise MalformedEventError(f"not UTF-8 at byte {error.start}") from error
     room = Room()
     room.take(text)
-    found = _items(text)
-    events = [_event(item, room) for item in found[:MAX_EVENTS]]
-    if beyond := found[MAX_EVENTS:]:
-        raw = b"[" + b",".join(map(_raw, beyond)) + b"]"
-        why = f"{len(found)} events, over {MAX_EVENTS}"
-        events.append(MalformedEvent(raw=raw, why=why))
-    return events
+    return Batch(_items(text), room)
 
 
 def moment(value: object) -> datetime | None:
@@ -100,42 +121,35 @@ def compact(value: object) -> str:
     return _ENCODER.encode(value)
 
 
-def _items(text: str) -> list[object]:
-    """What JSON has for each event, or a MalformedEvent in its place."""
+def _items(text: str) -> list[Value]:
     try:
-        document = _load(text)
+        return list(JsonReader(text).events())
     except MalformedEventError:
         apart = items.told_apart(text)
         if apart is None:
             raise
         return [_alone(item) for item in apart]
-    if isinstance(document, dict):
-        return [document]
-    if not isinstance(document, list):
-        raise MalformedEventError("neither an object nor an array")
-    if not document:
-        raise MalformedEventError("an empty array")
-    return document
 
 
-def _alone(text: str) -> object:
+def _alone(text: str) -> Value:
     try:
-        return _load(text)
+        return JsonReader(text).only()
     except MalformedEventError as error:
-        return MalformedEvent(raw=text.encode(), why=str(error))
+        return Value(MalformedEvent(raw=text.encode(), why=str(error)), None)
 
 
-def _event(item: object, room: Room) -> Event | MalformedEvent:
-    if isinstance(item, MalformedEvent):
-        return item
-    if not isinstance(item, dict):
-        return _malformed(item, "an event is not an object")
-    raw = _unwrapped(item)
+def _event(item: Value, room: Room) -> Event | MalformedEvent:
+    value = item.read
+    if isinstance(value, MalformedEvent):
+        return value
+    if not isinstance(value, dict):
+        return _malformed(value, "an event is not an object")
+    raw = _unwrapped(value)
     # Not told by `specversion`: the public example misspells it as `specVersion`.
     is_cloud = "eventType" not in raw
     kind = raw.get("type" if is_cloud else "eventType")
     if not isinstance(kind, str) or not 0 < len(kind) <= MAX_TYPE_CHARS:
-        return _malformed(item, "an event has no type")
+        return _malformed(value, "an event has no type")
     data = _data(raw, room)
     if data is not None and data is not raw.get("data"):
         raw = {**raw, "data": data}
@@ -149,6 +163,7 @@ def _event(item: object, room: Room) -> Event | MalformedEvent:
         time=moment(raw.get("time" if is_cloud else "eventTime")),
         data=data or {},
         raw=raw,
+        item=item,
     )
 
 
@@ -179,7 +194,7 @@ def _data(raw: JsonObject, room: Room) -> JsonObject | None:
             data = base64.b64decode(encoded, validate=True).decode("utf-8-sig")
         if isinstance(data, str):
             room.take(data)
-            data = _load(data)
+            data = JsonReader(data).only().read
     except (MalformedEventError, binascii.Error, ValueError):
         return None
     return data if isinstance(data, dict) else None
@@ -189,55 +204,6 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _load(text: str) -> object:
-    try:
-        value: object = _DECODER.decode(text)
-    except RecursionError as error:
-        raise MalformedEventError(f"nested deeper than {MAX_DEPTH}") from error
-    except json.JSONDecodeError as error:
-        raise MalformedEventError(f"not JSON at character {error.pos}") from error
-    if text.count("{") + text.count("[") > MAX_DEPTH and _is_too_deep(value):
-        raise MalformedEventError(f"nested deeper than {MAX_DEPTH}")
-    return _scrubbed(value) if _SURROGATE_ESCAPE.search(text) else value
-
-
-def _is_too_deep(document: object) -> bool:
-    level = _containers([document])
-    for _ in range(MAX_DEPTH):
-        level = [inner for outer in level for inner in _containers(outer)]
-        if not level:
-            return False
-    return True
-
-
-def _containers(outer: _Container) -> list[_Container]:
-    inside = outer.values() if isinstance(outer, dict) else outer
-    return [inner for inner in inside if isinstance(inner, (dict, list))]
-
-
-def _scrubbed(value: object) -> object:
-    """Lone surrogates are legal in JSON but can't be written as UTF-8 any more."""
-    if isinstance(value, str):
-        return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value)
-    if isinstance(value, list):
-        return [_scrubbed(item) for item in value]
-    if isinstance(value, dict):
-        return {_scrubbed(name): _scrubbed(item) for name, item in value.items()}
-    return value
-
-
-def _int_or_text(digits: str) -> int | str:
-    return int(digits) if len(digits) <= _MAX_INT_DIGITS else digits
-
-
-def _float_or_text(digits: str) -> float | str:
-    number = float(digits)
-    return number if math.isfinite(number) else digits
-
-
-_DECODER = json.JSONDecoder(
-    parse_int=_int_or_text, parse_float=_float_or_text, parse_constant=str
-)
 _ENCODER = json.JSONEncoder(
     separators=(",", ":"), allow_nan=False, check_circular=False
 )

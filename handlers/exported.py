@@ -4,7 +4,6 @@ Such a query could be a signature. It is not used, must not lie in an archive fo
 another each time that the same export is announced. Pure.
 """
 
-from dataclasses import replace
 from urllib.parse import parse_qs
 
 from handlers.envelope import Event, JsonObject
@@ -29,7 +28,7 @@ def without_queries(event: Event) -> Event:
         **event.data,
         "recordingStorageInfo": {**storage, "recordingChunks": cleaned},
     }
-    return replace(event, data=data, raw={**event.raw, "data": data})
+    return event._replace(data=data, raw={**event.raw, "data": data})
 
 
 def _cleaned(item: JsonObject) -> JsonObject:

@@ -8,14 +8,15 @@ with a lost chunk must be seen. An event without one usable chunk is a Malformed
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from handlers import exported
 from handlers.envelope import Event, JsonObject, compact, moment
 from worker import deadline, names
 from worker.errors import MalformedEventError
-from worker.model import Announcement, Chunk, Sibling
+from worker.model import Announcement, Chunk, RecordingKey, Sibling
 
 MAX_CHUNKS = 1000
 MAX_LOCATION_CHARS = 4096
@@ -43,16 +44,18 @@ class Announced:
     weight_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry:
+class _Entry(NamedTuple):
     """One element of `recordingChunks`, read."""
 
     sibling: Sibling
     document_id: str
-    content_location: str = field(repr=False)
-    metadata_location: str | None = field(repr=False)
-    delete_location: str | None = field(repr=False)
-    raw: JsonObject = field(repr=False)
+    content_location: str
+    metadata_location: str | None
+    delete_location: str | None
+    raw: JsonObject
+
+    def __repr__(self) -> str:
+        return f"_Entry({self.sibling!r})"
 
 
 def parse(event: Event, *, received_at: datetime, retention: timedelta) -> Announced:
@@ -65,12 +68,15 @@ def parse(event: Event, *, received_at: datetime, retention: timedelta) -> Annou
     if not entries:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise MalformedEventError(problems[0] + more)
-    announcement = _announcement(event, problems)
+    raw = event.text if len(listed) == 1 else ""
+    announcement = _announcement(event, problems, raw=raw)
     announced = tuple(dict.fromkeys(entry.sibling for entry in entries))
+    recording = _recording(announcement, announced)
     chunks = [
         _chunk(
             entry,
-            replace(announcement, raw=_raw(event, [entry.raw], of=len(listed))),
+            _with_raw(announcement, event, entry),
+            recording=recording,
             announced=announced,
             received_at=received_at,
             retention=retention,
@@ -86,18 +92,14 @@ def _chunk(
     entry: _Entry,
     announcement: Announcement,
     *,
+    recording: RecordingKey,
     announced: tuple[Sibling, ...],
     received_at: datetime,
     retention: timedelta,
 ) -> Chunk:
     return Chunk(
         key=entry.sibling.key,
-        recording=names.recording_key(
-            recording_id=announcement.recording_id,
-            call_id=announcement.call_id or announcement.server_call_id,
-            started_at=announcement.recording_start_time,
-            fallback=min(sibling.key for sibling in announced),
-        ),
+        recording=recording,
         document_id=entry.document_id,
         index=entry.sibling.index,
         content_location=entry.content_location,
@@ -117,6 +119,24 @@ def _chunk(
     )
 
 
+def _recording(
+    announcement: Announcement, announced: tuple[Sibling, ...]
+) -> RecordingKey:
+    return names.recording_key(
+        recording_id=announcement.recording_id,
+        call_id=announcement.call_id or announcement.server_call_id,
+        started_at=announcement.recording_start_time,
+        fallback=min(sibling.key for sibling in announced),
+    )
+
+
+def _with_raw(announcement: Announcement, event: Event, entry: _Entry) -> Announcement:
+    """The announcement as one chunk has it: its event without the others."""
+    if announcement.raw:
+        return announcement
+    return replace(announcement, raw=_raw(event, [entry.raw]))
+
+
 def _listed(event: Event) -> list[object]:
     storage = event.data.get("recordingStorageInfo")
     listed = storage.get("recordingChunks") if isinstance(storage, dict) else None
@@ -130,17 +150,15 @@ def _listed(event: Event) -> list[object]:
 
 
 def _weight(event: Event, chunks: int) -> int:
-    event_bytes = len(_raw(event, [], of=chunks)) if chunks > 1 else 0
+    event_bytes = len(_raw(event, [])) if chunks > 1 else 0
     weight_bytes = chunks * (event_bytes + chunks * _SIBLING_BYTES)
     if weight_bytes > MAX_WEIGHT_BYTES:
         raise MalformedEventError(f"{chunks} chunks of an event this long are too much")
     return weight_bytes
 
 
-def _raw(event: Event, listed: list[JsonObject], *, of: int) -> str:
+def _raw(event: Event, listed: list[JsonObject]) -> str:
     """The event as JSON with only these of its chunks in it."""
-    if len(listed) == of:
-        return compact(event.raw)
     told = event.data["recordingStorageInfo"]
     others = told if isinstance(told, dict) else {}
     storage = {**others, "recordingChunks": listed}
@@ -231,7 +249,7 @@ def _location(item: JsonObject, name: str) -> str | None:
     return value
 
 
-def _announcement(event: Event, problems: list[str]) -> Announcement:
+def _announcement(event: Event, problems: list[str], *, raw: str) -> Announcement:
     subject = _bounded(event.subject, "subject", problems)
     told = _subject_ids(subject)
     data = event.data
@@ -253,7 +271,7 @@ def _announcement(event: Event, problems: list[str]) -> Announcement:
         format_type=_word(data.get("recordingFormatType")),
         session_end_reason=_word(data.get("sessionEndReason")),
         storage_type=_word(data.get("storageType")),
-        raw="",
+        raw=raw,
     )
 
 
@@ -290,4 +308,5 @@ def _word(value: object, *, most: int = MAX_WORD_CHARS) -> str | None:
 
 
 def _is_clean(text: str, most: int) -> bool:
-    return len(text) <= most and not _CONTROL.search(text)
+    # What is printable has none, and is told in a fraction of the time.
+    return len(text) <= most and (text.isprintable() or not _CONTROL.search(text))

@@ -14,7 +14,7 @@ from worker.model import Chunk
 MAX_CODE_CHARS = 1024
 MAX_WEIGHT_BYTES = 64 * 1024 * 1024
 """What one delivery may put into the queue, about; legal ones are far below."""
-_EVENTS_PER_TURN = 100
+_EVENTS_PER_TURN = 25
 IsLeftAlone = Callable[[Chunk], bool]
 """Whether a chunk lies in the user's own storage and is to stay there, unlooked at."""
 
@@ -68,7 +68,7 @@ class Sorter:
         """Read `body`; never raises, for what can't be read is sorted too."""
         found = Sorted()
         try:
-            items = envelope.parse(body)
+            items = envelope.read(body)
         except MalformedEventError as error:
             found.rejects.append(Reject(raw=body, why=str(error)))
             return found

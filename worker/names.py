@@ -14,6 +14,10 @@ from worker.model import Announcement, Chunk, ChunkKey, RecordingKey
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9_-])?")
 _TAKEN_ENDINGS = (".content", ".source-deleted")
 """An id with such an end could name its receipt as another's record is named."""
+_USUAL_LOCATION = re.compile(
+    r"https://[A-Za-z0-9.:-]+/v1/objects/(?!(?i:objects)/)([A-Za-z0-9._-]+)/content/[a-z]+"
+)
+"""As ACS writes it; told in a fraction of the time that any other takes."""
 _EXTENSIONS = {"mp4": "mp4", "mp3": "mp3", "wav": "wav"}
 RECEIPTS = "receipts/"
 RECORDINGS = "recordings/"
@@ -32,11 +36,11 @@ def safe_id(text: str) -> str:
 
 def digest(*parts: str) -> str:
     """sha256 (hex) over the parts, each with its length, so that parts can't run together."""
-    hashed = hashlib.sha256()
+    framed: list[bytes] = []
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")
-        hashed.update(b"%d:" % len(data) + data)
-    return hashed.hexdigest()
+        framed += (b"%d:" % len(data), data)
+    return hashlib.sha256(b"".join(framed)).hexdigest()
 
 
 def chunk_key(document_id: str, content_location: str) -> ChunkKey:
@@ -58,6 +62,12 @@ def belongs(location: str, document_id: str) -> bool:
 
 def document_in(location: str) -> str:
     """The one segment of a location's path behind `objects`; empty: none, or several."""
+    if usual := _USUAL_LOCATION.fullmatch(location):
+        return usual[1]
+    return _document_in(location)
+
+
+def _document_in(location: str) -> str:
     try:
         segments = [unquote(part) for part in urlsplit(location).path.split("/")]
     except ValueError:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from handlers import envelope
 from handlers.envelope import Event, MalformedEvent
 from tests.unit.handlers.bodies import (
+    JsonObject,
     a_body,
     a_cloud_event,
     a_grid_event,
@@ -271,6 +272,51 @@ def test_parse_isolates_what_is_no_event(item: object) -> None:
     assert isinstance(bad, MalformedEvent)
     assert json.loads(bad.raw) == item
     assert bad.why
+
+
+@pytest.mark.parametrize("sent", [a_grid_event(subject="é"), a_cloud_event()], ids=str)
+def test_text_of_an_event_is_what_was_received(sent: JsonObject) -> None:
+    """Nobody writes again, blanks and all, what was read just so: it may be a batch."""
+    said = json.dumps(sent, indent=1, ensure_ascii=False)
+    body = f"[\n{said} , {said}]".encode()
+
+    events = envelope.parse(body)
+
+    assert [event.text for event in events if isinstance(event, Event)] == [said] * 2
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"type": "x", "data": "{\\"n\\": 1}"}',
+        '{"type": "x", "data_base64": "e30="}',
+        '{"deadLetterProperties": {}, "event": {"type": "x"}}',
+        '{"type": "x", "id": "\\ud800"}',
+        '{"type": "x", "data": {"n": NaN}}',
+        '{"type": "x", "data": {"n": 1e999}}',
+        '{"type": "x", "data": {"n": 12345678901234567890}}',
+    ],
+)
+def test_text_of_an_event_says_what_its_raw_says(said: str) -> None:
+    """What was decoded, unwrapped, scrubbed or kept as text is written anew."""
+    body = f'[{said}, {{"type": "y", "data": 1}}]'.encode()
+
+    changed, other = envelope.parse(body)
+
+    assert isinstance(changed, Event)
+    assert json.loads(changed.text) == changed.raw
+    assert changed.text.isascii()
+    assert changed.text != said
+    assert isinstance(other, Event)
+    assert other.text == '{"type": "y", "data": 1}'
+
+
+def test_repr_of_an_event_shows_none_of_its_data() -> None:
+    """It ends in a log some day, and a validation's data is as good as a key."""
+    event = parse_one(a_body(a_grid_event(data={"validationCode": "c0de"})))
+
+    assert "c0de" not in repr(event) + repr(event.item)
+    assert "event-1" in repr(event)
 
 
 def test_parse_keeps_unwritable_numbers_as_text() -> None:

@@ -332,3 +332,22 @@ def test_same_body_is_quarantined_once_a_day() -> None:
     assert names.quarantine_name(b"x", morning) != names.quarantine_name(
         b"x", evening + timedelta(days=1)
     )
+
+
+PARTS = st.sampled_from(
+    [
+        *("https://", "http://", "us.asm.skype.com", "h:443", "[::1", "user@h", "/"),
+        *("/v1", "/objects/", "/Objects", "objects", "0-eus-d1", "%30", "a.b", "a b"),
+        *("/content", "/video", "?q=1", "#f", ";p", "\t", "é", "//", ".."),
+    ]
+)
+
+
+@given(st.lists(PARTS, max_size=9).map("".join))
+@example("https://h/v1/objects/d1/content/video")
+@example("https://h/v1/objects/objects/content/video")
+@example("https://h/v1/objects/d1/content/objects")
+@example("https://h/v1/objects/d1/content/video\n")
+def test_the_usual_location_is_read_as_any_other(location: str) -> None:
+    """The short way to its document says what the long way says."""
+    assert names.document_in(location) == names._document_in(location)
