@@ -95,9 +95,16 @@ OUTCOMES: dict[type[WorkerError], tuple[str, str, str]] = {
 }
 
 
+COMMANDS = (
+    *("worker.cli.", "worker.replaying", "worker.redelivering"),
+    *("worker.posting", "worker.endpoint"),
+)
+"""What only an operator's command meets, never an attempt."""
+
+
 def every_error(kind: type[WorkerError] = WorkerError) -> Iterator[type[WorkerError]]:
     """The class and all below it that an attempt can meet."""
-    is_commands = kind.__module__.startswith(("worker.cli.", "worker.replaying"))
+    is_commands = kind.__module__.startswith(COMMANDS)
     if kind.__module__.startswith("worker.") and not is_commands:
         yield kind
     for below in kind.__subclasses__():
