@@ -13,7 +13,8 @@ from samples.event_grid import EventGrid
 from samples.grid.messages import JsonObject, in_schema
 from samples.grid.subscription import Subscription
 
-PATH = "/api/events?code=a%2Bb&x="
+PATH = "/api/events?code=a%2Bb%7E&x="
+"""Its query is written as nobody else would write it."""
 Answering = Callable[[web.BaseRequest, bytes], Awaitable[web.StreamResponse]]
 
 

@@ -91,7 +91,12 @@ class Dispatcher:
         for event in events:
             if not wanted or type_of(event) in wanted:
                 converted = in_schema(event, self._subscription.schema)
-                self._push(Pending(event=converted, published_at=now, due_at=now))
+                number = next(self._numbers)
+                self._push(
+                    Pending(
+                        number=number, event=converted, published_at=now, due_at=now
+                    )
+                )
 
     async def run(self, *, until: datetime | None = None) -> None:
         """Deliver until `until`, whatever happens; without it, until nothing is left."""
@@ -116,16 +121,23 @@ class Dispatcher:
             if admitted := self._admitted(batch):
                 await self._attempt(admitted)
 
-    def _push(self, pending: Pending) -> int:
-        number = next(self._numbers)
-        self._pending[number] = pending
-        heapq.heappush(self._order, (pending.due_at, number))
-        return number
+    def _push(self, pending: Pending) -> None:
+        self._pending[pending.number] = pending
+        heapq.heappush(self._order, (pending.due_at, pending.number))
+
+    def _next_pending(self) -> Pending | None:
+        """The next that is due; what a late answer took back is passed over."""
+        while self._order:
+            due_at, number = self._order[0]
+            pending = self._pending.get(number)
+            if pending is not None and pending.due_at == due_at:
+                return pending
+            heapq.heappop(self._order)
+        return None
 
     def _next_due(self) -> datetime | None:
-        while self._order and self._order[0][1] not in self._pending:
-            heapq.heappop(self._order)
-        moments = [self._order[0][0]] if self._order else []
+        pending = self._next_pending()
+        moments = [pending.due_at] if pending else []
         if (written := self._dead.next_due) is not None:
             moments.append(written)
         return min(moments, default=None)
@@ -133,10 +145,9 @@ class Dispatcher:
     def _take_due(self) -> list[Pending]:
         now = self._clock.now()
         due = []
-        while self._order and self._order[0][0] <= now:
-            _, number = heapq.heappop(self._order)
-            if (pending := self._pending.pop(number, None)) is not None:
-                due.append(pending)
+        while (pending := self._next_pending()) and pending.due_at <= now:
+            heapq.heappop(self._order)
+            due.append(self._pending.pop(pending.number))
         if self._conduct.is_reordered:
             self._random.shuffle(due)
         return due
@@ -181,11 +192,10 @@ class Dispatcher:
         """One request for all, one answer for all."""
         sent_at = self._clock.now()
         count = batch[0].attempts
-        retries: list[int] = []
         outcome = await self._grid.deliver(
             [pending.event for pending in batch],
             delivery_count=count,
-            late=partial(self._came_late, batch, sent_at, retries),
+            late=partial(self._came_late, batch, sent_at),
         )
         ended_at = self._clock.now()
         if outcome.verdict is TIMED_OUT:
@@ -197,33 +207,33 @@ class Dispatcher:
         )
         tried = [pending.attempted(outcome, at=sent_at) for pending in batch]
         self._health.saw(outcome.verdict, events=len(batch), at=ended_at)
-        retries += self._settle(tried, outcome, ended_at)
+        self._settle(tried, outcome, ended_at)
 
     def _settle(
         self, tried: Sequence[Pending], outcome: Outcome, ended_at: datetime
-    ) -> list[int]:
-        """Say where the events go from here; returns the numbers of the retries."""
+    ) -> None:
+        """Say where the events go from here."""
         if outcome.verdict.fate is Fate.RETRIED:
-            return self._retry(tried, outcome, ended_at)
-        if outcome.verdict.fate is Fate.FINAL:
+            self._retry(tried, outcome, ended_at)
+        elif outcome.verdict.fate is Fate.FINAL:
             self._give_up(tried, reason_of(tried[0]))
         else:
             self._deliver_again(tried, ended_at)
-        return []
 
     def _retry(
         self, tried: Sequence[Pending], outcome: Outcome, ended_at: datetime
-    ) -> list[int]:
+    ) -> None:
         most = self._subscription.max_attempts
         self._give_up([p for p in tried if p.attempts >= most], EXHAUSTED)
         left = [p for p in tried if p.attempts < most]
         if not left:
-            return []
+            return
         # One draw for all: a batch that failed as one comes back as one.
         due_at = self._conduct.due_at(
             left[0], outcome.verdict, ended_at=ended_at, random=self._random
         )
-        return [self._push(replace(p, due_at=due_at)) for p in left]
+        for pending in left:
+            self._push(replace(pending, due_at=due_at))
 
     def _deliver_again(self, tried: Sequence[Pending], at: datetime) -> None:
         share = self._conduct.duplicates
@@ -233,11 +243,7 @@ class Dispatcher:
                 self._push(replace(pending, due_at=due_at, is_again=True))
 
     def _came_late(
-        self,
-        batch: Sequence[Pending],
-        sent_at: datetime,
-        retries: Sequence[int],
-        outcome: Outcome,
+        self, batch: Sequence[Pending], sent_at: datetime, outcome: Outcome
     ) -> None:
         """An answer came after all: try to take the retry back."""
         told = Attempted(
@@ -250,8 +256,8 @@ class Dispatcher:
         in_time = self._clock.now() - sent_at <= LATE_SUCCESS
         noticed = self._random.random() < self._conduct.notices_late
         if outcome.verdict.fate is Fate.DELIVERED and in_time and noticed:
-            for number in retries:
-                self._pending.pop(number, None)
+            for pending in batch:
+                self._pending.pop(pending.number, None)
         self._tell(told)
 
 

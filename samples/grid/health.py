@@ -19,7 +19,8 @@ class EndpointHealth:
     def saw(self, verdict: Verdict, *, events: int, at: datetime) -> None:
         """Take in how a delivery of so many events ended."""
         if verdict.fate is Fate.DELIVERED:
-            self._failed_events, self._probation, self._delay = 0, None, None
+            # Nothing is sent on probation: by now it is over.
+            self._failed_events = 0
             return
         self._failed_events += events
         self._outcome = verdict.outcome

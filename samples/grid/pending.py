@@ -14,6 +14,8 @@ PROBATION = "Probation"
 class Pending:
     """One event that is neither delivered nor given up."""
 
+    number: int
+    """Its own, whatever happens to it; ids of events may repeat."""
     event: JsonObject
     """As it is delivered: in the subscription's schema."""
     published_at: datetime

@@ -3,7 +3,8 @@
 Success is 200 to 204 and nothing else. 400, 401, 403 and 413 are never sent again. 404 was
 on that list in 2020 and is not today, while its minimum delay is documented for endpoints
 within Azure only: it is taken as final, the worse of the two. Which name of an outcome goes
-with a status off the list is not documented; `Busy` stands for all of them.
+with a status off the list is not documented; `Busy` stands for all of them. Nor is whether
+a Retry-After is honoured: it is not.
 https://learn.microsoft.com/azure/event-grid/delivery-and-retry
 """
 

@@ -145,6 +145,7 @@ async def test_answer_without_end_is_not_read_to_its_end() -> None:
     async with serving(endless) as endpoint, endpoint.grid() as grid:
         handshake = await grid.validate()
 
+    assert "no answer" not in handshake.problems[0]
     assert not handshake.is_passed
 
 
@@ -195,6 +196,11 @@ async def test_consent_is_asked_with_options() -> None:
         (405, {"WebHook-Allowed-Origin": "*"}, "OPTIONS does not reach"),
         (403, {"WebHook-Allowed-Origin": "*"}, "answered 403"),
         (200, {"WebHook-Allowed-Origin": "*"}, "a rate was asked"),
+        (
+            200,
+            {"WebHook-Allowed-Origin": "*", "WebHook-Allowed-Rate": "0"},
+            "a rate was asked",
+        ),
     ],
 )
 async def test_the_header_is_the_consent(
@@ -207,6 +213,15 @@ async def test_the_header_is_the_consent(
 
     assert not handshake.is_passed
     assert why in handshake.problems[0]
+
+
+async def test_origin_is_compared_without_regard_to_case() -> None:
+    """It is a host name."""
+    granted = {"WebHook-Allowed-Origin": "EventGrid.Azure.NET"}
+    async with serving(answer(headers=granted)) as endpoint, endpoint.grid() as grid:
+        handshake = await grid.consent()
+
+    assert handshake.is_passed
 
 
 async def test_delivery_is_one_request_with_the_query_as_it_is() -> None:
@@ -385,5 +400,5 @@ async def test_no_word_holds_url_or_code() -> None:
         ]
 
     (_, body), *_ = endpoint.seen
-    assert all("a%2Bb" not in each for each in said)
+    assert all("a%2Bb%7E" not in each for each in said)
     assert all(code_of(body) not in each for each in said)

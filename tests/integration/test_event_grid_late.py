@@ -22,18 +22,26 @@ WITHIN_S = 0.05
 """How long these tests wait for an answer; Event Grid waits for 30 s."""
 
 
-@dataclass(slots=True, kw_only=True)
-class HangsAtFirst:
-    """Answers the first request when it is let go, and all others with 503 until then."""
+HANGS_AT = 4
+"""The attempt at 1 min 40 s; the next one is 5 min after it."""
+SENT_AT = START + timedelta(seconds=100)
 
+
+@dataclass(slots=True, kw_only=True)
+class HangsOnce:
+    """Answers 503, but for one request that hangs until it is let go."""
+
+    late_status: int = 200
+    hangs_at: int = HANGS_AT
     let_go: asyncio.Event = field(default_factory=asyncio.Event)
     asked: int = 0
 
     async def __call__(self, _request: web.BaseRequest, _body: bytes) -> web.Response:
         self.asked += 1
-        if self.asked == 1:
+        if self.asked == self.hangs_at:
             await self.let_go.wait()
-        return web.Response(status=200 if self.let_go.is_set() else 503)
+            return web.Response(status=self.late_status)
+        return web.Response(status=200 if self.let_go.is_set() else 500)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,31 +57,35 @@ class Ears:
             self.late.set()
 
 
-async def late_by(passed: timedelta, **conduct: Any) -> tuple[int, list[Happening]]:
-    """Let the first answer come so much after its request; how often was asked, then?"""
-    hanging, ears, clock = HangsAtFirst(), Ears(), ManualClock(auto=True)
+async def late_by(
+    passed: timedelta, *, status: int = 200, **conduct: Any
+) -> tuple[int, list[Happening]]:
+    """Let an answer come so much after its request; how often was asked again, then?"""
+    hanging, ears = HangsOnce(late_status=status), Ears()
     async with (
         serving(hanging) as endpoint,
         endpoint.grid(answer_seconds=WITHIN_S) as grid,
     ):
         dispatcher = Dispatcher(
-            grid, clock=clock, conduct=Conduct(jitter=0, **conduct), tell=ears
+            grid,
+            clock=ManualClock(auto=True),
+            conduct=Conduct(jitter=0, **conduct),
+            tell=ears,
         )
         dispatcher.publish([an_event()])
-        await dispatcher.run(until=START + passed)
-        asked_before = hanging.asked
+        await dispatcher.run(until=SENT_AT + passed)
+        assert hanging.asked == HANGS_AT
         hanging.let_go.set()
         await ears.late.wait()
         await dispatcher.run()
-        assert dispatcher.is_idle
-    return hanging.asked - asked_before, ears.heard
+    return hanging.asked - HANGS_AT, ears.heard
 
 
 async def test_success_within_three_minutes_spares_the_retry() -> None:
     """The event is taken out of the retries, though its delivery had timed out."""
     asked_again, heard = await late_by(timedelta(seconds=35))
 
-    timed_out, late = heard
+    *_, timed_out, late = heard
     assert asked_again == 0
     assert isinstance(timed_out, Attempted)
     assert isinstance(late, Attempted)
@@ -84,6 +96,13 @@ async def test_success_within_three_minutes_spares_the_retry() -> None:
 async def test_success_after_three_minutes_does_not() -> None:
     """It comes too late to be noticed: the event is delivered again."""
     asked_again, _ = await late_by(timedelta(seconds=181))
+
+    assert asked_again == 1
+
+
+async def test_late_failure_spares_nothing() -> None:
+    """Only a success is one."""
+    asked_again, _ = await late_by(timedelta(seconds=35), status=500)
 
     assert asked_again == 1
 
@@ -107,7 +126,7 @@ async def test_answer_in_time_is_an_answer() -> None:
 
 async def test_leaving_ends_what_is_unanswered() -> None:
     """Nobody hears of a request that outlived its stand-in."""
-    hanging, heard = HangsAtFirst(), list[Any]()
+    hanging, heard = HangsOnce(hangs_at=1), list[Any]()
     async with serving(hanging) as endpoint:
         async with endpoint.grid(answer_seconds=WITHIN_S) as grid:
             outcome = await grid.deliver([an_event()], late=heard.append)

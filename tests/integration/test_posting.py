@@ -65,10 +65,11 @@ async def test_handshake_comes_before_the_first_delivery() -> None:
 
 async def test_saved_validation_is_a_handshake_of_its_own() -> None:
     """With a code that is new: the saved one is never sent again."""
-    said, seen = await posted_to(an_endpoint(200), VALIDATION, [an_event()])
+    said, seen = await posted_to(an_endpoint(200), VALIDATION, [an_event()], VALIDATION)
 
     assert said[0] == Posted(file="0", status=200, what="handshake")
-    assert [each.file for each in said] == ["0", "1"]
+    assert said[2] == Posted(file="2", status=200, what="handshake")
+    assert [each.file for each in said] == ["0", "1", "2"]
     (saved,) = json.loads(VALIDATION)
     assert saved["data"]["validationCode"].encode() not in seen[0][1]
 

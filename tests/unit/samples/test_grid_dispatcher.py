@@ -72,7 +72,7 @@ async def test_default_time_to_live_ends_after_the_media() -> None:
 async def test_after_the_schedule_it_is_every_twelve_hours() -> None:
     """Steps from 6 h on are 12 h, as far as the time to live allows."""
     conduct = Conduct(**STEADY)
-    tried = Pending(event={}, published_at=START, due_at=START, attempts=12)
+    tried = Pending(number=0, event={}, published_at=START, due_at=START, attempts=12)
 
     due_at = conduct.due_at(tried, verdict_of(500), ended_at=START, random=chance(0))
 
@@ -110,6 +110,15 @@ async def test_status_has_its_least_delay(answer: int, least: timedelta) -> None
     await scene.publish(0)
 
     assert scene.offsets() == [timedelta(), least]
+
+
+async def test_least_delay_holds_for_either_reading() -> None:
+    """Whether steps count from the first attempt or the last: 2 min after a 408."""
+    scene = a_scene(408, 200, conduct={"steps_count_from": "first attempt"})
+
+    await scene.publish(0)
+
+    assert scene.offsets() == [timedelta(), 2 * MINUTE]
 
 
 async def test_no_answer_takes_thirty_seconds_itself() -> None:
@@ -167,6 +176,18 @@ async def test_expiry_is_noticed_at_the_next_attempt_only() -> None:
     (letter,) = scene.container.letters
     assert scene.offsets() == SCHEDULE[:6]
     assert written.at == START + SCHEDULE[6] + 5 * MINUTE
+    assert letter["deadLetterReason"] == "TimeToLiveExceeded"
+
+
+async def test_event_that_has_lived_its_time_is_expired() -> None:
+    """The attempt that falls on the end itself is not made any more."""
+    conduct = {"steps_count_from": "first attempt"}
+    scene = a_scene(500, conduct=conduct, time_to_live=MINUTE)
+
+    await scene.publish(0)
+
+    (letter,) = scene.container.letters
+    assert scene.offsets() == [timedelta(), 10 * SECOND, 30 * SECOND]
     assert letter["deadLetterReason"] == "TimeToLiveExceeded"
 
 
@@ -380,6 +401,21 @@ async def test_events_on_probation_after_a_final_status_are_given_up() -> None:
     assert "lastDeliveryAttemptTime" not in letter
 
 
+async def test_event_given_up_on_probation_says_nothing_of_its_last_answer() -> None:
+    """Its outcome is the probation, whatever it met before."""
+    scene = a_scene(503, 401)
+    scene.dispatcher.publish([an_event()])
+    await scene.dispatcher.run(until=START + 20 * SECOND)
+    scene.dispatcher.publish([an_event(1)])
+
+    await scene.dispatcher.run()
+
+    waited = next(each for each in scene.container.letters if each["id"] == "event-0")
+    assert waited["deliveryAttempts"] == 1
+    assert waited["lastDeliveryOutcome"] == "Probation"
+    assert "lastHttpStatusCode" not in waited
+
+
 async def test_probation_may_only_delay() -> None:
     """What it does is a knob."""
     scene = a_scene(401, 200, conduct={"failing_probation": frozenset()})
@@ -412,6 +448,7 @@ async def test_many_failures_delay_all_deliveries() -> None:
     await scene.dispatcher.run()
 
     assert scene.offsets() == [timedelta(), HOUR, HOUR]
+    assert {told.until for told in scene.heard(Postponed)} == {START + HOUR}
 
 
 async def test_success_ends_the_delay() -> None:
@@ -491,6 +528,16 @@ async def test_run_stops_at_its_time() -> None:
     assert scene.clock.now() == START + 20 * SECOND
     assert len(scene.grid.sent) == 2
     assert not scene.dispatcher.is_idle
+
+
+async def test_run_includes_its_time() -> None:
+    """What is due at the very end is done."""
+    scene = a_scene(500)
+    scene.dispatcher.publish([an_event()])
+
+    await scene.dispatcher.run(until=START + 10 * SECOND)
+
+    assert scene.offsets() == [timedelta(), 10 * SECOND]
 
 
 async def test_nothing_to_do_passes_the_time() -> None:

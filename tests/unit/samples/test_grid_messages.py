@@ -162,6 +162,17 @@ def test_batch_is_exceeded_in_size_by_a_lone_event_only() -> None:
     assert batches == [[small, small], [small], [large], [small]]
 
 
+def test_batch_may_be_just_as_large_as_preferred() -> None:
+    """Each has all the room that the one before had."""
+    subscription = a_subscription(max_events_per_batch=5000, preferred_batch_kib=4)
+    half = an_event(bytes_of_data=2048 - size_of(an_event()))
+
+    batches = list(batches_of([half] * 6, subscription))
+
+    assert size_of(half) == 2048
+    assert [len(batch) for batch in batches] == [2, 2, 2]
+
+
 def test_events_come_one_at_a_time_by_default() -> None:
     """Batching is off unless it is asked for."""
     batches = list(batches_of(map(an_event, range(2)), a_subscription()))
@@ -255,6 +266,13 @@ def test_event_grid_delivery_is_an_array_with_the_documented_headers() -> None:
         "x-functions-key": "k",
         "Authorization": "Bearer t",
     }
+
+
+def test_delivery_of_several_events_names_none_of_them() -> None:
+    """The header is about one event."""
+    headers = headers_of([an_event(), an_event(1)], a_subscription(), delivery_count=0)
+
+    assert "aeg-output-event-id" not in headers
 
 
 def test_lone_cloud_event_is_an_object_in_structured_mode() -> None:
