@@ -98,7 +98,7 @@ class Validation:
         return Handshake(
             status=reply.status,
             problems=tuple(self._problems(reply)),
-            notes=tuple(_notes(reply)),
+            notes=tuple(_notes(reply)) if reply.status == _OK else (),
         )
 
     def _problems(self, reply: Reply) -> Iterator[str]:

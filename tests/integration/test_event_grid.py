@@ -83,13 +83,17 @@ async def test_validation_takes_status_200_only(status: int, why: str) -> None:
     async def repeat(_request: web.BaseRequest, body: bytes) -> web.Response:
         said = {"validationResponse": code_of(body)}
         headers = {"Location": "/elsewhere"}
-        return web.json_response(said, status=status, headers=headers)
+
+        return web.json_response(
+            said, status=status, headers=headers, content_type="text/html"
+        )
 
     async with serving(repeat) as endpoint, endpoint.grid() as grid:
         handshake = await grid.validate()
 
     assert not handshake.is_passed
     assert why in handshake.problems[0]
+    assert handshake.notes == ()
     assert len(endpoint.seen) == 1
 
 
