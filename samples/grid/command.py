@@ -15,7 +15,7 @@ from samples.grid.clock import Clock, PacedClock
 from samples.grid.conduct import Conduct
 from samples.grid.dead_letters import DirectoryContainer
 from samples.grid.dispatcher import Dispatcher
-from samples.grid.messages import SchemaMismatchError, type_of
+from samples.grid.messages import SchemaMismatchError, in_schema, type_of
 from samples.grid.pending import (
     Attempted,
     DeadLettered,
@@ -92,7 +92,8 @@ async def deliver(
     """Perform the handshake, then deliver; returns whether everything arrived."""
     clock = clock or PacedClock(options.speed)
     subscription = await asyncio.to_thread(_subscription, options)
-    events = await asyncio.to_thread(_events, options.files)
+    saved = await asyncio.to_thread(_events, options.files)
+    events = [in_schema(event, subscription.schema) for event in saved]
     folder = options.dead_letters
     report = _Report(clock, say)
     async with EventGrid(subscription) as grid:

@@ -16,6 +16,7 @@ from tests.grid import Answering, Endpoint, serving
 
 DEMO = sorted(map(str, events_dir().glob("demo/*.event-grid.json")))
 PLAIN = str(events_dir() / "one-chunk.event-grid.json")
+CLOUD = str(events_dir() / "one-chunk.cloud-event.json")
 
 
 def an_endpoint(*statuses: int) -> Answering:
@@ -141,7 +142,7 @@ async def test_settings_and_credentials_are_those_given(tmp_path: Path) -> None:
 
 async def test_cloud_events_need_a_subscription_for_them() -> None:
     """They are not converted; those of Event Grid's schema are."""
-    files = (PLAIN, PLAIN.replace("event-grid", "cloud-event"))
+    files = (PLAIN, CLOUD)
     async with serving(consenting) as endpoint:
         with pytest.raises(SchemaMismatchError):
             await deliver(endpoint, *files)
@@ -194,6 +195,11 @@ def _closed_port() -> int:
         ([PLAIN], 1, "connection refused"),
         ([PLAIN, "--header", "aeg-x=1"], "error: delivery property 'aeg-x'", ""),
         (["no-such-file.json"], "error: [Errno 2]", ""),
+        (
+            [CLOUD],
+            "error: a CloudEvent can't be delivered in Event Grid's schema\nhint",
+            "",
+        ),
         ([PLAIN, "--settings", PLAIN], "error: --settings is not", ""),
     ],
 )
