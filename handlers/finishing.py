@@ -6,7 +6,7 @@ late, it is known by the next one.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 LATE_SECONDS = 120.0
@@ -21,11 +21,13 @@ class Finishing:
         self._late_seconds = late_seconds
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Wait for `work`; cancelled, it goes on for `late_seconds`."""
+    async def run(self, work: Coroutine[Any, Any, T], *, then: Callable[[], None]) -> T:
+        """Wait for `work`; cancelled, it goes on for `late_seconds`. In the end call `then`."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # Not in the work: cancelled before its first step it would never get there.
+        task.add_done_callback(lambda _: then())
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -34,7 +36,7 @@ class Finishing:
 
     async def finish(self, within_seconds: float) -> None:
         """Wait for all that is at work, then cancel what is left."""
-        if self._tasks:
+        if self._tasks and within_seconds > 0:
             await asyncio.wait(self._tasks, timeout=within_seconds)
         left = list(self._tasks)
         for task in left:

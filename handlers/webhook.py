@@ -210,8 +210,7 @@ class _Webhook:
         return statuses.answer(received.kind, code=received.validation_code)
 
     async def _admit(self, request: web.Request) -> None:
-        if self._health.phase is not Phase.OPEN:
-            raise RefusedError(_CLOSED[self._health.phase])
+        self._check_open()
         match await self._auth.judge(request.headers, request.query):
             case Verdict.UNABLE:
                 raise RefusedError(Refusal.UNABLE)
@@ -230,13 +229,12 @@ class _Webhook:
             request, connection, self._bodies, seconds=self._limits.body_seconds
         )
         connection.at_work()
-        try:
-            return await self._finishing.run(self._work(hold, request.headers))
-        except CrowdedOutError as error:
-            raise RefusedError(Refusal.TOO_MANY) from error
+        work = self._work(hold, request.headers)
+        return await self._finishing.run(work, then=hold.release)
 
     async def _work(self, hold: Hold, headers: Mapping[str, str]) -> Received:
-        """Goes on though the answer is given up; its memory is counted until it ends."""
+        """Sort and store it. Goes on though the answer is given up."""
+        self._check_open()  # the body may have taken longer than that
         try:
             async with self._turns.turn(weight_bytes(hold.body)):
                 return await self._receiver.receive(
@@ -245,8 +243,12 @@ class _Webhook:
                     delivery_count=delivery_count(headers),
                     event_header=headers.get(EVENT_HEADER, ""),
                 )
-        finally:
-            hold.release()
+        except CrowdedOutError as error:
+            raise RefusedError(Refusal.TOO_MANY) from error
+
+    def _check_open(self) -> None:
+        if self._health.phase is not Phase.OPEN:
+            raise RefusedError(_CLOSED[self._health.phase])
 
     def _turn_away(self, refusal: Refusal, request: web.Request) -> web.Response:
         answer = self._refusals.turn_away(refusal, request.headers)

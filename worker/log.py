@@ -11,6 +11,7 @@ event | level | fields
 --- | --- | ---
 config.loaded | info | use, archive, queue, source_hosts, delete_source
 config.warning | warning | problem
+worker.listening | info | listen
 worker.started | info | listen
 worker.draining | info | chunks
 worker.stopped | info |
@@ -18,7 +19,7 @@ delivery.accepted | info | origin, outcome, events, chunks, duplicates, ignored,
 delivery.accepted | what was left alone | exported
 delivery.accepted | how late it is | delivery_count, oldest_event_s
 delivery.rejected | warning | origin, reason, error, delivery_count
-delivery.rejected | of a flood | unsaid: how many before it had no line
+delivery.rejected | after a flood | unsaid
 delivery.refused | error | reason, delivery_count, unsaid
 connections.closed | warning | reason, closed, open
 token.refused | warning | check, found

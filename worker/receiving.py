@@ -8,22 +8,27 @@ from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlsplit
 
+import structlog
 from aiohttp import web
 
 from handlers.auth import AnyAuth, Auth, KeyAuth, OpenAuth
-from handlers.health import Health
+from handlers.connections import MAX_CONNECTIONS, ConnectionLimits
+from handlers.health import Health, Probe
 from handlers.inbox import Inbox
 from handlers.quarantine import Quarantine
-from handlers.receiver import Receiver
+from handlers.receiver import Received, Receiver
 from handlers.sorting import IsLeftAlone
-from handlers.webhook import webhook_app, webhook_runner
+from handlers.webhook import Limits, webhook_app, webhook_runner, work_finished
 from worker import __version__, byos
 from worker.clock import SystemClock
+from worker.descriptors import most_descriptors
 from worker.model import Delivery, PutResult
 from worker.ports import Archive, ChunkQueue
 from worker.settings import Settings
 from worker.settings_shapes import Listen
 from worker.sources.hosts import HostRules
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,12 +91,66 @@ async def open_inbox(
         yield Inbox(receiver, queue, SystemClock(), cut=cut)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """The webhook as it listens."""
+class _Late:
+    """Stands in for a receiver that is not there yet, or no more: nobody asks it then."""
 
-    health: Health
-    url: str
+    receiver: Receiver
+
+    async def receive(
+        self,
+        body: bytes,
+        *,
+        origin: str,
+        delivery_count: int | None = None,
+        event_header: str = "",
+    ) -> Received:
+        return await self.receiver.receive(
+            body,
+            origin=origin,
+            delivery_count=delivery_count,
+            event_header=event_header,
+        )
+
+
+class Endpoint:
+    """The webhook as it listens: a delivery is answered 503 but for while it is `taking`."""
+
+    def __init__(self, app: web.Application, health: Health, late: _Late) -> None:
+        self.url = ""
+        self.health = health
+        self._app = app
+        self._late = late
+
+    @asynccontextmanager
+    async def taking(self, receiver: Receiver, ready: Probe) -> AsyncIterator[None]:
+        """Take deliveries; leaving waits for those that are being stored."""
+        self._late.receiver = receiver
+        self.health.open(ready)
+        try:
+            yield
+        finally:
+            self.health.drain()
+            await work_finished(self._app)
+
+
+@asynccontextmanager
+async def listening(
+    settings: Settings, *, own_key: str = ""
+) -> AsyncIterator[Endpoint]:
+    """Listen before anything else is open, and after: refused connections cost more than 503.
+
+    With `own_key` for those who post from this very process, nobody's token is asked for.
+    """
+    late = _Late()
+    health = Health(None, SystemClock())
+    places = min(MAX_CONNECTIONS, most_descriptors() // 2)
+    limits = Limits(connections=ConnectionLimits(most=places))
+    async with open_auth(settings, own_key=own_key) as auth:
+        app = webhook_app(late, auth, health, limits=limits)
+        endpoint = Endpoint(app, health, late)
+        async with _served(webhook_runner(app), settings.listen) as endpoint.url:
+            log.info("worker.listening", listen=endpoint.url)
+            yield endpoint
 
 
 @asynccontextmanager
@@ -103,16 +162,13 @@ async def open_webhook(
     nudge: asyncio.Event,
     own_key: str = "",
 ) -> AsyncIterator[Endpoint]:
-    """Listen; leaving waits for the deliveries that are being answered.
-
-    With `own_key` for those who post from this very process, nobody's token is asked for.
-    """
+    """Listen and take deliveries at once; see `listening` and `taking`."""
     receiver = receiver_of(settings, queue=queue, archive=archive, nudge=nudge)
-    health = Health(queue.ready, SystemClock())
-    async with open_auth(settings, own_key=own_key) as auth:
-        runner = webhook_runner(webhook_app(receiver, auth, health))
-        async with _listening(runner, settings.listen) as url:
-            yield Endpoint(health=health, url=url)
+    async with (
+        listening(settings, own_key=own_key) as endpoint,
+        endpoint.taking(receiver, queue.ready),
+    ):
+        yield endpoint
 
 
 @asynccontextmanager
@@ -155,7 +211,7 @@ async def _open_token_auth(settings: Settings) -> AsyncIterator[Auth]:
 
 
 @asynccontextmanager
-async def _listening(runner: web.AppRunner, at: Listen) -> AsyncIterator[str]:
+async def _served(runner: web.AppRunner, at: Listen) -> AsyncIterator[str]:
     """Where, as a URL."""
     await runner.setup()
     try:

@@ -54,6 +54,7 @@ async def run_serve(settings: Settings) -> None:
     """Receive and consume until a signal."""
     stop, nudge = Stop(), asyncio.Event()
     async with (
+        receiving.listening(settings) as endpoint,
         app.open_archive(settings) as archive,
         app.open_queue(settings, create=True, archive=archive) as queue,
         open_notices(settings, archive, cut=stop.cut) as notices,
@@ -65,14 +66,14 @@ async def run_serve(settings: Settings) -> None:
             cut=stop.cut,
             notices=notices,
         ) as consumer,
-        receiving.open_webhook(
-            settings, queue=queue, archive=archive, nudge=nudge
-        ) as endpoint,
         receiving.open_inbox(
             settings,
-            receiving.receiver_of(settings, queue=queue, archive=archive, nudge=nudge),
+            receiver := receiving.receiver_of(
+                settings, queue=queue, archive=archive, nudge=nudge
+            ),
             cut=stop.cut,
         ) as inbox,
+        endpoint.taking(receiver, queue.ready),
     ):
         watch = _watch(settings, queue, notices)
         with _signals(stop):
@@ -82,13 +83,15 @@ async def run_serve(settings: Settings) -> None:
 
 async def run_webhook(settings: Settings) -> None:
     """Receive until a signal."""
-    stop = Stop()
+    stop, nudge = Stop(), asyncio.Event()
     async with (
+        receiving.listening(settings) as endpoint,
         app.open_archive(settings) as archive,
         app.open_queue(settings, create=True, archive=archive) as queue,
-        receiving.open_webhook(
-            settings, queue=queue, archive=archive, nudge=asyncio.Event()
-        ) as endpoint,
+        endpoint.taking(
+            receiving.receiver_of(settings, queue=queue, archive=archive, nudge=nudge),
+            queue.ready,
+        ),
     ):
         with _signals(stop):
             await _until_stopped(_watch(settings, queue), stop, endpoint)

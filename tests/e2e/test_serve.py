@@ -53,7 +53,7 @@ async def test_serve_logs_one_json_line_per_step_and_no_secret(world: World) -> 
         for line in worker.lines
         if "logger" not in line and not line["event"].startswith(STORES)
     ]
-    assert order[:2] == ["config.loaded", "worker.started"]
+    assert order[:3] == ["config.loaded", "worker.listening", "worker.started"]
     assert order[-1] == "worker.stopped"
     assert len(worker.said("delivery.accepted")) == 1
     (finished,) = worker.said("chunk.finished")

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -210,6 +210,44 @@ async def test_consume_ends_with_zero_on_a_signal(
         interrupt()
 
     assert consuming.result() == serving.DONE
+
+
+@pytest.mark.parametrize("run", [serving.run_serve, serving.run_webhook])
+@pytest.mark.receiver_row(8)
+async def test_endpoint_answers_before_and_after_its_storage_is_open(
+    settings: Callable[..., Settings],
+    acs: StandIn,
+    heard: Heard,
+    monkeypatch: pytest.MonkeyPatch,
+    run: Callable[[Settings], Coroutine[None, None, None]],
+) -> None:
+    """503 while the queue takes its time to open or to close, and no refused connection."""
+    body = acs.address(ONE_CHUNK.read_bytes())
+    may_open, is_closing, may_close = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    open_queue = app.open_queue
+
+    @asynccontextmanager
+    async def open_slowly(*some: Any, **more: Any) -> AsyncIterator[Any]:
+        await may_open.wait()
+        async with open_queue(*some, **more) as queue:
+            yield queue
+        is_closing.set()
+        await may_close.wait()
+
+    monkeypatch.setattr(app, "open_queue", open_slowly)
+    async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as group:
+        group.create_task(run(settings()))
+        url = str((await heard.wait_for("worker.listening"))["listen"])
+        before = await post(url, body), await probe(url)
+        may_open.set()
+        await heard.wait_for("worker.started")
+        during = await post(url, body), await probe(url)
+        interrupt()
+        await is_closing.wait()
+        after = await post(url, body), await probe(url)
+        may_close.set()
+
+    assert [before, during, after] == [(503, 503), (200, 200), (503, 503)]
 
 
 async def test_part_that_dies_ends_the_process(

@@ -15,6 +15,14 @@ class Work:
         self.began = asyncio.Event()
         self.ended = asyncio.Event()
         self.is_done = False
+        self._released = 0
+
+    def then(self) -> None:
+        self._released += 1
+
+    def releases(self) -> int:
+        """How often it was let go."""
+        return self._released
 
     async def __call__(self) -> str:
         self.began.set()
@@ -28,7 +36,7 @@ class Work:
 
 async def given_up(finishing: Finishing, work: Work) -> None:
     """Begin the work, and give up waiting for it."""
-    waiting = asyncio.create_task(finishing.run(work()))
+    waiting = asyncio.create_task(finishing.run(work(), then=work.then))
     await work.began.wait()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -44,9 +52,10 @@ async def test_work_has_a_result_and_errors_as_if_awaited() -> None:
     async def fail() -> None:
         raise LookupError("broken")
 
-    assert await finishing.run(work()) == "done"
+    assert await finishing.run(work(), then=work.then) == "done"
     with pytest.raises(LookupError, match="broken"):
-        await finishing.run(fail())
+        await finishing.run(fail(), then=work.then)
+    assert work.releases() == 2
 
 
 async def test_work_that_is_given_up_goes_on_to_its_end() -> None:
@@ -56,10 +65,13 @@ async def test_work_that_is_given_up_goes_on_to_its_end() -> None:
     await given_up(finishing, work)
 
     assert not work.ended.is_set()
+    assert work.releases() == 0
     work.let_go.set()
     await work.ended.wait()
+    await asyncio.sleep(0)
 
     assert work.is_done
+    assert work.releases() == 1
 
 
 async def test_work_that_is_given_up_does_not_go_on_for_ever() -> None:
@@ -98,6 +110,21 @@ async def test_finish_cuts_what_takes_too_long() -> None:
 
     assert work.ended.is_set()
     assert not work.is_done
+
+
+async def test_work_cut_before_its_first_step_lets_go_too() -> None:
+    """What it holds comes back, though it never began."""
+    finishing = Finishing()
+    work = Work()
+    waiting = asyncio.create_task(finishing.run(work(), then=work.then))
+    await asyncio.sleep(0)
+
+    await finishing.finish(within_seconds=0)
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+    assert not work.began.is_set()
+    assert work.releases() == 1
 
 
 async def test_finish_without_work_is_done_at_once() -> None:
