@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 
 from handlers.auth import KEY_HEADER, KEY_QUERY
+from samples.grid.subscription import DEMO_TOPIC
 from worker import settings_shapes
 from worker.errors import WorkerError
 
@@ -34,6 +35,8 @@ class Endpoint:
 
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    topic: str = DEMO_TOPIC
+    """Whose events they are: an endpoint may take those of some topics only."""
 
     @property
     def shown(self) -> str:

@@ -7,12 +7,11 @@ sent, for it is no event, goes byte for byte, for the endpoint to judge.
 
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from itertools import groupby
 
 import aiohttp
-from yarl import URL
 
 from samples.event_grid import (
     EventGrid,
@@ -20,23 +19,16 @@ from samples.event_grid import (
     JsonObject,
     Outcome,
     Schema,
-    Subscription,
-    SubscriptionError,
     events_in,
     schema_of,
 )
 from samples.grid import sending
 from samples.grid.messages import size_of, type_of
 from samples.grid.verdicts import RESOLUTION_ERROR, SOCKET_ERROR
-from worker.endpoint import Endpoint, EndpointError
+from worker.endpoint import Endpoint
 from worker.errors import WorkerError
-from worker.posting import (
-    MAX_EVENTS_PER_BATCH,
-    PREFERRED_BATCH_KIB,
-    SCHEMA_NAMES,
-    Bodies,
-)
-from worker.proxies import address_for
+from worker.posting import SCHEMA_NAMES, Bodies
+from worker.subscribing import open_session, subscription_of, trust
 
 SUBSCRIPTION = "replay"
 OWN_TYPES = "microsoft.eventgrid."
@@ -128,38 +120,14 @@ def plan_of(bodies: Bodies) -> Plan:
     return Plan(batches=tuple(batches), left_out=left_out)
 
 
-@asynccontextmanager
-async def open_session(endpoint: Endpoint) -> AsyncIterator[aiohttp.ClientSession]:
-    """What all requests to the endpoint go through: the proxy of the environment, no cookies."""
-    async with aiohttp.ClientSession(
-        timeout=aiohttp.ClientTimeout(total=None),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        proxy=address_for(URL(endpoint.url, encoded=True)),
-        skip_auto_headers={"User-Agent", "Accept"},
-    ) as session:
-        yield session
-
-
-def subscription_of(endpoint: Endpoint, schema: Schema, *, name: str) -> Subscription:
-    """As shipped, but for the name. Raises EndpointError where Event Grid has other limits."""
-    try:
-        return Subscription(
-            name=name,
-            endpoint=endpoint.url,
-            schema=schema,
-            max_events_per_batch=MAX_EVENTS_PER_BATCH,
-            preferred_batch_kib=PREFERRED_BATCH_KIB,
-            headers=endpoint.headers,
-        )
-    except SubscriptionError as error:
-        raise EndpointError(str(error)) from error
-
-
 async def redeliver(
     endpoint: Endpoint, plan: Plan, *, answer_seconds: float
 ) -> AsyncIterator[Redelivered]:
     """Send one after the other. Raises UnreachableError as soon as nobody is there."""
-    async with open_session(endpoint) as session, AsyncExitStack() as stack:
+    async with (
+        open_session(endpoint, tls=await trust()) as session,
+        AsyncExitStack() as stack,
+    ):
         grids: dict[Schema, EventGrid] = {}
         for schema in SCHEMA_NAMES:
             subscription = subscription_of(endpoint, schema, name=SUBSCRIPTION)

@@ -298,7 +298,7 @@ async def test_worker_at_work_tells_no_secret(
                 400,
             }, name
         for head in HARDLY_HTTP.values():
-            await send_raw(url, head)
+            told.answered.append(await send_raw(url, head))
         told.printed.append(title_of(worker))
         await worker.wait_until(lambda: has_ended(worker, HOME, "deleted"))
         await worker.wait_until(lambda: has_ended(worker, LURED, "dead"))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from worker import __version__
-from worker.cli import queue, recordings, replay, serving, state
+from worker.cli import doctor, queue, recordings, replay, serving, state
 from worker.cli.session import Invocation
 
 app = typer.Typer(
@@ -65,5 +65,8 @@ app.command(epilog="Example: recording-worker replay samples/events/demo --simul
 )
 app.command(epilog="Example: recording-worker status --json")(state.status)
 app.command(epilog="Example: recording-worker config --for webhook")(state.config)
+app.command(
+    epilog="Example: recording-worker doctor --endpoint https://YOUR-HOST/api/events"
+)(doctor.doctor)
 app.add_typer(queue.app, name="queue")
 app.add_typer(recordings.app, name="recordings")

@@ -4,7 +4,7 @@ import asyncio
 import getpass
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -128,20 +128,30 @@ def user() -> str:
 
 
 def endpoint_for(
-    context: typer.Context, url: str, *, headers: Sequence[str], plain_http: bool
+    context: typer.Context,
+    url: str,
+    *,
+    headers: Sequence[str],
+    plain_http: bool,
+    topic: str | None = None,
 ) -> "Endpoint":
-    """A deployed endpoint, and logs that don't show what opens it."""
+    """A deployed endpoint, and logs that don't show what opens it.
+
+    Without `topic`, the first that the settings accept.
+    """
     from worker.endpoint import endpoint_of
     from worker.settings_rules import Use
 
     named = endpoint_of(url, headers=headers, is_plain_allowed=True)
     settings = settings_for(context, Use.READ, secrets=named.secrets)
-    return endpoint_of(
+    endpoint = endpoint_of(
         url,
         headers=headers,
         keys=[key.get_secret_value() for key in settings.webhook_keys],
         is_plain_allowed=plain_http,
     )
+    topics = [topic] if topic else settings.event_topics
+    return replace(endpoint, topic=topics[0]) if topics else endpoint
 
 
 def ask_queue(

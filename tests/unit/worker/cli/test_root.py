@@ -20,6 +20,7 @@ VERBS = [
     ["replay"],
     ["status"],
     ["config"],
+    ["doctor"],
     ["queue", "list"],
     ["queue", "show"],
     ["recordings", "list"],

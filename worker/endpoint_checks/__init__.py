@@ -1,0 +1,1 @@
+"""What `doctor --endpoint` looks at: a list of checks, each of which asks and judges."""

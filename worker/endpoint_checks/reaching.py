@@ -1,0 +1,168 @@
+"""Whether anybody is there whom Event Grid could reach, would trust, and finds ready."""
+
+import asyncio
+import re
+import ssl
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+
+from samples.grid.sending import NoAnswerError, Request
+from worker.endpoint_checks import hints
+from worker.endpoint_checks.visit import NobodyThereError, Visit, passed
+from worker.ops.doctor import Finding, Grade
+from worker.sources.addresses import is_public
+from worker.subscribing import proxy_of
+
+SOON = timedelta(days=14)
+_REASON = re.compile(r"[a-z][a-z-]{1,40}")
+
+
+async def address(visit: Visit) -> Sequence[Finding]:
+    """Event Grid delivers to https, at public addresses."""
+    endpoint = visit.endpoint
+    if endpoint.is_loopback:
+        seen = "this machine: for a rehearsal, Event Grid can't reach it"
+        return [Finding(check="address", grade=Grade.NOTE, seen=seen)]
+    if not endpoint.is_https:
+        seen, means = "plain http", "Event Grid would not create the subscription"
+        return [
+            Finding(
+                check="address",
+                grade=Grade.NOT_OK,
+                seen=seen,
+                means=means,
+                hint=hints.HTTPS,
+            )
+        ]
+    if proxy_of(endpoint) is not None:
+        return [passed("address", "https, through a proxy")]
+    private = [each for each in await _addresses(visit) if not is_public(each)]
+    if private:
+        seen = f"{endpoint.host} is {private[0]} here, which is not public"
+        return [
+            Finding(
+                check="address", grade=Grade.NOTE, seen=seen, hint=hints.PUBLIC_NAME
+            )
+        ]
+    return [passed("address", "https, at a public address")]
+
+
+async def _addresses(visit: Visit) -> list[str]:
+    endpoint = visit.endpoint
+    try:
+        return await visit.resolve(endpoint.host, endpoint.port)
+    except OSError:
+        raise NobodyThereError(
+            Finding(
+                check="address",
+                grade=Grade.NOT_OK,
+                seen=f"{endpoint.host} can't be resolved",
+                means="Event Grid would try again, and give up in the end",
+                hint=hints.NAME,
+            ),
+            is_reachable=False,
+        ) from None
+
+
+async def connection(visit: Visit) -> Sequence[Finding]:
+    """Somebody listens, and shows a certificate that is trusted, for some time to come."""
+    endpoint = visit.endpoint
+    if proxy_of(endpoint) is not None:
+        seen = "through a proxy: the certificate was not looked at"
+        return [Finding(check="connection", grade=Grade.SKIPPED, seen=seen)]
+    try:
+        async with asyncio.timeout(visit.answer_seconds):
+            reader, writer = await asyncio.open_connection(
+                endpoint.host,
+                endpoint.port,
+                ssl=visit.tls if endpoint.is_https else None,
+            )
+    except ssl.SSLError as error:
+        raise NobodyThereError(_untrusted(error), is_reachable=True) from error
+    except OSError as error:
+        raise NobodyThereError(_unconnected(error), is_reachable=False) from error
+    try:
+        return [_connected(writer, visit.clock.now())]
+    finally:
+        writer.transport.abort()
+        del reader
+
+
+def _untrusted(error: ssl.SSLError) -> Finding:
+    why = "no TLS that both sides know"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        why = error.verify_message
+    return Finding(
+        check="connection",
+        grade=Grade.NOT_OK,
+        seen=f"TLS failed: {why}",
+        means="Event Grid would not connect",
+        hint=hints.CERTIFICATE,
+    )
+
+
+def _unconnected(error: OSError) -> Finding:
+    match error:
+        case TimeoutError():
+            seen = "no connection in time"
+        case ConnectionRefusedError():
+            seen = "connection refused"
+        case _:
+            seen = "no connection"
+    return Finding(
+        check="connection",
+        grade=Grade.NOT_OK,
+        seen=seen,
+        means="Event Grid would try again, and give up in the end",
+        hint=hints.LISTEN,
+    )
+
+
+def _connected(writer: asyncio.StreamWriter, now: datetime) -> Finding:
+    tls: ssl.SSLObject | None = writer.get_extra_info("ssl_object")
+    if tls is None:
+        return passed("connection", "somebody listens")
+    shown = tls.getpeercert() or {}
+    ends_at = _moment(str(shown.get("notAfter", "")))
+    if ends_at is None:
+        return passed("connection", f"trusted, {tls.version()}")
+    seen = f"trusted until {ends_at:%Y-%m-%d}, {tls.version()}"
+    if ends_at - now < SOON:
+        return Finding(
+            check="connection", grade=Grade.NOTE, seen=seen, hint=hints.RENEW
+        )
+    return passed("connection", seen)
+
+
+def _moment(text: str) -> datetime | None:
+    """`Jun  1 12:00:00 2027 GMT`."""
+    try:
+        return datetime.fromtimestamp(ssl.cert_time_to_seconds(text), UTC)
+    except ValueError:
+        return None
+
+
+async def readiness(visit: Visit) -> Sequence[Finding]:
+    """Ours has a probe that says whether a delivery can be stored now."""
+    try:
+        probe = visit.endpoint.beside("/readyz")
+        reply = await visit.ask(Request(method="GET", url=probe, headers={}))
+    except NoAnswerError as error:
+        return [Finding(check="/readyz", grade=Grade.NOTE, seen=error.seen)]
+    if reply.status == HTTPStatus.OK:
+        return [passed("/readyz", "ready")]
+    if reply.status != HTTPStatus.SERVICE_UNAVAILABLE:
+        seen = f"answered {reply.status}: no probe of ours, or not for the public"
+        return [Finding(check="/readyz", grade=Grade.NOTE, seen=seen)]
+    told = reply.body.decode(errors="replace").strip()
+    why = f": {told}" if _REASON.fullmatch(told) else ""
+    return [
+        Finding(
+            check="/readyz",
+            grade=Grade.NOT_OK,
+            seen=f"not ready{why}",
+            means="Event Grid would send deliveries again",
+            hint=hints.NOT_READY,
+        )
+    ]
