@@ -32,8 +32,10 @@ _OF_LOCATIONS = frozenset(
     {
         "document-id-missing",
         "content-not-of-document",
+        "content-of-unknown-form",
         "metadata-not-announced",
         "metadata-not-of-document",
+        "metadata-of-unknown-form",
     }
 )
 """Flags that doubt what a delete would take: here nothing is deleted, and the form of

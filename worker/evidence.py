@@ -111,18 +111,19 @@ def _channels(document: dict[str, Any]) -> int | None:
 
 
 def identity_flags(chunk: Chunk, metadata: MetadataFacts | None) -> list[str]:
-    """Why content, metadata and delete location may not be of one document."""
+    """Why content, metadata and delete location may not be of one document.
+
+    A document may have more views than those that are documented: what was fetched from
+    another is no proof of these.
+    """
     flags = []
     if not chunk.document_id:
         flags.append("document-id-missing")
     elif not names.belongs(chunk.content_location, chunk.document_id):
         flags.append("content-not-of-document")
-    if chunk.metadata_location is None:
-        flags.append("metadata-not-announced")
-    elif chunk.document_id and not names.belongs(
-        chunk.metadata_location, chunk.document_id
-    ):
-        flags.append("metadata-not-of-document")
+    elif names.view_of(chunk.content_location) != names.CONTENT_VIEW:
+        flags.append("content-of-unknown-form")
+    flags += _metadata_location_flags(chunk)
     if metadata is None:
         flags.append("metadata-missing")
     elif not metadata.readable:
@@ -132,6 +133,18 @@ def identity_flags(chunk: Chunk, metadata: MetadataFacts | None) -> list[str]:
     return flags
 
 
+def _metadata_location_flags(chunk: Chunk) -> list[str]:
+    location = chunk.metadata_location
+    if location is None:
+        return ["metadata-not-announced"]
+    if not chunk.document_id:
+        return []
+    if not names.belongs(location, chunk.document_id):
+        return ["metadata-not-of-document"]
+    is_known = names.view_of(location) == names.METADATA_VIEW
+    return [] if is_known else ["metadata-of-unknown-form"]
+
+
 def delete_flags(chunk: Chunk, source: Source) -> list[str]:
     """Why the delete location is not to be called."""
     if chunk.delete_location is None:
@@ -139,6 +152,8 @@ def delete_flags(chunk: Chunk, source: Source) -> list[str]:
     flags = []
     if not names.belongs(chunk.delete_location, chunk.document_id):
         flags.append("delete-location-not-of-document")
+    elif names.view_of(chunk.delete_location) not in names.DELETE_VIEWS:
+        flags.append("delete-location-of-unknown-form")
     try:
         source.check(chunk.delete_location)
     except HostNotAllowedError:

@@ -19,6 +19,12 @@ _USUAL_LOCATION = re.compile(
 )
 """As ACS writes it; told in a fraction of the time that any other takes."""
 _EXTENSIONS = {"mp4": "mp4", "mp3": "mp3", "wav": "wav"}
+_FORM = re.compile(r"/v[0-9]+/objects/[^/?]+(?:/(?P<view>[^?]+))?")
+CONTENT_VIEW = "content/video"
+"""Also of audio alone."""
+METADATA_VIEW = "content/acsmetadata"
+DELETE_VIEWS = ("", "content/deletedata")
+"""A document is deleted by itself, or by this name of it."""
 RECEIPTS = "receipts/"
 RECORDINGS = "recordings/"
 QUARANTINE = "quarantine/"
@@ -75,6 +81,15 @@ def _document_in(location: str) -> str:
     pairs = itertools.pairwise(segments)
     found = [second for first, second in pairs if first.casefold() == "objects"]
     return found[0] if len(found) == 1 else ""
+
+
+def view_of(location: str) -> str | None:
+    """What of its document a location is of, as it is written; empty: all of it.
+
+    None: it has none of the forms that are documented, so that nobody knows what is there.
+    """
+    found = _FORM.fullmatch(location_path(location))
+    return None if found is None else found["view"] or ""
 
 
 def other_key(chunk: Chunk) -> ChunkKey:

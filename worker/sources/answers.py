@@ -123,6 +123,8 @@ def refuse_unproven(location: str, proof: Receipt) -> None:
         raise UnprovenDeleteError(f"receipt is flagged: {', '.join(proof.flags)}")
     if not names.belongs(location, proof.document_id):
         raise UnprovenDeleteError("delete location is not of the proven document")
+    if names.view_of(location) not in names.DELETE_VIEWS:
+        raise UnprovenDeleteError("delete location is of no documented form")
 
 
 def error_from_status(

@@ -227,6 +227,7 @@ def test_chunk_of_one_document_raises_no_flag() -> None:
 
 
 OTHER = f"{SOURCE}/v1/objects/0-other/content"
+OF_DOCUMENT = f"{SOURCE}/v1/objects/{DOCUMENT}"
 
 
 @pytest.mark.parametrize(
@@ -239,6 +240,16 @@ OTHER = f"{SOURCE}/v1/objects/0-other/content"
         ),
         (a_chunk(content_location=OTHER), FACTS, ["content-not-of-document"]),
         (a_chunk(metadata_location=OTHER), FACTS, ["metadata-not-of-document"]),
+        (
+            a_chunk(content_location=f"{OF_DOCUMENT}/content/acsmetadata"),
+            FACTS,
+            ["content-of-unknown-form"],
+        ),
+        (
+            a_chunk(metadata_location=f"{OF_DOCUMENT}/content/video"),
+            FACTS,
+            ["metadata-of-unknown-form"],
+        ),
         (
             a_chunk(metadata_location=None),
             None,
@@ -279,6 +290,9 @@ def test_what_is_not_of_one_document_is_flagged(
     [
         (None, []),
         (f"{SOURCE}/v1/objects/{DOCUMENT}", []),
+        (f"{OF_DOCUMENT}/content/deletedata", []),
+        (f"{OF_DOCUMENT}/content/video", ["delete-location-of-unknown-form"]),
+        (f"{OF_DOCUMENT}?recursive=true", ["delete-location-of-unknown-form"]),
         (f"{SOURCE}/v1/objects/0-other", ["delete-location-not-of-document"]),
         (f"https://evil.example/v1/objects/{DOCUMENT}", ["delete-host-not-allowed"]),
         (

@@ -322,6 +322,36 @@ def test_location_of_anything_else_does_not_belong(location: str) -> None:
     assert not names.belongs(location, "doc")
 
 
+@pytest.mark.parametrize(
+    ("path", "view"),
+    [
+        ("/v1/objects/doc", ""),
+        ("/v1/objects/doc/content/video", names.CONTENT_VIEW),
+        ("/v22/objects/d%20c/content/acsmetadata", names.METADATA_VIEW),
+        ("/v1/objects/doc/content/deletedata?", "content/deletedata"),
+        ("/v1/objects/doc/views/thumbnail", "views/thumbnail"),
+        ("/v1/objects/doc/", None),
+        ("/v1/objects/", None),
+        ("/v1/objects/doc?x", None),
+        ("/v1/objects/doc/content/video?x", None),
+        ("/v1/OBJECTS/doc", None),
+        ("/x/v1/objects/doc", None),
+        ("/objects/doc", None),
+        ("", None),
+    ],
+)
+def test_view_of_a_location_is_what_it_names_of_its_document(
+    path: str, view: str | None
+) -> None:
+    """Only as documented: what is written otherwise could be anything."""
+    assert names.view_of(SOURCE + path) == view
+
+
+def test_view_of_no_url_is_unknown() -> None:
+    """An event may say any text."""
+    assert names.view_of("https://[/v1/objects/doc") is None
+
+
 def test_same_body_is_quarantined_once_a_day() -> None:
     """A sender that repeats a bad body all day fills no archive."""
     morning = datetime(2026, 3, 1, 0, 1, tzinfo=UTC)

@@ -272,15 +272,24 @@ def test_asked_range_must_exist(offset: int, length: int) -> None:
         ("https://h/v1/objects/doc/content/deletedata", ("structure",)),
         ("https://h/v1/objects/other", ()),
         ("https://h/v1/objects/doc/objects/other", ()),
+        ("https://h/v1/objects/doc/content/video", ()),
+        ("https://h/v1/objects/doc/permissions", ()),
+        ("https://h/v1/objects/doc/", ()),
+        ("https://h/v1/objects/doc?all=true", ()),
+        ("https://h/api/v1/objects/doc", ()),
+        ("https://h/objects/doc", ()),
         ("", ()),
     ],
 )
 def test_delete_without_proof_is_refused(location: str, flags: tuple[str, ...]) -> None:
-    """A flagged receipt, or one of another document, deletes nothing."""
+    """A flagged receipt, one of another document, or what is no documented delete."""
     with pytest.raises(UnprovenDeleteError):
         answers.refuse_unproven(location, a_proof("doc", flags=flags))
 
 
-def test_delete_with_proof_is_let_through() -> None:
-    """A receipt without flags lets its own document be deleted."""
-    answers.refuse_unproven("https://h/v1/objects/doc", a_proof("doc"))
+@pytest.mark.parametrize(
+    "path", ["v1/objects/doc", "v2/objects/doc/content/deletedata"]
+)
+def test_delete_with_proof_is_let_through(path: str) -> None:
+    """A receipt without flags lets its own document be deleted, in both documented forms."""
+    answers.refuse_unproven(f"https://h/{path}", a_proof("doc"))
