@@ -78,7 +78,10 @@ class NoExports:
     """Nothing may be read."""
 
     def name_of(self, location: str) -> NoReturn:
-        host = urlsplit(location).hostname
+        try:
+            host = urlsplit(location).hostname
+        except ValueError:
+            raise HostNotAllowedError("location is not a URL") from None
         raise HostNotAllowedError(
             f"{host} is not an allowed source host, nor is WORKER_BYOS=index"
         )

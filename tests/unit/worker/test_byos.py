@@ -606,3 +606,16 @@ async def test_nothing_is_read_without_containers() -> None:
         await byos.NO_EXPORTS.read_range(stored.name, 0, 1, etag="e")
     with pytest.raises(HostNotAllowedError):
         await byos.NO_EXPORTS.read_back(stored, block_bytes=1)
+
+
+@pytest.mark.parametrize(
+    ("location", "words"),
+    [
+        ("https://a.blob.core.windows.net/c/b", "a.blob.core.windows.net is not"),
+        ("https://[/c/b", "not a URL"),
+    ],
+)
+def test_location_off_every_list_is_refused(location: str, words: str) -> None:
+    """For good: what is no URL is none at the next attempt either."""
+    with pytest.raises(HostNotAllowedError, match=words):
+        byos.NO_EXPORTS.name_of(location)
