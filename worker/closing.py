@@ -99,9 +99,8 @@ class Closer:
 
         A sibling that waits in the queue will look after its own delete.
         """
-        if receipt.recording != chunk.recording:
-            return False
-        folder = receipt.recording_folder
+        # Not the receipt's: another announcement, maybe a false one, may have had it elsewhere.
+        folder = names.recording_folder(chunk.announcement, chunk.recording)
         number, manifest = await siblings.current_manifest(self.archive, folder)
         if manifest is None or not manifest.complete:
             return False
@@ -130,7 +129,7 @@ class Closer:
                 reason=WAITING,
                 error=siblings.described(recording.missing_of(view)),
                 archived=True,
-                others_close=bool(view.alive) and _says_where(chunk, receipt),
+                others_close=view.is_closed_by_another and _says_where(chunk, receipt),
             )
         # Nobody was awaited, so the look was not cut short: the view is whole.
         await self._write_manifest(view)

@@ -52,8 +52,9 @@ class Clock(Protocol):
 class ChunkQueue(Protocol):
     """Chunks to bring home, by earliest `expires_at`.
 
-    An entry is known by a hash of documentId and its three locations. Every write is durable
-    when it returns. Trouble of the queue itself is `QueueUnavailableError`.
+    An entry is known by a hash of documentId, its three locations, the ACS resource, and what
+    decides its name in the archive: whatever else is said again is a duplicate. Every write
+    is durable when it returns. Trouble of the queue itself is `QueueUnavailableError`.
     """
 
     @property

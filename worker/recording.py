@@ -36,6 +36,9 @@ class RecordingView:
     """Announced chunks that were given up, with the reason."""
     alive: frozenset[ChunkKey]
     """Announced chunks that the queue still works on, archived ones left out."""
+    is_closed_by_another: bool
+    """One of those will look at the recording when it ends, in this folder: an announcement
+    that tells another call or day looks in another."""
     deadline: datetime
     """Until when others are awaited: see deadline.recording_deadline."""
 

@@ -50,13 +50,12 @@ async def view(  # noqa: PLR0913 - what is looked at, and how far
     """What is known of the chunk's recording now; `row` is the chunk's own queue entry.
 
     `dead` is the reason for which the chunk itself is about to be given up. Unless `whole`,
-    the look ends at the first chunk without a receipt that is still at work: enough to know
-    that it is awaited.
+    the look ends at the first chunk without a receipt that is still at work: it is awaited.
     """
     queued = await queue.announced(chunk.recording)
     folder = names.recording_folder(chunk.announcement, chunk.recording)
     _, manifest = await current_manifest(archive, folder)
-    look = _Look(archive=archive, whole=whole)
+    look = _Look(archive=archive, folder=folder, whole=whole)
     look.remember(manifest)
     look.announce([*chunk.announced, _sibling(chunk)])
     look.announce_all(queued)
@@ -75,6 +74,7 @@ async def view(  # noqa: PLR0913 - what is looked at, and how far
         receipts=look.receipts,
         dead=look.dead_for_good(),
         alive=frozenset(look.awaited),
+        is_closed_by_another=look.is_awaited_here,
         deadline=_deadline(chunks),
     )
 
@@ -96,7 +96,9 @@ class _Look:
     """One look around, as it fills in."""
 
     archive: Archive
+    folder: str
     whole: bool
+    is_awaited_here: bool = False
     announced: dict[ChunkKey, Sibling] = field(default_factory=dict)
     receipts: dict[ChunkKey, Receipt] = field(default_factory=dict)
     dead: dict[ChunkKey, str] = field(default_factory=dict)
@@ -150,6 +152,8 @@ class _Look:
         if entry.state in AT_WORK:
             self.announce([_sibling(chunk)])
             self.awaited.add(chunk.key)
+            its = names.recording_folder(chunk.announcement, chunk.recording)
+            self.is_awaited_here |= its == self.folder
         elif entry.state is ChunkState.DEAD:
             self.dead[chunk.key] = entry.reason or "dead"
 

@@ -26,7 +26,14 @@ from tests.contract.queues import (
 from tests.factories import a_chunk, a_delivery, an_announcement, some_chunks
 from tests.fakes.clock import START, ManualClock
 from worker.errors import LeaseLostError
-from worker.model import ChunkState, Lane, Lease, PutResult, RecordingKey
+from worker.model import (
+    Announcement,
+    ChunkState,
+    Lane,
+    Lease,
+    PutResult,
+    RecordingKey,
+)
 
 HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)
@@ -146,6 +153,30 @@ async def test_put_keeps_a_document_with_other_locations_apart(
 
     assert result == PutResult(enqueued=4, duplicates=0)
     assert len(await queue.lease(9)) == 4
+
+
+@pytest.mark.parametrize(
+    "false",
+    [
+        an_announcement(resource="others"),
+        an_announcement(recording_id="recording-2"),
+        an_announcement(call_id="call-2"),
+        an_announcement(format_type="Wav"),
+    ],
+    ids=["resource", "recording", "call", "format"],
+)
+async def test_put_keeps_a_false_announcement_apart(
+    queue: WholeQueue, false: Announcement
+) -> None:
+    """The first to name a chunk decides neither whose key opens it nor what it is called."""
+    lie, truth = a_chunk(announcement=false), a_chunk()
+    await queue.put(a_delivery(lie, body=b"lie"))
+
+    result = await queue.put(a_delivery(truth, body=b"truth"))
+
+    assert result == PutResult(enqueued=1, duplicates=0)
+    leased = [lease.chunk for lease in await queue.lease(3)]
+    assert sorted(leased, key=repr) == sorted([lie, truth], key=repr)
 
 
 async def test_concurrent_puts_enqueue_a_chunk_once(queue: WholeQueue) -> None:

@@ -58,15 +58,18 @@ class StoredChunk(NamedTuple):
 
 
 def entry_id(chunk: Chunk) -> str:
-    """What the queue calls the chunk: a hash of documentId and its three locations.
+    """What the queue calls the chunk: a hash of what it is, where, whose, and its name to be.
 
-    Not the key alone: a first event with a wrong location must not swallow the right one.
+    Not the key alone: a first event that is false, in whatever it says of these, must not
+    swallow the right one.
     """
     return names.digest(
         chunk.document_id,
         chunk.content_location,
         chunk.metadata_location or "",
         chunk.delete_location or "",
+        resource_of(chunk),
+        names.content_name(chunk),
     )[:32]
 
 

@@ -9,18 +9,14 @@ from worker.model import Announcement, Chunk, Sibling
 def merged(known: Chunk, news: Chunk) -> Chunk:
     """The known chunk with what the other announcement adds: nothing known is forgotten.
 
-    What names it in the archive stays as first announced. Of an announcement that puts the
-    chunk into another recording, the deadline alone counts.
+    Both would be archived alike: what says otherwise is another entry.
     """
-    expires_at = min(known.expires_at, news.expires_at)
-    if news.recording != known.recording:
-        return replace(known, expires_at=expires_at)
     return replace(
         known,
         end_reason=max(known.end_reason, news.end_reason, key=announced.weight),
         announcement=_completed(known.announcement, news.announcement),
         announced=_union(known.announced, news.announced),
-        expires_at=expires_at,
+        expires_at=min(known.expires_at, news.expires_at),
     )
 
 

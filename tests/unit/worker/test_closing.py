@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from samples.faults import Fault
-from tests.factories import SOURCE, a_chunk, some_chunks
+from tests.factories import SOURCE, a_chunk, an_announcement, some_chunks
 from tests.fakes.clock import START
 from tests.unit.worker.rig import Rig, flat
 from worker import names
@@ -509,6 +509,49 @@ async def test_whoever_knows_where_to_delete_does_not_leave(
 
     left = {each.row: each.settled_at for each in await rig.queue.list()}
     assert left[lease.row] is None
+
+
+async def test_nobody_leaves_the_recording_to_one_who_closes_it_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A sibling that was announced for another call would write its manifest there."""
+    rig = Rig()
+    monkeypatch.setattr(rig.queue, "keeps_waiting", False)
+    chunk = await rig.one()
+    elsewhere = a_chunk(
+        document_id="0-eus-d1-lie", announcement=an_announcement(call_id="evil")
+    )
+    assert elsewhere.recording == chunk.recording
+    await rig.announce(elsewhere)
+    rig.source.plan(elsewhere.content_location, Fault.status(404).always())
+
+    lease = next(
+        each for each in await rig.queue.lease(2) if each.chunk.key == chunk.key
+    )
+    await rig.drive(rig.runner.run(lease))
+
+    entry = next(each for each in await rig.queue.list() if each.row == lease.row)
+    assert (entry.state, entry.settled_at) == (ChunkState.ARCHIVED, None)
+    rig.advance_to(START + timedelta(minutes=2))
+    await rig.work_off()
+    assert rig.manifests(chunk)
+
+
+async def test_recording_is_closed_where_it_truly_belongs() -> None:
+    """A false announcement of the same chunk that was first has its own folder."""
+    rig = Rig()
+    chunk = a_chunk()
+    false = a_chunk(announcement=an_announcement(call_id="evil"))
+    await rig.put(false)
+    await rig.work_off()
+    assert [manifest.complete for manifest in rig.manifests(false)] == [True]
+
+    await rig.announce(chunk)
+    await rig.work_off()
+
+    (manifest,) = rig.manifests(chunk)
+    assert manifest.complete
+    assert rig.asked(chunk.content_location) == 1
 
 
 async def test_delete_is_owed_until_the_last_of_them_expires(

@@ -66,6 +66,7 @@ def a_view(
         receipts={receipt.key: receipt for receipt in receipts},
         dead=dead or {},
         alive=frozenset(),
+        is_closed_by_another=False,
         deadline=START + RETENTION,
     )
 

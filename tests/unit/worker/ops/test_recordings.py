@@ -60,6 +60,7 @@ async def store_manifest(
         receipts={receipt.key: receipt for receipt in receipts},
         dead={},
         alive=frozenset(),
+        is_closed_by_another=False,
         deadline=START,
     )
     name = names.manifest_name(first.recording_folder, number)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.factories import a_chunk, an_announcement
+from tests.factories import SOURCE, ChunkFields, a_chunk, an_announcement
 from tests.fakes.clock import START
 from worker.errors import MalformedEventError
 from worker.queues import entries
@@ -13,19 +13,56 @@ from worker.queues import entries
 
 def test_entry_id_is_golden() -> None:
     """The id outlives the process: a change would enqueue every chunk again."""
-    assert entries.entry_id(a_chunk()) == "7d543c0cc45b5df90f1f8f24c246f09c"
+    assert entries.entry_id(a_chunk()) == "1d33d5eff247126d28ba02b51f9574fb"
 
 
-def test_entry_id_depends_on_document_and_locations_alone() -> None:
-    """The same chunk in another event is the same entry."""
+def test_entry_id_is_the_same_for_what_adds_to_a_chunk() -> None:
+    """The same chunk in another event, with another end, siblings, durations and times."""
     other = a_chunk(
-        index=5,
         end_reason=None,
+        announced=(),
+        received_at=START + timedelta(hours=1),
         expires_at=START,
-        announcement=an_announcement(event_id="event-2"),
+        announcement=an_announcement(
+            event_id="event-2",
+            event_time=None,
+            recording_duration_ms=None,
+            resource="CALLS",
+            format_type="MP4",
+            raw="{}",
+        ),
     )
 
     assert entries.entry_id(other) == entries.entry_id(a_chunk())
+
+
+DIFFERENT: list[ChunkFields] = [
+    {"document_id": "0-eus-d1-doc2"},
+    {"content_location": f"{SOURCE}/v1/objects/0-eus-d1-doc1/content/audio"},
+    {"metadata_location": None},
+    {"delete_location": None},
+    {"index": 1},
+    {"announcement": an_announcement(resource="others")},
+    {"announcement": an_announcement(topic="")},
+    {"announcement": an_announcement(recording_id="recording-2")},
+    {"announcement": an_announcement(call_id="call-2")},
+    {"announcement": an_announcement(format_type="Wav")},
+    {
+        "announcement": an_announcement(
+            recording_start_time=START - timedelta(days=1), recording_id="recording-1"
+        )
+    },
+]
+
+
+@pytest.mark.parametrize(
+    "fields", DIFFERENT, ids=lambda fields: str(next(iter(fields)))
+)
+def test_entry_id_differs_by_all_that_a_false_event_could_take_over(
+    fields: ChunkFields,
+) -> None:
+    """What it is, where it lies, whose key opens it, and how it will be called."""
+    assert entries.entry_id(a_chunk(**fields)) != entries.entry_id(a_chunk())
 
 
 @given(st.datetimes(timezones=st.just(UTC)))

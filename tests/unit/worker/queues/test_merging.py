@@ -85,13 +85,3 @@ def test_duration_that_is_known_stays() -> None:
     news = a_chunk(announcement=an_announcement(recording_duration_ms=5))
 
     assert merged(known, news) == known
-
-
-def test_another_recording_says_nothing_but_the_deadline() -> None:
-    """Siblings of one recording don't join those of another."""
-    known = a_chunk(end_reason=None)
-    news = a_chunk(
-        expires_at=START, announcement=an_announcement(recording_id="recording-2")
-    )
-
-    assert merged(known, news) == replace(known, expires_at=START)
