@@ -11,7 +11,10 @@ from urllib.parse import unquote, urlsplit
 
 from worker.model import Announcement, Chunk, ChunkKey, RecordingKey
 
-_SAFE_ID = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9_-])?")
+_SAFE_ID = re.compile(
+    r"(?!(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|$))"  # devices of Windows
+    r"[A-Za-z0-9_-](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9_-])?"
+)
 _TAKEN_ENDINGS = (".content", ".source-deleted")
 """An id with such an end could name its receipt as another's record is named."""
 _USUAL_LOCATION = re.compile(

@@ -36,6 +36,11 @@ TRICKS = [
     "a" * 100_000,
     "doc.source-deleted",
     "doc.content",
+    "CON",
+    "nul",
+    "Aux.mp4",
+    "com1",
+    "LPT9.a.b",
 ]
 
 
@@ -196,7 +201,8 @@ def test_harmful_id_is_hashed(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a", "0-eus-d12-0f3a", "a.b_c-D", "a" * 128, "-", "_"]
+    "text",
+    ["a", "0-eus-d12-0f3a", "a.b_c-D", "a" * 128, "-", "_", "console", "com", "a.nul"],
 )
 def test_harmless_id_is_kept(text: str) -> None:
     """An operator finds a document under its own id."""
