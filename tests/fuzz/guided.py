@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> None:
     def mutator(data: bytes, max_size: int, seed: int) -> bytes:
         random = Random(seed)
         changed = b""
-        if random.randrange(2):
+        if random.randrange(4):
             changed = target.mutate(data, random)[:max_size]
         return changed or bytes(atheris.Mutate(data, max_size))
 

@@ -6,6 +6,7 @@ from random import Random
 from typing import Any
 
 MOST_NODES = 200
+MOST_CHANGES = 4
 ODD_NUMBERS: Sequence[object] = (
     0,
     -1,
@@ -62,7 +63,7 @@ _TOKENS = (
     "1e999",
     "-Infinity",
     "9" * 5000,
-    "[" * 70 + "]" * 70,
+    "[" * 200 + "]" * 200,
     '"\\ud800"',
     "{",
 )
@@ -106,14 +107,20 @@ def of_lines(data: bytes, random: Random) -> bytes:
 
 
 def of_json(data: bytes, random: Random) -> bytes:
-    """One change of a node; of bytes where it is no JSON, and now and then anyway."""
+    """Few changes of nodes; of bytes where it is no JSON, and now and then anyway."""
     try:
         holder: list[Any] = [json.loads(data)]
     except (ValueError, RecursionError):
         return of_bytes(data, random)
     if random.randrange(8) == 0:
         return _with_token(data, random)
-    paths = _paths(holder)
+    for _ in range(random.randint(1, MOST_CHANGES)):
+        if paths := _paths(holder):
+            _change_one(holder, paths, random)
+    return json.dumps(holder[0] if holder else None).encode()
+
+
+def _change_one(holder: list[Any], paths: list[Path], random: Random) -> None:
     (node, at), (other, there) = (
         _place(holder, random.choice(paths)) for _ in range(2)
     )
@@ -126,7 +133,6 @@ def of_json(data: bytes, random: Random) -> bytes:
         node[random.choice((at.swapcase(), f"{at}\0", "type", "data"))] = node.pop(at)
     else:
         node[at] = random.choice((copied, *_instead_of(node[at], random)))
-    return json.dumps(holder[0] if holder else None).encode()
 
 
 def after_line(mutate: Any) -> Any:
@@ -145,7 +151,7 @@ def after_line(mutate: Any) -> Any:
 def _instead_of(value: Any, random: Random) -> tuple[object, ...]:
     return (
         random.choice(ODD_NUMBERS),
-        random.choice(ODD_TEXTS),
+        *random.sample(ODD_TEXTS, 2),
         [value] * random.randint(0, 3),
         json.dumps(value),
         random.choice((None, True, [], {}, {"": None})),

@@ -36,6 +36,8 @@ class Limits:
 
     def options(self) -> list[str]:
         named = {"max_total_time": self.seconds, "runs": self.runs, "seed": self.seed}
+        if self.runs is not None:
+            named["reload"] = 0  # every second, by the clock of the machine
         return [
             f"-{name}={value}" for name, value in named.items() if value is not None
         ]

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from http import HTTPStatus
 
-from handlers import binary_mode, statuses
+from handlers import binary_mode, envelope, statuses
 from handlers.receiver import Received, Receiver
 from samples import events_dir
 from tests.factories import RETENTION
@@ -23,7 +23,7 @@ from tests.unit.handlers.bodies import (
 )
 from worker import names, stored
 from worker.archives import object_names
-from worker.errors import HostNotAllowedError
+from worker.errors import HostNotAllowedError, MalformedEventError
 from worker.model import Chunk, Delivery, PutResult
 from worker.queues import entries, puts
 from worker.queues.storage import parts
@@ -38,10 +38,16 @@ _TEXTS = 7
 
 
 class PreparingQueue(SmallQueue):
-    """Makes of a delivery what is stored of it, in SQLite and under `announced/`."""
+    """Makes of a delivery what is stored of it, in SQLite and under `announced/`.
+
+    Whatever was sorted as a chunk can be stored: nothing is left for a queue to refuse.
+    """
 
     async def put(self, delivery: Delivery) -> PutResult:
-        put = puts.prepare(delivery, now=delivery.received_at)
+        try:
+            put = puts.prepare(delivery, now=delivery.received_at)
+        except MalformedEventError as error:
+            raise AssertionError("sorted, but can't be stored") from error
         for chunk in put.chunks:
             _check_row(chunk._asdict())
         for part in parts.parts_of(delivery, now=delivery.received_at):
@@ -87,7 +93,7 @@ def check_chunk(chunk: Chunk) -> None:
     for name in made:
         assert object_names.segments(name)[0] in {"recordings", "receipts"}, name
         assert name.isascii(), name
-    json.loads(chunk.announcement.raw)
+    _check_depth(json.loads(chunk.announcement.raw))
     assert stored.chunk_from_json(stored.chunk_to_json(chunk)) == chunk
     entries.resource_of(chunk).encode()
     for location in (chunk.content_location, chunk.delete_location or ""):
@@ -95,6 +101,20 @@ def check_chunk(chunk: Chunk) -> None:
             _RULES.check(location)
         except HostNotAllowedError as error:
             str(error).encode()
+
+
+def _check_depth(document: object) -> None:
+    """Data that came as text may be as deep again as the event around it."""
+    level: list[object] = [document]
+    for _ in range(2 * envelope.MAX_DEPTH):
+        level = [inner for outer in level for inner in _inside(outer)]
+    assert not level, "too deep"
+
+
+def _inside(outer: object) -> Iterable[object]:
+    if isinstance(outer, dict):
+        return outer.values()
+    return outer if isinstance(outer, list) else ()
 
 
 def _check_row(row: dict[str, object]) -> None:
