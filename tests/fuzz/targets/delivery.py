@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from http import HTTPStatus
 
-from handlers import binary_mode, envelope, statuses
+from handlers import binary_mode, json_reader, statuses
 from handlers.receiver import Received, Receiver
 from samples import events_dir
 from tests.factories import RETENTION
@@ -106,7 +106,7 @@ def check_chunk(chunk: Chunk) -> None:
 def _check_depth(document: object) -> None:
     """Data that came as text may be as deep again as the event around it."""
     level: list[object] = [document]
-    for _ in range(2 * envelope.MAX_DEPTH):
+    for _ in range(2 * json_reader.MAX_DEPTH):
         level = [inner for outer in level for inner in _inside(outer)]
     assert not level, "too deep"
 
