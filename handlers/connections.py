@@ -51,6 +51,8 @@ class Closed(StrEnum):
     SLOW_HEAD = "slow-head"
     LONG_HEAD = "long-head"
     CROWDED_OUT = "crowded-out"
+    UNREAD = "unread"
+    """Its sender asks and asks, and takes no answer."""
 
 
 class Place(Protocol):
@@ -58,12 +60,15 @@ class Place(Protocol):
 
     stage: Stage
 
-    def is_overdue(self, now: float) -> bool:
-        """Whether the head of its request should have been complete by now."""
+    def overdue(self, now: float) -> Closed | None:
+        """What it takes too long with, if anything: to send a head, or to read answers."""
         ...
 
     def turn_out(self) -> None:
-        """Close it at once; what is under way fails as if the sender had gone away."""
+        """Close it at once; what is under way fails as if the sender had gone away.
+
+        Afterwards it takes up nothing, whether or not its sender goes along with that.
+        """
         ...
 
 
@@ -124,11 +129,13 @@ class ConnectionTable:
 
     def sweep(self, now: float) -> None:
         """Close what takes too long, and say how many were closed since the last time."""
-        overdue = [place for place in self._without_request() if place.is_overdue(now)]
-        for place in overdue:
-            self.turn_out(place, Closed.SLOW_HEAD)
-        for why, closed in self._unsaid.items():
-            log.warning("connections.closed", reason=why, closed=closed, open=len(self))
+        for place in list(self._without_request()):
+            if (why := place.overdue(now)) is not None:
+                self.turn_out(place, why)
+        for reason, closed in self._unsaid.items():
+            log.warning(
+                "connections.closed", reason=reason, closed=closed, open=len(self)
+            )
         self._unsaid.clear()
 
     def _least(self) -> Place | None:

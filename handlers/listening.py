@@ -7,7 +7,7 @@ its server, of its connection, and of the runner, which has a hook that makes th
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import StreamReader, web
 
@@ -41,6 +41,8 @@ class Connection(web.RequestHandler):
         "_limits",
         "_table",
         "_turn_away",
+        "_unread_since",
+        "_wire",
         "began",
         "stage",
     )
@@ -68,6 +70,8 @@ class Connection(web.RequestHandler):
         self._begun = 0
         self._head_bytes = 0
         self._head_since: float | None = None
+        self._unread_since: float | None = None
+        self._wire: asyncio.Transport | None = None
 
     @staticmethod
     def of(request: web.BaseRequest) -> "Connection":
@@ -78,12 +82,23 @@ class Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        # aiohttp lets go of its own once it has asked it to close.
+        self._wire = cast("asyncio.Transport", transport)
         self._head_since = self._loop.time()
         self._table.add(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._table.discard(self)
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Answers pile up, as nobody reads them."""
+        super().pause_writing()
+        self._unread_since = self._loop.time()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._unread_since = None
 
     def data_received(self, data: bytes) -> None:
         """Watch over the head of the next request, and over a body that breaks off."""
@@ -131,9 +146,13 @@ class Connection(web.RequestHandler):
         if self._content is not None:
             self._content.set_exception(CrowdedOutError())
 
-    def is_overdue(self, now: float) -> bool:
-        since = self._head_since
-        return since is not None and now - since > self._limits.head_seconds
+    def overdue(self, now: float) -> Closed | None:
+        latest = now - self._limits.head_seconds
+        if self._head_since is not None and self._head_since < latest:
+            return Closed.SLOW_HEAD
+        if self._unread_since is not None and self._unread_since < latest:
+            return Closed.UNREAD
+        return None
 
     def turn_out(self) -> None:
         if self.stage is Stage.SENDING:
@@ -142,6 +161,9 @@ class Connection(web.RequestHandler):
         if self.transport is not None and (is_awaited or self._head_bytes):
             self.transport.write(_LAST_WORDS)
         self.force_close()
+        if self._wire is not None and self._wire.get_write_buffer_size():
+            # It would stay open until all is read, which may be never.
+            self._wire.abort()
 
     def handle_error(
         self,

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ class Endpoint:
     client: aiohttp.ClientSession
     app: web.Application
     port: int
+    runner: web.AppRunner
     health: Health
     queue: SmallQueue
     archive: MemoryArchive
@@ -51,6 +53,10 @@ class Endpoint:
         sender = Sender(*await asyncio.open_connection("127.0.0.1", self.port))
         self.senders.append(sender)
         return sender
+
+    def open_connections(self) -> list[web.RequestHandler]:
+        """Those that hold a descriptor, whoever counts them."""
+        return self.runner.server.connections if self.runner.server else []
 
     def turned_away(self) -> dict[str, int]:
         """How many deliveries were turned away, by reason."""
@@ -118,6 +124,8 @@ class Parts:
     receiver: object = None
     quarantine: object = None
     limits: Limits = field(default_factory=Limits)
+    send_buffer_bytes: int = 0
+    """Of the machine, for each connection; 0: as it likes."""
 
 
 class UnableAuth:
@@ -176,8 +184,12 @@ async def serving(parts: Parts | None = None) -> AsyncIterator[Endpoint]:
     )
     runner = webhook_runner(app, grace_seconds=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
+    listener = socket.create_server(("127.0.0.1", 0))
+    if parts.send_buffer_bytes:
+        listener.setsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDBUF, parts.send_buffer_bytes
+        )
+    await web.SockSite(runner, listener).start()
     port = runner.addresses[0][1]
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
@@ -185,6 +197,7 @@ async def serving(parts: Parts | None = None) -> AsyncIterator[Endpoint]:
                 client=client,
                 app=app,
                 port=port,
+                runner=runner,
                 health=health,
                 queue=parts.queue,
                 archive=parts.archive,

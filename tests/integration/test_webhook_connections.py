@@ -1,11 +1,12 @@
 """Connections on real sockets: no stranger keeps a delivery out, and none waits for ever."""
 
 import asyncio
+import socket
 from contextlib import suppress
 
 import pytest
 
-from handlers.connections import ConnectionLimits, Stage
+from handlers.connections import HEAD_SECONDS, ConnectionLimits, Stage
 from handlers.webhook import CONNECTIONS, Limits
 from tests.unit.handlers.bodies import a_body, a_grid_event
 from tests.webhook import WAIT_SECONDS, Endpoint, Parts, Sender, StuckReceiver, serving
@@ -15,6 +16,7 @@ LINE = b"POST /api/events?code=old-key HTTP/1.1\r\nHost: worker\r\n"
 LENGTH = b"Content-Length: %d\r\n" % len(BODY)
 INVITED = LINE + LENGTH + b"Expect: 100-continue\r\n\r\n"
 FEW = ConnectionLimits(most=4)
+SMALL_BUFFER_BYTES = 4096
 SWEPT = ConnectionLimits(head_seconds=0.05, sweep_seconds=0.01)
 
 
@@ -42,6 +44,32 @@ async def waiting(endpoint: Endpoint, *, head: bytes = b"") -> Sender:
     if head:
         await sender.send(head)
     return sender
+
+
+async def deaf(endpoint: Endpoint) -> Sender:
+    """A stranger that asks and asks, and reads so little that answers pile up here."""
+    loop = asyncio.get_running_loop()
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER_BYTES)
+    sock.settimeout(0)
+    await loop.sock_connect(sock, ("127.0.0.1", endpoint.port))
+    sender = Sender(*await asyncio.open_connection(sock=sock, limit=1))
+    endpoint.senders.append(sender)
+    await sender.send(b"GET /livez HTTP/1.1\r\nHost: worker\r\n\r\n" * 1500)
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not any(  # noqa: ASYNC110 - nothing tells the sender
+            each.writing_paused for each in endpoint.open_connections()
+        ):
+            await asyncio.sleep(0)
+    return sender
+
+
+async def open_ones(endpoint: Endpoint, *, at_most: int) -> int:
+    """Wait until no more connections than these hold a descriptor; how many do."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while len(endpoint.open_connections()) > at_most:  # noqa: ASYNC110 - the same
+            await asyncio.sleep(0)
+    return len(endpoint.open_connections())
 
 
 async def delivered(endpoint: Endpoint) -> int:
@@ -190,6 +218,34 @@ async def test_large_body_is_not_taken_for_a_long_head() -> None:
             await sender.send(LINE, b"Content-Length: %d\r\n\r\n" % len(body), body)
             assert (await sender.answer()).status == 200
         assert endpoint.app[CONNECTIONS].closed == {}
+
+
+async def test_who_reads_no_answer_takes_up_nothing_once_it_gave_way() -> None:
+    """It can't keep the descriptor by leaving unread what was written before the end."""
+    few = parts(FEW)
+    few.send_buffer_bytes = SMALL_BUFFER_BYTES
+    async with serving(few) as endpoint:
+        await deaf(endpoint)
+        for _ in range(FEW.most):
+            await waiting(endpoint)
+
+        assert await open_ones(endpoint, at_most=FEW.most) == FEW.most
+        assert endpoint.app[CONNECTIONS].closed == {"crowded-out": 1}
+
+
+async def test_who_reads_no_answer_is_closed_in_the_end() -> None:
+    """Nor does it hold up the end of the process, which waits for answers on their way."""
+    all_ = Parts(send_buffer_bytes=SMALL_BUFFER_BYTES)
+    async with serving(all_) as endpoint:
+        await deaf(endpoint)
+        table = endpoint.app[CONNECTIONS]
+        now = asyncio.get_running_loop().time()
+        table.sweep(now)
+        assert table.closed == {}
+        table.sweep(now + HEAD_SECONDS + 1)
+
+        assert await open_ones(endpoint, at_most=0) == 0
+        assert table.closed == {"unread": 1}
 
 
 async def test_places_come_back() -> None:

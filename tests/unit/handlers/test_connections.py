@@ -17,8 +17,10 @@ class SmallPlace:
         self.head_since = head_since
         self.is_out = False
 
-    def is_overdue(self, now: float) -> bool:
-        return self.head_since is not None and now - self.head_since > HEAD_SECONDS
+    def overdue(self, now: float) -> Closed | None:
+        since = self.head_since
+        is_slow = since is not None and now - since > HEAD_SECONDS
+        return Closed.SLOW_HEAD if is_slow else None
 
     def turn_out(self) -> None:
         self.is_out = True
