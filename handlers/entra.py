@@ -19,6 +19,7 @@ from jwt.types import Options
 from handlers import claims
 from handlers.auth import Verdict
 from handlers.claims import Check, Expected
+from handlers.few_lines import FewLines
 from handlers.jwks import ALGORITHM
 from handlers.signing_keys import KeysUnavailableError
 from worker.ports import Clock
@@ -74,6 +75,7 @@ class TokenAuth:
         self._keys = keys
         self._clock = clock
         self._passed: dict[bytes, _Verified] = {}
+        self._lines = FewLines(clock)
 
     async def judge(
         self,
@@ -89,10 +91,16 @@ class TokenAuth:
         except KeysUnavailableError:
             return Verdict.UNABLE
         except _RefusedError as error:
-            found = _showable(error.found)
-            log.warning("token.refused", check=error.check.value, found=found)
+            self._say(error)
             return Verdict.STRANGER
         return Verdict.KNOWN
+
+    def _say(self, error: _RefusedError) -> None:
+        """Anyone can send a token that is none: not a line for each."""
+        check = error.check.value
+        if self._lines.may_say(check):
+            found, unsaid = _showable(error.found), self._lines.unsaid(check)
+            log.warning("token.refused", check=check, found=found, **unsaid)
 
     async def _verify(self, token: str) -> None:
         """Raises _Refused-, KeysUnavailableError."""

@@ -12,12 +12,11 @@ import structlog
 from aiohttp import web
 
 from handlers import statuses
+from handlers.few_lines import FewLines
 from handlers.statuses import LOUD, Refusal
 from worker.ports import Clock
 
 COUNT_HEADER = "aeg-delivery-count"
-LINES_A_SECOND = 10
-"""Of each reason; the line after a silence says how many were left out."""
 _UNSAID = frozenset({Refusal.NO_SUCH_PATH, Refusal.NO_SUCH_METHOD, Refusal.UNPARSABLE})
 """What scanners of the internet send all day, and no sender of ours ever does."""
 _COUNT = re.compile(r"[0-9]{1,6}")
@@ -38,10 +37,7 @@ class Refusals:
 
     def __init__(self, clock: Clock) -> None:
         self.counts: Counter[str] = Counter()
-        self._clock = clock
-        self._second = 0.0
-        self._said: Counter[Refusal] = Counter()
-        self._unsaid: Counter[Refusal] = Counter()
+        self._lines = FewLines(clock)
 
     def turn_away(
         self,
@@ -52,27 +48,15 @@ class Refusals:
     ) -> web.Response:
         """Count it, say it, and build the answer."""
         self.counts[refusal.value] += 1
-        if refusal not in _UNSAID and self._may_say(refusal):
+        if refusal not in _UNSAID and self._lines.may_say(refusal.value):
             self._say(refusal, delivery_count(headers), bug)
         return statuses.answer(refusal)
-
-    def _may_say(self, refusal: Refusal) -> bool:
-        now = self._clock.monotonic()
-        if now - self._second >= 1:
-            self._second = now
-            self._said.clear()
-        self._said[refusal] += 1
-        if self._said[refusal] <= LINES_A_SECOND:
-            return True
-        self._unsaid[refusal] += 1
-        return False
 
     def _say(
         self, refusal: Refusal, count: int | None, bug: BaseException | None
     ) -> None:
         fields: dict[str, object] = {"reason": refusal.value, "delivery_count": count}
-        if unsaid := self._unsaid.pop(refusal, 0):
-            fields["unsaid"] = unsaid
+        fields |= self._lines.unsaid(refusal.value)
         if bug is not None:
             log.error("delivery.rejected", exc_info=bug, **fields)
         elif refusal in LOUD:

@@ -22,7 +22,7 @@ delivery.rejected | warning | origin, reason, error, delivery_count
 delivery.rejected | after a flood | unsaid
 delivery.refused | error | reason, delivery_count, unsaid
 connections.closed | warning | reason, closed, open
-token.refused | warning | check, found
+token.refused | warning | check, found, unsaid
 authority.unavailable | error, warning | error, exception
 authority.resumed | info | after_s
 event.quarantined | error, warning | name, reason, event_id, events

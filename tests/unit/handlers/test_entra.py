@@ -20,6 +20,7 @@ from structlog.testing import capture_logs
 from handlers.auth import AnyAuth, KeyAuth, Verdict
 from handlers.claims import LEEWAY_SECONDS, Check, Expected
 from handlers.entra import MAX_REMEMBERED, MAX_TOKEN_CHARS, TokenAuth
+from handlers.few_lines import LINES_A_SECOND
 from handlers.signing_keys import KeysUnavailableError
 from tests.authority import (
     APPLICATION,
@@ -384,3 +385,21 @@ async def test_key_suffices_while_tokens_cannot_be_checked() -> None:
 
     assert await both.judge({"x-functions-key": "key"} | token, {}) is Verdict.KNOWN
     assert await both.judge({"x-functions-key": "old"} | token, {}) is Verdict.UNABLE
+
+
+async def test_flood_of_refused_tokens_costs_a_few_lines_a_second() -> None:
+    """Anyone can send one; and those of one kind leave the others their lines."""
+    clock = ManualClock()
+    judge = auth(clock=clock).judge
+    foreign = bearing(signed(claims_v1(aud="api://elsewhere")))
+
+    with capture_logs() as logs:
+        for _ in range(50):
+            await judge(bearing("no.to.ken"), {})
+        await judge(foreign, {})
+        clock.advance(1)
+        await judge(bearing("no.to.ken"), {})
+
+    said = [(line["check"], line.get("unsaid")) for line in logs]
+    assert said[:-2] == [("shape", None)] * LINES_A_SECOND
+    assert said[-2:] == [("audience", None), ("shape", 50 - LINES_A_SECOND)]

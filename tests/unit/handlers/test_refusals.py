@@ -3,7 +3,8 @@
 import pytest
 from structlog.testing import capture_logs
 
-from handlers.refusals import LINES_A_SECOND, Refusals, delivery_count
+from handlers.few_lines import LINES_A_SECOND
+from handlers.refusals import Refusals, delivery_count
 from handlers.statuses import Refusal
 from tests.fakes.clock import ManualClock
 
