@@ -36,7 +36,12 @@ async def trust() -> ssl.SSLContext:
 
 
 def proxy_of(endpoint: Endpoint) -> URL | None:
-    """The proxy that the environment has for it, its login included."""
+    """The proxy that the environment has for it, its login included.
+
+    None for this machine, however it is spelt: what may be plain http must not leave it.
+    """
+    if endpoint.is_loopback:
+        return None
     return address_for(URL(endpoint.url, encoded=True))
 
 
