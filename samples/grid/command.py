@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -78,7 +79,7 @@ def options_from(arguments: Sequence[str]) -> argparse.Namespace:
         help="a delivery property, such as x-functions-key=KEY",
     )
     add("--token", help="bearer token")
-    add("--speed", type=float, default=1.0, help="60: a minute passes in a second")
+    add("--speed", type=_speed, default=1.0, help="60: a minute passes in a second")
     add("--dead-letters", type=Path, help="folder for what can't be delivered")
     add("--seed", type=int, default=0)
     add("--duplicates", type=float, default=0.0, help="share that is delivered twice")
@@ -179,9 +180,22 @@ def _subscription(options: argparse.Namespace) -> Subscription:
 
 
 def _events(files: Iterable[Path]) -> list[JsonObject]:
-    saved = [events_in(json.loads(path.read_bytes())) for path in files]
-    events = [event for events in saved for event in events]
+    events = [event for path in files for event in _saved(path)]
     return [event for event in events if not type_of(event).startswith(OWN_TYPES)]
+
+
+def _saved(path: Path) -> list[JsonObject]:
+    try:
+        return events_in(json.loads(path.read_bytes()))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"no events in {str(path)!r}: {error}") from error
+
+
+def _speed(text: str) -> float:
+    speed = float(text)
+    if not 0 < speed < math.inf:
+        raise argparse.ArgumentTypeError("not more than 0")
+    return speed
 
 
 def _named(text: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from tests.grid import Answering, Endpoint, serving
 DEMO = sorted(map(str, events_dir().glob("demo/*.event-grid.json")))
 PLAIN = str(events_dir() / "one-chunk.event-grid.json")
 CLOUD = str(events_dir() / "one-chunk.cloud-event.json")
+NOT_JSON = events_dir() / "malformed/bad-json.json"
 
 
 def an_endpoint(*statuses: int) -> Answering:
@@ -162,6 +163,18 @@ def test_header_without_a_value_is_a_usage_error(
     assert "x-functions-key=KEY" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("speed", ["0", "-1", "nan", "inf", "fast"])
+def test_time_does_not_stand_still(
+    speed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor does it run backwards: no wait would come to its end."""
+    with pytest.raises(SystemExit) as caught:
+        command.options_from(["http://127.0.0.1:1/", PLAIN, "--speed", speed])
+
+    assert caught.value.code == 2
+    assert "--speed" in capsys.readouterr().err
+
+
 async def _interrupted(*_: object, **__: object) -> bool:
     raise KeyboardInterrupt
 
@@ -195,6 +208,7 @@ def _closed_port() -> int:
         ([PLAIN], 1, "connection refused"),
         ([PLAIN, "--header", "aeg-x=1"], "error: delivery property 'aeg-x'", ""),
         (["no-such-file.json"], "error: [Errno 2]", ""),
+        ([str(NOT_JSON)], f"error: no events in '{NOT_JSON}': ", ""),
         (
             [CLOUD],
             "error: a CloudEvent can't be delivered in Event Grid's schema\nhint",
