@@ -88,7 +88,7 @@ def event_files(paths: Sequence[Path]) -> Iterator[Path]:
     """The files, and the .json files in and below the folders, by name."""
     for path in paths:
         if path.is_dir():
-            found = sorted(path.rglob("*.json"))
+            found = sorted(each for each in path.rglob("*.json") if not each.is_dir())
             if not found:
                 raise ReplayFileError(f"no .json file in {str(path)!r}")
             yield from found

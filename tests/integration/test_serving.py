@@ -469,7 +469,8 @@ async def test_replay_needs_attention_when_refused_or_dead(
 
 
 def test_event_files_are_found_by_name(tmp_path: Path) -> None:
-    """Folders stand for the .json files in and below them, in order."""
+    """Folders stand for the .json files in and below them, in order, whatever their names."""
+    (tmp_path / "b.json").mkdir()
     for name in ("b/2.json", "a/1.json", "a/notes.txt", "c.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
