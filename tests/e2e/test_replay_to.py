@@ -81,9 +81,10 @@ async def test_wrong_key_needs_attention(world: World, tmp_path: Path) -> None:
         assert ended.code == 3
         assert "Event Grid would send the events again, in 30 s" in ended.out
         assert "delivered" not in ended.out
-        assert ended.out.splitlines()[-2:] == [
+        assert ended.out.splitlines()[-3:] == [
             "refused   5",
             "left out  1 of Event Grid itself",
+            "next      recording-worker doctor --endpoint URL",
         ]
 
 

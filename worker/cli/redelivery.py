@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,6 +39,7 @@ DryRun = Annotated[
 ]
 ANSWER_SECONDS = 30.0
 """As long as Event Grid waits."""
+LOOK_CLOSER = "recording-worker doctor --endpoint URL"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,4 +132,10 @@ def _print_end(
             "left out",
             f"{plan.left_out} of Event Grid itself" if plan.left_out else None,
         ),
+        ("next", LOOK_CLOSER if any(map(_may_be_mended, sent)) else None),
     )
+
+
+def _may_be_mended(each: "Redelivered") -> bool:
+    """Whether it is the endpoint, or the key, that was wrong: 400 is said of the events."""
+    return not each.is_taken and each.outcome.status != HTTPStatus.BAD_REQUEST
