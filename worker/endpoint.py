@@ -138,6 +138,7 @@ def _split(text: str) -> SplitResult:
     try:
         parts = urlsplit(text)
         _ = parts.port  # raises as well
+        (parts.hostname or "").encode("idna")  # and an empty or too long label
     except ValueError:
         raise EndpointError("the endpoint's URL has no such host or port") from None
     return parts

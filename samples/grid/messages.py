@@ -92,13 +92,13 @@ def headers_of(
         "aeg-delivery-count": str(delivery_count),
     }
     if subscription.schema == "eventgrid":
-        headers["aeg-metadata-version"] = str(first.get("metadataVersion", "1"))
-        headers["aeg-data-version"] = str(first.get("dataVersion", ""))
+        headers["aeg-metadata-version"] = _as_header(first.get("metadataVersion", "1"))
+        headers["aeg-data-version"] = _as_header(first.get("dataVersion", ""))
     else:
         headers["aeg-metadata-version"] = SPEC_VERSION
         headers[ORIGIN_HEADER] = ORIGIN
     if len(events) == 1:
-        headers["aeg-output-event-id"] = str(first.get("id", ""))
+        headers["aeg-output-event-id"] = _as_header(first.get("id", ""))
     return headers | bearer(subscription)
 
 
@@ -134,6 +134,11 @@ def size_of(event: JsonObject) -> int:
 def instant(at: datetime) -> str:
     """A time with the seven digits of .NET."""
     return f"{at:%Y-%m-%dT%H:%M:%S.%f}0Z"
+
+
+def _as_header(value: object) -> str:
+    """Without what no header can hold; what Event Grid makes of that is not documented."""
+    return "".join(filter(str.isprintable, str(value)))
 
 
 def _is_lone(events: Sequence[JsonObject], subscription: Subscription) -> bool:

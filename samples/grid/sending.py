@@ -21,6 +21,7 @@ Late = Callable[[Outcome], None]
 """Hears of an answer that came after its delivery had been given up."""
 MAX_REPLY_BYTES = 64 * 1024
 """A longer answer to a handshake is none."""
+_NO_NAME = "the name can't be resolved"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,9 @@ async def ask(
             )
     except TimeoutError as error:
         raise no_answer_within(answer_seconds or 0) from error
+    except UnicodeError as error:
+        # A label that is empty or too long: it is the resolver that chokes on it.
+        raise NoAnswerError(_NO_NAME, RESOLUTION_ERROR) from error
     except aiohttp.ClientError as error:
         raise _no_answer(error) from error
 
@@ -104,7 +108,7 @@ def _no_answer(error: aiohttp.ClientError) -> NoAnswerError:
     """The one table of what can go wrong below HTTP."""
     match error:
         case aiohttp.ClientConnectorDNSError():
-            return NoAnswerError("the name can't be resolved", RESOLUTION_ERROR)
+            return NoAnswerError(_NO_NAME, RESOLUTION_ERROR)
         case aiohttp.ClientConnectorCertificateError():
             return NoAnswerError("the certificate is not trusted", SOCKET_ERROR)
         case aiohttp.ClientSSLError():
@@ -116,9 +120,19 @@ def _no_answer(error: aiohttp.ClientError) -> NoAnswerError:
                 "the connection was cut before the answer", SOCKET_ERROR
             )
         case _:
-            return NoAnswerError("the answer is not HTTP", SOCKET_ERROR)
+            return NoAnswerError(_why_no_http(error), SOCKET_ERROR)
 
 
 def _why_no_connection(error: aiohttp.ClientConnectorError) -> str:
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return "no connection to the proxy"
     refused = isinstance(error.os_error, ConnectionRefusedError)
     return "connection refused" if refused else "no connection"
+
+
+def _why_no_http(error: aiohttp.ClientError) -> str:
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy answered {error.status}"
+    if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
+        return "the URL is none of https or http"
+    return "the answer is not HTTP"

@@ -509,5 +509,5 @@ async def test_what_goes_through_a_proxy_is_not_looked_at(
 
     assert finding(found, "address").seen == "https, through a proxy"
     assert finding(found, "connection").grade is Grade.SKIPPED
-    assert finding(found, GRID).seen == "connection refused"
+    assert finding(found, GRID).seen == "no connection to the proxy"
     assert found.needs_attention

@@ -106,6 +106,7 @@ async def test_validation_takes_status_200_only(status: int, why: str) -> None:
         ("[]", "AwaitingManualAction"),
         ("", "AwaitingManualAction"),
         ("<html>", "AwaitingManualAction"),
+        ("[" * 60_000, "AwaitingManualAction"),
     ],
 )
 async def test_validation_takes_the_code_only(said: str, why: str) -> None:
@@ -217,6 +218,15 @@ async def test_the_header_is_the_consent(
 
     assert not handshake.is_passed
     assert why in handshake.problems[0]
+
+
+async def test_rate_of_any_length_is_a_number() -> None:
+    """More digits than Python would read are a number all the same."""
+    said = {"WebHook-Allowed-Origin": "*", "WebHook-Allowed-Rate": "1" * 5000}
+    async with serving(answer(headers=said)) as endpoint, endpoint.grid() as grid:
+        handshake = await grid.consent(rate=100)
+
+    assert handshake.is_passed
 
 
 async def test_origin_is_compared_without_regard_to_case() -> None:
@@ -341,6 +351,39 @@ async def test_answer_that_is_not_http_is_sent_again() -> None:
 
     assert outcome.verdict.fate is Fate.RETRIED
     assert outcome.seen == "the answer is not HTTP"
+
+
+@pytest.mark.parametrize("url", ["nowhere", "ftp://127.0.0.1/", "https:///path"])
+async def test_what_is_no_url_of_the_web_is_called_so(url: str) -> None:
+    """Nobody was asked, so nobody's answer is blamed."""
+    async with Endpoint(url=url).grid() as grid:
+        outcome = await grid.deliver([an_event()])
+
+    assert outcome.seen == "the URL is none of https or http"
+
+
+@pytest.mark.parametrize("host", ["a..example", f"{'a' * 64}.example"])
+async def test_name_that_no_resolver_could_be_asked_for(host: str) -> None:
+    """An empty label or a long one fails before anybody is asked."""
+    async with Endpoint(url=f"http://{host}/").grid() as grid:
+        outcome = await grid.deliver([an_event()])
+
+    assert outcome.verdict.outcome == "ResolutionError"
+
+
+async def test_proxy_is_not_taken_for_the_endpoint() -> None:
+    """One that refuses the way, and one that is not there."""
+    endpoint = Endpoint(url="https://nowhere.example/")
+    async with (
+        serving(answer(status=407)) as proxy,
+        aiohttp.ClientSession(proxy=proxy.url) as session,
+    ):
+        refused = await endpoint.grid(session=session).deliver([an_event()])
+    async with aiohttp.ClientSession(proxy="http://127.0.0.1:1/") as session:
+        away = await endpoint.grid(session=session).deliver([an_event()])
+
+    assert refused.seen == "the proxy answered 407"
+    assert away.seen == "no connection to the proxy"
 
 
 async def test_unknown_name_is_a_resolution_error() -> None:

@@ -312,3 +312,14 @@ def test_lone_surrogate_goes_out_as_an_escape() -> None:
     event = {**an_event(), "subject": "\ud800", "id": "é"}
 
     assert json.loads(encoded([event], a_subscription())) == [event]
+
+
+@pytest.mark.parametrize("name", ["id", "dataVersion", "metadataVersion"])
+def test_headers_hold_what_headers_can_hold(name: str) -> None:
+    """An event may say anything; a line break in a header would be another header."""
+    event = {**an_event(), name: "a\r\nb: \x00c\ud800é"}
+
+    headers = headers_of([event], a_subscription(), delivery_count=0)
+
+    assert "ab: cé" in headers.values()
+    assert all(value.isprintable() for value in headers.values())

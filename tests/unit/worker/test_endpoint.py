@@ -69,6 +69,8 @@ def test_secrets_are_known_as_typed_and_as_meant() -> None:
         f"https:///api/events?code={KEY}",
         f"https://calls.example:{KEY}/",
         f"https://[::1/?code={KEY}",
+        f"https://calls..example/?code={KEY}",
+        f"https://{'a' * 64}.example/?code={KEY}",
         f"https://me:{KEY}@calls.example/",
         f"http://calls.example/?code={KEY}",
         f"http://10.0.0.1/?code={KEY}",
