@@ -5,20 +5,17 @@ largest first, and small deliveries never wait for big ones; so a few slow or hu
 can't keep the others out.
 """
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
+from handlers.limits import KIB, MIB
 from worker.limits import MemoryBudget
 
-KIB = 1024
-MIB = 1024 * KIB
 MAX_BODIES_BYTES = 64 * MIB
 """All bodies in memory together, inflated."""
 SMALL_BODY_BYTES = 64 * KIB
 """`preferredBatchSizeInKilobytes` is 64 unless someone changes it."""
 RESERVED_BYTES = 8 * MIB
 """Of all bodies together, kept free for small ones."""
-MAX_AT_WORK = 500
 SMALL_WORK_BYTES = 16 * MIB
 BIG_WORK_BYTES = 64 * MIB
 _SMALL_WEIGHT_BYTES = 512 * KIB
@@ -99,7 +96,7 @@ class Turns:
     def __init__(
         self,
         *,
-        most: int = MAX_AT_WORK,
+        most: int,
         small_bytes: int = SMALL_WORK_BYTES,
         big_bytes: int = BIG_WORK_BYTES,
     ) -> None:
@@ -108,15 +105,32 @@ class Turns:
         self._small = MemoryBudget(small_bytes)
         self._big = MemoryBudget(big_bytes)
 
-    @asynccontextmanager
-    async def turn(self, weight_bytes: int) -> AsyncIterator[None]:
-        """Wait for a turn and keep it. Raises CrowdedOutError if too many have asked."""
+    async def take(self, weight_bytes: int) -> "Turn":
+        """Wait for a turn, to be ended. Raises CrowdedOutError if too many have asked."""
         if self.taken >= self._most:
             raise CrowdedOutError
         lane = self._small if weight_bytes <= _SMALL_WEIGHT_BYTES else self._big
+        size_bytes = min(weight_bytes, lane.total_bytes)
         self.taken += 1
         try:
-            async with lane.hold(min(weight_bytes, lane.total_bytes)):
-                yield
-        finally:
+            await lane.take(size_bytes)
+        except BaseException:
             self.taken -= 1
+            raise
+        return Turn(self, lane, size_bytes)
+
+
+class Turn:
+    """What one delivery at work takes up, until `end`."""
+
+    __slots__ = ("_lane", "_size_bytes", "_turns")
+
+    def __init__(self, turns: Turns, lane: MemoryBudget, size_bytes: int) -> None:
+        self._turns = turns
+        self._lane = lane
+        self._size_bytes = size_bytes
+
+    def end(self) -> None:
+        """Leave it to the next one."""
+        self._turns.taken -= 1
+        self._lane.give_back(self._size_bytes)

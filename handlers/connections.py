@@ -7,24 +7,15 @@ delivery is at work, of which there are always fewer than places. Addresses say 
 behind a front end all connections come from the same one.
 """
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from enum import IntEnum, StrEnum
 from typing import Protocol
 
 import structlog
 
 from worker.ports import Clock
-
-MAX_CONNECTIONS = 1000
-HEAD_SECONDS = 10.0
-"""From the opening, or from the first byte of a later request, to the end of its head."""
-IDLE_SECONDS = 3630.0
-"""Front ends keep connections for up to an hour; who closes first loses requests of the other."""
-MAX_HEAD_BYTES = 64 * 1024
-"""Ten headers of 4 KB, which a subscription may add, a token, and what front ends add."""
-SWEEP_SECONDS = 1.0
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
@@ -60,8 +51,8 @@ class Place(Protocol):
 
     stage: Stage
 
-    def overdue(self, now: float) -> Closed | None:
-        """What it takes too long with, if anything: to send a head, or to read answers."""
+    def check(self, now: float) -> None:
+        """Give up what has taken too long."""
         ...
 
     def turn_out(self) -> None:
@@ -70,17 +61,6 @@ class Place(Protocol):
         Afterwards it takes up nothing, whether or not its sender goes along with that.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionLimits:
-    """How many, how long, how much."""
-
-    most: int = MAX_CONNECTIONS
-    head_seconds: float = HEAD_SECONDS
-    head_bytes: int = MAX_HEAD_BYTES
-    idle_seconds: float = IDLE_SECONDS
-    sweep_seconds: float = SWEEP_SECONDS
 
 
 class ConnectionTable:
@@ -128,14 +108,11 @@ class ConnectionTable:
         place.turn_out()
 
     def sweep(self, now: float) -> None:
-        """Close what takes too long, and say how many were closed since the last time."""
-        for place in list(self._without_request()):
-            if (why := place.overdue(now)) is not None:
-                self.turn_out(place, why)
-        for reason, closed in self._unsaid.items():
-            log.warning(
-                "connections.closed", reason=reason, closed=closed, open=len(self)
-            )
+        """Give up what takes too long, and say how many were closed since the last time."""
+        for place in [place for stage in self._stages.values() for place in stage]:
+            place.check(now)
+        for why, closed in self._unsaid.items():
+            log.warning("connections.closed", reason=why, closed=closed, open=len(self))
         self._unsaid.clear()
 
     def _least(self) -> Place | None:
@@ -144,15 +121,15 @@ class ConnectionTable:
                 return next(iter(self._stages[stage]))
         return None
 
-    def _without_request(self) -> Iterator[Place]:
-        for stage in (Stage.ANSWERED, Stage.WAITING, Stage.IDLE):
-            yield from self._stages[stage]
-
 
 async def keep_sweeping(
-    table: ConnectionTable, clock: Clock, now: Callable[[], float], *, every: float
+    sweep: Callable[[float], None], clock: Clock, *, every: float
 ) -> None:
     """Sweep until cancelled: one task for all connections, not a timer for each."""
+    loop = asyncio.get_running_loop()
     while True:
         await clock.sleep(every)
-        table.sweep(now())
+        try:
+            sweep(loop.time())
+        except Exception as error:
+            log.error("connections.unswept", exc_info=error)

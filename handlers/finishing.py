@@ -6,39 +6,42 @@ late, it is known by the next one.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
-
-LATE_SECONDS = 120.0
-"""How long one may go on after that; its turn is needed again."""
-T = TypeVar("T")
+from typing import Any
 
 
-class Finishing:
-    """Runs work that outlives whoever waits for it."""
+class AtWork:
+    """The tasks that are at work, and since when by the clock of the loop."""
 
-    def __init__(self, late_seconds: float = LATE_SECONDS) -> None:
-        self._late_seconds = late_seconds
-        self._tasks: set[asyncio.Task[Any]] = set()
+    def __init__(self, most_seconds: float) -> None:
+        self._most_seconds = most_seconds
+        self._since: dict[asyncio.Task[Any], float] = {}
 
-    async def run(self, work: Coroutine[Any, Any, T], *, then: Callable[[], None]) -> T:
-        """Wait for `work`; cancelled, it goes on for `late_seconds`. In the end call `then`."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        # Not in the work: cancelled before its first step it would never get there.
-        task.add_done_callback(lambda _: then())
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            asyncio.get_running_loop().call_later(self._late_seconds, task.cancel)
-            raise
+    def begin(self) -> None:
+        """Count the current task among them."""
+        self._since[_current()] = asyncio.get_running_loop().time()
+
+    def end(self) -> None:
+        """It is done with what must not be cut."""
+        del self._since[_current()]
+
+    def sweep(self, now: float) -> None:
+        """Cut what has been at work for too long: its turn is needed."""
+        for task, since in self._since.items():
+            if now - since > self._most_seconds:
+                task.cancel()
 
     async def finish(self, within_seconds: float) -> None:
-        """Wait for all that is at work, then cancel what is left."""
-        if self._tasks and within_seconds > 0:
-            await asyncio.wait(self._tasks, timeout=within_seconds)
-        left = list(self._tasks)
+        """Wait for all of them, then cut what is left."""
+        if self._since and within_seconds > 0:
+            await asyncio.wait(list(self._since), timeout=within_seconds)
+        left = list(self._since)
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+
+
+def _current() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("outside of a task nothing can be at work")
+    return task

@@ -6,13 +6,16 @@ its server, of its connection, and of the runner, which has a hook that makes th
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any, cast
 
 from aiohttp import StreamReader, web
 
+from handlers import statuses
 from handlers.budget import CrowdedOutError
-from handlers.connections import Closed, ConnectionLimits, ConnectionTable, Stage
+from handlers.connections import Closed, ConnectionTable, Stage
+from handlers.limits import Limits
+from handlers.refusals import Refusals
 from handlers.statuses import Refusal
 
 MAX_FIELD_BYTES = 32 * 1024
@@ -20,30 +23,30 @@ MAX_FIELD_BYTES = 32 * 1024
 LINGER_SECONDS = 2.0
 """How long a sender that was answered early may go on, so that it reads the answer."""
 READ_BYTES = 64 * 1024
-_LAST_WORDS = (
-    b"HTTP/1.1 503 Service Unavailable\r\n"
-    b"Retry-After: 30\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-)
-"""To who is closed before there is a request that aiohttp could answer."""
-TurnAway = Callable[[Refusal, BaseException | None], web.Response]
-"""Builds the answer to what could not even become a request."""
+_NO_HEADERS: Mapping[str, str] = {}
 
 
 class Connection(web.RequestHandler):
-    """One connection. `began` is when its request did, by the clock of the loop."""
+    """One connection.
+
+    `is_given_up`: it has had its answer, or its end, whatever comes of the request.
+    """
 
     __slots__ = (
+        "_began",
         "_begun",
         "_content",
         "_head_bytes",
         "_head_since",
+        "_headers",
         "_is_ours",
         "_limits",
+        "_refusals",
+        "_sending_since",
         "_table",
-        "_turn_away",
         "_unread_since",
         "_wire",
-        "began",
+        "is_given_up",
         "stage",
     )
 
@@ -61,10 +64,12 @@ class Connection(web.RequestHandler):
             auto_decompress=False,
         )
         self.stage = Stage.WAITING
-        self.began = 0.0
+        self.is_given_up = False
         self._table = server.table
         self._limits = server.limits
-        self._turn_away = server.turn_away
+        self._refusals = server.refusals
+        self._headers = _NO_HEADERS
+        self._began = self._sending_since = 0.0
         self._content: StreamReader | None = None
         self._is_ours = False
         self._begun = 0
@@ -114,19 +119,20 @@ class Connection(web.RequestHandler):
         elif self._head_bytes > self._limits.head_bytes:
             self._table.turn_out(self, Closed.LONG_HEAD)
 
-    def begin(self, content: StreamReader) -> None:
+    def begin(self, request: web.BaseRequest) -> None:
         """A request is complete but for its body."""
-        now = self._loop.time()
         self._begun += 1
-        self._content = content
+        self._content, self._headers = request.content, request.headers
         self._is_ours = False
-        self.began = now if self._head_since is None else self._head_since
+        since = self._head_since
+        self._began = self._loop.time() if since is None else since
         self._head_since = None
         self._table.move(self, Stage.UNKNOWN)
 
     def sending(self) -> None:
         """Its sender is one of ours."""
         self._is_ours = True
+        self._sending_since = self._loop.time()
         self._table.move(self, Stage.SENDING)
 
     def at_work(self) -> None:
@@ -139,27 +145,28 @@ class Connection(web.RequestHandler):
             stage = Stage.ANSWERED
         else:
             stage = Stage.IDLE if self._is_ours else Stage.WAITING
+        self._headers = _NO_HEADERS
         self._table.move(self, stage)
 
     def give_way(self) -> None:
         """Fail what reads the body: others need the room."""
-        if self._content is not None:
-            self._content.set_exception(CrowdedOutError())
+        self._fail_reading(CrowdedOutError())
 
-    def overdue(self, now: float) -> Closed | None:
+    def check(self, now: float) -> None:
+        """Give up what takes too long. Work goes on: only its answer is given up."""
         latest = now - self._limits.head_seconds
         if self._head_since is not None and self._head_since < latest:
-            return Closed.SLOW_HEAD
-        if self._unread_since is not None and self._unread_since < latest:
-            return Closed.UNREAD
-        return None
+            self._table.turn_out(self, Closed.SLOW_HEAD)
+        elif self._unread_since is not None and self._unread_since < latest:
+            self._table.turn_out(self, Closed.UNREAD)
+        elif self.stage >= Stage.UNKNOWN:
+            self._check_request(now)
 
     def turn_out(self) -> None:
-        if self.stage is Stage.SENDING:
-            self.give_way()
-        is_awaited = self.stage in {Stage.UNKNOWN, Stage.SENDING}
+        is_awaited = self.stage >= Stage.UNKNOWN
         if self.transport is not None and (is_awaited or self._head_bytes):
-            self.transport.write(_LAST_WORDS)
+            self.transport.write(statuses.LAST_WORDS)
+        self.is_given_up = True
         self.force_close()
         if self._wire is not None and self._wire.get_write_buffer_size():
             # It would stay open until all is read, which may be never.
@@ -179,8 +186,10 @@ class Connection(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun already")
         is_bug = status != web.HTTPBadRequest.status_code
-        answer = self._turn_away(
-            Refusal.BUG if is_bug else Refusal.UNPARSABLE, exc if is_bug else None
+        answer = self._refusals.turn_away(
+            Refusal.BUG if is_bug else Refusal.UNPARSABLE,
+            _NO_HEADERS,
+            bug=exc if is_bug else None,
         )
         answer.force_close()
         return answer
@@ -192,11 +201,26 @@ class Connection(web.RequestHandler):
         is_queued = self._request_count != self._begun
         return not is_queued and (self._content is None or self._content.is_eof())
 
+    def _check_request(self, now: float) -> None:
+        if now - self._began > self._limits.budget_seconds:
+            self._refusals.turn_away(Refusal.TIMEOUT, self._headers)
+            self._table.discard(self)
+            self.turn_out()
+        elif self._is_sending_for(now) > self._limits.body_seconds:
+            self._fail_reading(TimeoutError("a slow body"))
+
+    def _is_sending_for(self, now: float) -> float:
+        return now - self._sending_since if self.stage is Stage.SENDING else 0.0
+
+    def _fail_reading(self, error: Exception) -> None:
+        if self._content is not None:
+            self._content.set_exception(error)
+
     def _parsed_one_more(self) -> None:
         if self._content is not None and not self._content.is_eof():
             # No request can follow a body that is not complete: the parser gave it up, and
             # aiohttp would leave whoever reads it waiting.
-            self._content.set_exception(web.RequestPayloadError("broken off"))
+            self._fail_reading(web.RequestPayloadError("broken off"))
         elif self._request_count - self._begun > 1 or self.stage >= Stage.UNKNOWN:
             # Sent before the answer to the one before: it can wait there. aiohttp reads on
             # as soon as it takes the next one.
@@ -210,13 +234,13 @@ class Listener(web.Server):
         self,
         inner: web.Server,
         table: ConnectionTable,
-        limits: ConnectionLimits,
-        turn_away: TurnAway,
+        limits: Limits,
+        refusals: Refusals,
     ) -> None:
         super().__init__(self._serve, request_factory=inner.request_factory)
         self.table = table
         self.limits = limits
-        self.turn_away = turn_away
+        self.refusals = refusals
         self._inner = inner.request_handler
 
     def __call__(self) -> Connection:
@@ -224,7 +248,7 @@ class Listener(web.Server):
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = Connection.of(request)
-        connection.begin(request.content)
+        connection.begin(request)
         try:
             return await self._inner(request)
         finally:
@@ -238,16 +262,16 @@ class ListeningRunner(web.AppRunner):
         self,
         app: web.Application,
         *,
-        limits: ConnectionLimits,
+        limits: Limits,
         table: ConnectionTable,
-        turn_away: TurnAway,
+        refusals: Refusals,
         grace_seconds: float,
     ) -> None:
         super().__init__(app, shutdown_timeout=grace_seconds)
         self._limits = limits
         self._table = table
-        self._turn_away = turn_away
+        self._refusals = refusals
 
     async def _make_server(self) -> web.Server:
         inner = await super()._make_server()
-        return Listener(inner, self._table, self._limits, self._turn_away)
+        return Listener(inner, self._table, self._limits, self._refusals)

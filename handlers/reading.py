@@ -1,37 +1,33 @@
 """Reads the body of a delivery, within all bounds. The sender is known by now."""
 
-import asyncio
-
 import aiohttp
 from aiohttp import web
 
 from handlers import inflating
-from handlers.budget import MIB, BodyBudget, CrowdedOutError, Hold
+from handlers.budget import BodyBudget, CrowdedOutError, Hold
 from handlers.inflating import Decoder, EncodingError
+from handlers.limits import MIB
 from handlers.listening import Connection
 from handlers.refusals import RefusedError
 from handlers.statuses import Refusal
 
 MAX_BODY_BYTES = 8 * MIB
 """Far over the 1 MB that Event Grid sends at most; on the wire, and inflated."""
-BODY_SECONDS = 10.0
-"""What is left of the time budget after that is for the storage."""
 _BROKEN = (EncodingError, web.RequestPayloadError, aiohttp.ClientError, OSError)
 
 
 async def read(
-    request: web.Request,
-    connection: Connection,
-    budget: BodyBudget,
-    *,
-    seconds: float = BODY_SECONDS,
+    request: web.Request, connection: Connection, budget: BodyBudget
 ) -> Hold:
-    """Return the whole body, inflated, for the caller to release. Raises RefusedError."""
+    """Return the whole body, inflated, for the caller to release. Raises RefusedError.
+
+    The connection sees to it that it comes in time, or fails what is read here.
+    """
     if (request.content_length or 0) > MAX_BODY_BYTES:
         raise RefusedError(Refusal.TOO_LARGE)
     hold = budget.open(connection.give_way)
     try:
-        await _read_into(hold, request, seconds=seconds)
+        await _read_into(hold, request)
     except BaseException:
         hold.release()
         raise
@@ -39,13 +35,11 @@ async def read(
     return hold
 
 
-async def _read_into(hold: Hold, request: web.Request, *, seconds: float) -> None:
+async def _read_into(hold: Hold, request: web.Request) -> None:
     try:
         decoder = inflating.decoder(request.headers.get("Content-Encoding", ""))
         await _invite(request)
-        # Mostly it has come along with the head: then there is nothing to wait for.
-        async with asyncio.timeout(None if request.content.is_eof() else seconds):
-            await _fill(hold, decoder, request.content)
+        await _fill(hold, decoder, request.content)
     except CrowdedOutError as error:
         raise RefusedError(Refusal.TOO_MANY_BYTES) from error
     except TimeoutError as error:

@@ -6,6 +6,7 @@ https://learn.microsoft.com/azure/event-grid/delivery-and-retry
 """
 
 from enum import StrEnum
+from functools import cache
 from typing import assert_never
 
 from aiohttp import web
@@ -74,6 +75,7 @@ def answer(outcome: Outcome, *, code: str | None = None) -> web.Response:
     return web.Response(status=status, headers=_HEADERS.get(status))
 
 
+@cache
 def status_of(outcome: Outcome) -> int:
     """The table."""
     match outcome:
@@ -116,3 +118,9 @@ def status_of(outcome: Outcome) -> int:
 
 
 _HEADERS = {405: {"Allow": METHODS}, 503: {"Retry-After": RETRY_AFTER_SECONDS}}
+LAST_WORDS = (
+    f"HTTP/1.1 503 Service Unavailable\r\nRetry-After: {RETRY_AFTER_SECONDS}\r\n"
+    "Content-Length: 0\r\nConnection: close\r\n\r\n"
+).encode()
+"""To who is given up where no answer can be built: before its request is complete, or while
+its delivery is at work."""

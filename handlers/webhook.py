@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from aiohttp import web
@@ -17,10 +17,11 @@ from aiohttp import web
 from handlers import binary_mode, connections, reading, statuses
 from handlers import health as probes
 from handlers.auth import Auth, Verdict
-from handlers.budget import MAX_AT_WORK, BodyBudget, CrowdedOutError, Hold, Turns
-from handlers.connections import ConnectionLimits, ConnectionTable
-from handlers.finishing import LATE_SECONDS, Finishing
+from handlers.budget import BodyBudget, CrowdedOutError, Hold, Turns
+from handlers.connections import ConnectionTable
+from handlers.finishing import AtWork
 from handlers.health import Health, Phase
+from handlers.limits import Limits
 from handlers.listening import Connection, ListeningRunner
 from handlers.receiver import Received
 from handlers.refusals import Refusals, RefusedError, delivery_count
@@ -30,8 +31,7 @@ from worker.clock import SystemClock
 from worker.ports import Clock
 
 PATH = "/api/events"
-BUDGET_SECONDS = 25.0
-"""From the first byte of a request to its answer: Event Grid waits 30 s for that."""
+GRACE_SECONDS = 25.0
 EVENT_GRID_ORIGINS = frozenset(
     {
         "eventgrid.azure.net",
@@ -67,17 +67,6 @@ class DeliveryReceiver(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What the endpoint gives senders: time, and room."""
-
-    budget_seconds: float = BUDGET_SECONDS
-    body_seconds: float = reading.BODY_SECONDS
-    late_seconds: float = LATE_SECONDS
-    at_work: int = MAX_AT_WORK
-    connections: ConnectionLimits = field(default_factory=ConnectionLimits)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Parts:
     """What the app shares with the server that it runs in."""
 
@@ -85,7 +74,7 @@ class _Parts:
     refusals: Refusals
     table: ConnectionTable
     bodies: BodyBudget
-    finishing: Finishing
+    at_work: AtWork
     clock: Clock
 
 
@@ -103,9 +92,9 @@ def webhook_app(
     parts = _Parts(
         limits=limits,
         refusals=Refusals(clock),
-        table=ConnectionTable(limits.connections.most),
+        table=ConnectionTable(limits.connections),
         bodies=BodyBudget(),
-        finishing=Finishing(limits.late_seconds),
+        at_work=AtWork(limits.budget_seconds + limits.late_seconds),
         clock=clock,
     )
     app = web.Application()
@@ -131,22 +120,18 @@ def webhook_app(
 
 
 def webhook_runner(
-    app: web.Application, *, grace_seconds: float = BUDGET_SECONDS
+    app: web.Application, *, grace_seconds: float = GRACE_SECONDS
 ) -> web.AppRunner:
     """Run the app within its limits, and without an access log: the query holds the key.
 
     `cleanup` waits `grace_seconds` for the deliveries that it has begun to answer.
     """
     parts = app[_PARTS]
-
-    def turn_away(refusal: Refusal, bug: BaseException | None) -> web.Response:
-        return parts.refusals.turn_away(refusal, {}, bug=bug)
-
     return ListeningRunner(
         app,
-        limits=parts.limits.connections,
+        limits=parts.limits,
         table=parts.table,
-        turn_away=turn_away,
+        refusals=parts.refusals,
         grace_seconds=grace_seconds,
     )
 
@@ -154,22 +139,26 @@ def webhook_runner(
 async def work_finished(app: web.Application) -> None:
     """Wait until nothing is at work any more, for as long as a delivery may take."""
     parts = app[_PARTS]
-    await parts.finishing.finish(parts.limits.budget_seconds)
+    await parts.at_work.finish(parts.limits.budget_seconds)
 
 
 async def _swept(app: web.Application) -> AsyncIterator[None]:
-    """Keep the connections within their limits for as long as the app runs."""
+    """Keep all times for as long as the app runs; then cut what nobody waits for."""
     parts = app[_PARTS]
-    now = asyncio.get_running_loop().time
-    every = parts.limits.connections.sweep_seconds
+
+    def sweep(now: float) -> None:
+        parts.table.sweep(now)
+        parts.at_work.sweep(now)
+
+    every = parts.limits.sweep_seconds
     sweeping = asyncio.create_task(
-        connections.keep_sweeping(parts.table, parts.clock, now, every=every)
+        connections.keep_sweeping(sweep, parts.clock, every=every)
     )
     yield
     sweeping.cancel()
     with suppress(asyncio.CancelledError):
         await sweeping
-    await parts.finishing.finish(0)
+    await parts.at_work.finish(0)
 
 
 async def _not_yet(_request: web.Request) -> None:
@@ -185,26 +174,21 @@ class _Webhook:
         self._receiver = receiver
         self._auth = auth
         self._health = health
-        self._limits = parts.limits
         self._refusals = parts.refusals
-        self._finishing = parts.finishing
+        self._at_work = parts.at_work
         self._bodies = parts.bodies
-        # Always fewer than connections, so that there is one that can give way.
-        most = min(parts.limits.at_work, parts.limits.connections.most // 2)
-        self._turns = Turns(most=most)
+        self._turns = Turns(most=parts.limits.turns)
 
     async def deliver(self, request: web.Request) -> web.Response:
         """Answer one delivery, whatever happens to it."""
         connection = Connection.of(request)
-        until = connection.began + self._limits.budget_seconds
         try:
-            async with asyncio.timeout_at(until):
-                await self._admit(request)
-                received = await self._receive(request, connection)
+            await self._admit(request)
+            received = await self._receive(request, connection)
         except RefusedError as error:
+            if connection.is_given_up:
+                return statuses.answer(error.refusal)  # nobody is there to read it
             return self._turn_away(error.refusal, request)
-        except TimeoutError:
-            return self._turn_away(Refusal.TIMEOUT, request)
         except Exception as error:  # noqa: BLE001 - a firewall: no bug may become a final status
             return self._refusals.turn_away(Refusal.BUG, request.headers, bug=error)
         return statuses.answer(received.kind, code=received.validation_code)
@@ -225,26 +209,30 @@ class _Webhook:
 
     async def _receive(self, request: web.Request, connection: Connection) -> Received:
         connection.sending()
-        hold = await reading.read(
-            request, connection, self._bodies, seconds=self._limits.body_seconds
-        )
+        hold = await reading.read(request, connection, self._bodies)
         connection.at_work()
-        work = self._work(hold, request.headers)
-        return await self._finishing.run(work, then=hold.release)
-
-    async def _work(self, hold: Hold, headers: Mapping[str, str]) -> Received:
-        """Sort and store it. Goes on though the answer is given up."""
-        self._check_open()  # the body may have taken longer than that
+        self._at_work.begin()
         try:
-            async with self._turns.turn(weight_bytes(hold.body)):
-                return await self._receiver.receive(
-                    binary_mode.as_structured(bytes(hold.body), headers),
-                    origin="webhook",
-                    delivery_count=delivery_count(headers),
-                    event_header=headers.get(EVENT_HEADER, ""),
-                )
+            return await self._work(hold, request.headers)
         except CrowdedOutError as error:
             raise RefusedError(Refusal.TOO_MANY) from error
+        finally:
+            self._at_work.end()
+            hold.release()
+
+    async def _work(self, hold: Hold, headers: Mapping[str, str]) -> Received:
+        """Sort and store it; this goes on though the answer be given up."""
+        self._check_open()  # the body may have taken longer than that
+        turn = await self._turns.take(weight_bytes(hold.body))
+        try:
+            return await self._receiver.receive(
+                binary_mode.as_structured(bytes(hold.body), headers),
+                origin="webhook",
+                delivery_count=delivery_count(headers),
+                event_header=headers.get(EVENT_HEADER, ""),
+            )
+        finally:
+            turn.end()
 
     def _check_open(self) -> None:
         if self._health.phase is not Phase.OPEN:

@@ -12,9 +12,10 @@ from aiohttp import web
 
 from handlers.auth import Auth, KeyAuth, Verdict
 from handlers.health import Health
+from handlers.limits import Limits
 from handlers.quarantine import Quarantine
 from handlers.receiver import Received, ReceivedKind, Receiver
-from handlers.webhook import TURNED_AWAY, Limits, webhook_app, webhook_runner
+from handlers.webhook import TURNED_AWAY, webhook_app, webhook_runner
 from tests.factories import RETENTION
 from tests.fakes.archive import MemoryArchive
 from tests.fakes.clock import ManualClock
@@ -38,7 +39,7 @@ class Endpoint:
     health: Health
     queue: SmallQueue
     archive: MemoryArchive
-    senders: list["Sender"] = field(default_factory=list)
+    senders: list["Sender"]
 
     async def post(self, body: bytes, *, key: str | None = KEY) -> tuple[int, str]:
         """Deliver as Event Grid does; return status and text."""
@@ -191,9 +192,10 @@ async def serving(parts: Parts | None = None) -> AsyncIterator[Endpoint]:
         )
     await web.SockSite(runner, listener).start()
     port = runner.addresses[0][1]
+    senders: list[Sender] = []
     try:
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
-            endpoint = Endpoint(
+            yield Endpoint(
                 client=client,
                 app=app,
                 port=port,
@@ -201,9 +203,9 @@ async def serving(parts: Parts | None = None) -> AsyncIterator[Endpoint]:
                 health=health,
                 queue=parts.queue,
                 archive=parts.archive,
+                senders=senders,
             )
-            yield endpoint
-            for sender in endpoint.senders:
-                sender.close()
     finally:
+        for sender in senders:
+            sender.close()
         await runner.cleanup()

@@ -103,12 +103,20 @@ class MemoryBudget:
     @asynccontextmanager
     async def hold(self, size_bytes: int) -> AsyncIterator[None]:
         """Wait for `size_bytes` of the budget and keep them."""
-        self.require(size_bytes)
-        await self._permits.take(size_bytes)
+        await self.take(size_bytes)
         try:
             yield
         finally:
-            self._permits.give_back(size_bytes)
+            self.give_back(size_bytes)
+
+    async def take(self, size_bytes: int) -> None:
+        """Wait for `size_bytes` of the budget; whoever has them gives them back."""
+        self.require(size_bytes)
+        await self._permits.take(size_bytes)
+
+    def give_back(self, size_bytes: int) -> None:
+        """Let others have what was taken."""
+        self._permits.give_back(size_bytes)
 
 
 class ConnectionCeiling:

@@ -22,6 +22,7 @@ delivery.rejected | warning | origin, reason, error, delivery_count
 delivery.rejected | after a flood | unsaid
 delivery.refused | error | reason, delivery_count, unsaid
 connections.closed | warning | reason, closed, open
+connections.unswept | error | exception
 token.refused | warning | check, found, unsaid
 authority.unavailable | error, warning | error, exception
 authority.resumed | info | after_s

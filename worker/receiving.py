@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -12,13 +12,13 @@ import structlog
 from aiohttp import web
 
 from handlers.auth import AnyAuth, Auth, KeyAuth, OpenAuth
-from handlers.connections import MAX_CONNECTIONS, ConnectionLimits
 from handlers.health import Health, Probe
 from handlers.inbox import Inbox
+from handlers.limits import Limits
 from handlers.quarantine import Quarantine
 from handlers.receiver import Received, Receiver
 from handlers.sorting import IsLeftAlone
-from handlers.webhook import Limits, webhook_app, webhook_runner, work_finished
+from handlers.webhook import webhook_app, webhook_runner, work_finished
 from worker import __version__, byos
 from worker.clock import SystemClock
 from worker.descriptors import most_descriptors
@@ -143,8 +143,10 @@ async def listening(
     """
     late = _Late()
     health = Health(None, SystemClock())
-    places = min(MAX_CONNECTIONS, most_descriptors() // 2)
-    limits = Limits(connections=ConnectionLimits(most=places))
+    limits = Limits()
+    limits = replace(
+        limits, connections=min(limits.connections, most_descriptors() // 2)
+    )
     async with open_auth(settings, own_key=own_key) as auth:
         app = webhook_app(late, auth, health, limits=limits)
         endpoint = Endpoint(app, health, late)

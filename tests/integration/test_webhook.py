@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from handlers.limits import Limits
 from handlers.quarantine import QuarantineFullError
-from handlers.webhook import Limits
 from tests.fakes.clock import START
 from tests.unit.handlers.bodies import (
     DELETED_TYPE,
@@ -46,6 +46,8 @@ from worker.errors import QueueUnavailableError
         (a_body(a_grid_event()), "text/plain"),
     ],
 )
+@pytest.mark.receiver_row(3)
+@pytest.mark.receiver_row(7)
 async def test_delivery_is_answered_200_once_it_is_durable(
     endpoint: Endpoint, body: bytes, kind: str
 ) -> None:
@@ -102,6 +104,7 @@ async def test_delivery_in_pieces_is_put_together(endpoint: Endpoint) -> None:
     assert endpoint.queue.deliveries[0].body == body
 
 
+@pytest.mark.receiver_row(2)
 async def test_delivery_as_large_as_event_grid_sends_is_accepted(
     endpoint: Endpoint,
 ) -> None:
@@ -111,6 +114,8 @@ async def test_delivery_as_large_as_event_grid_sends_is_accepted(
     assert status == 200
 
 
+@pytest.mark.receiver_row(2)
+@pytest.mark.receiver_row(9)
 async def test_delivery_beyond_every_limit_must_come_again(endpoint: Endpoint) -> None:
     """Nine megabytes are turned away, yet not with the final 413."""
     status, _ = await endpoint.post(b"x" * (9 * 1024 * 1024))
@@ -137,6 +142,7 @@ async def test_delivery_cut_off_is_not_received(endpoint: Endpoint) -> None:
 
 
 @pytest.mark.parametrize("key", [None, "", "wrong"])
+@pytest.mark.receiver_row(9)
 async def test_event_grid_with_a_bad_key_must_come_again(
     endpoint: Endpoint, key: str | None
 ) -> None:
@@ -231,6 +237,7 @@ async def test_every_active_key_passes(endpoint: Endpoint, key: str) -> None:
     assert status == 200
 
 
+@pytest.mark.receiver_row(7)
 async def test_malformed_body_is_400_once_it_is_kept(endpoint: Endpoint) -> None:
     """What can't be read is final only after it lies in quarantine."""
     status, _ = await endpoint.post(b"{")
@@ -239,6 +246,7 @@ async def test_malformed_body_is_400_once_it_is_kept(endpoint: Endpoint) -> None
     assert endpoint.archive.objects[names.quarantine_name(b"{", START)] == b"{"
 
 
+@pytest.mark.receiver_row(9)
 async def test_malformed_body_must_come_again_while_quarantine_is_full() -> None:
     """Without room to keep it, nothing is thrown away."""
     quarantine = SmallQuarantine()
@@ -249,6 +257,7 @@ async def test_malformed_body_must_come_again_while_quarantine_is_full() -> None
     assert status == 503
 
 
+@pytest.mark.receiver_row(7)
 async def test_malformed_event_in_a_good_batch_is_200(endpoint: Endpoint) -> None:
     """One bad event doesn't fail its batch."""
     status, _ = await endpoint.post(a_body(a_grid_event(), {"bad": 1}))
@@ -265,6 +274,7 @@ async def test_malformed_event_in_a_good_batch_is_200(endpoint: Endpoint) -> Non
         a_body(a_grid_event({}, eventType=DELETED_TYPE)),
     ],
 )
+@pytest.mark.receiver_row(7)
 async def test_event_not_for_us_is_200(endpoint: Endpoint, body: bytes) -> None:
     """Another type, or the end of the subscription, is taken and not queued."""
     status, _ = await endpoint.post(body)
@@ -274,9 +284,11 @@ async def test_event_not_for_us_is_200(endpoint: Endpoint, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("trouble", ["queue", "bug", "drain", "slow"])
+@pytest.mark.receiver_row(7)
+@pytest.mark.receiver_row(9)
 async def test_trouble_of_our_own_must_come_again(trouble: str) -> None:
     """Queue down, a bug, draining, or too slow: 503 with Retry-After, and one line."""
-    parts = Parts(limits=Limits(budget_seconds=0.05))
+    parts = Parts(limits=Limits(budget_seconds=0.05, sweep_seconds=0.01))
     parts.queue.fails_with = (
         QueueUnavailableError("down") if trouble == "queue" else None
     )
@@ -371,6 +383,7 @@ async def test_end_of_the_subscription_may_be_said_by_a_header_alone(
 
 
 @pytest.mark.parametrize("origin", ["eventgrid.azure.net", "EventGrid.Azure.US"])
+@pytest.mark.receiver_row(1)
 async def test_handshake_consents_to_a_known_origin(
     endpoint: Endpoint, origin: str
 ) -> None:
@@ -394,6 +407,7 @@ async def test_handshake_consents_to_a_known_origin(
     ],
     ids=repr,
 )
+@pytest.mark.receiver_row(1)
 async def test_handshake_refuses_other_origins(
     endpoint: Endpoint, headers: dict[str, str], status: int
 ) -> None:
@@ -404,6 +418,7 @@ async def test_handshake_refuses_other_origins(
     assert "WebHook-Allowed-Origin" not in answer.headers
 
 
+@pytest.mark.receiver_row(8)
 async def test_probes_tell_alive_from_ready(endpoint: Endpoint) -> None:
     """Alive as long as it answers; ready only while it takes deliveries."""
 

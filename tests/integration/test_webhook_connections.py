@@ -6,8 +6,9 @@ from contextlib import suppress
 
 import pytest
 
-from handlers.connections import HEAD_SECONDS, ConnectionLimits, Stage
-from handlers.webhook import CONNECTIONS, Limits
+from handlers.connections import Stage
+from handlers.limits import Limits
+from handlers.webhook import CONNECTIONS
 from tests.unit.handlers.bodies import a_body, a_grid_event
 from tests.webhook import WAIT_SECONDS, Endpoint, Parts, Sender, StuckReceiver, serving
 
@@ -15,14 +16,9 @@ BODY = a_body(a_grid_event())
 LINE = b"POST /api/events?code=old-key HTTP/1.1\r\nHost: worker\r\n"
 LENGTH = b"Content-Length: %d\r\n" % len(BODY)
 INVITED = LINE + LENGTH + b"Expect: 100-continue\r\n\r\n"
-FEW = ConnectionLimits(most=4)
+FEW = Limits(connections=4)
 SMALL_BUFFER_BYTES = 4096
-SWEPT = ConnectionLimits(head_seconds=0.05, sweep_seconds=0.01)
-
-
-def parts(limits: ConnectionLimits, *, receiver: object = None) -> Parts:
-    """An endpoint with these limits for its connections."""
-    return Parts(limits=Limits(connections=limits), receiver=receiver)
+SWEPT = Limits(head_seconds=0.05, sweep_seconds=0.01)
 
 
 async def sending(endpoint: Endpoint) -> Sender:
@@ -82,22 +78,22 @@ async def delivered(endpoint: Endpoint) -> int:
 @pytest.mark.parametrize("head", [b"", LINE, LINE + b"X-Odd: x"])
 async def test_strangers_cannot_keep_a_delivery_out(head: bytes) -> None:
     """However many hang on, silent or in the middle of a head: the oldest gives way."""
-    async with serving(parts(FEW)) as endpoint:
+    async with serving(Parts(limits=FEW)) as endpoint:
         strangers = [await waiting(endpoint, head=head) for _ in range(20)]
 
         assert await delivered(endpoint) == 200
         assert [await delivered(endpoint) for _ in range(20)] == [200] * 20
-        assert endpoint.app[CONNECTIONS].closed["crowded-out"] >= 20 - FEW.most
-        assert len(endpoint.app[CONNECTIONS]) <= FEW.most
+        assert endpoint.app[CONNECTIONS].closed["crowded-out"] >= 20 - FEW.connections
+        assert len(endpoint.app[CONNECTIONS]) <= FEW.connections
     assert strangers
 
 
 async def test_stranger_that_gives_way_is_told_if_it_has_begun() -> None:
     """A head that was under way gets its 503; silence gets the end of the connection."""
-    async with serving(parts(FEW)) as endpoint:
+    async with serving(Parts(limits=FEW)) as endpoint:
         silent = await waiting(endpoint)
         begun = await waiting(endpoint, head=LINE)
-        for _ in range(FEW.most):
+        for _ in range(FEW.connections):
             await waiting(endpoint)
 
         assert await silent.is_closed()
@@ -107,7 +103,7 @@ async def test_stranger_that_gives_way_is_told_if_it_has_begun() -> None:
 
 async def test_strangers_do_not_crowd_out_a_delivery_that_is_coming() -> None:
     """Who has shown a key keeps the place, whatever comes without one."""
-    async with serving(parts(FEW)) as endpoint:
+    async with serving(Parts(limits=FEW)) as endpoint:
         sender = await sending(endpoint)
         for _ in range(20):
             await waiting(endpoint, head=LINE)
@@ -119,13 +115,13 @@ async def test_strangers_do_not_crowd_out_a_delivery_that_is_coming() -> None:
 
 async def test_slow_deliveries_cannot_keep_another_out() -> None:
     """All places taken by bodies that don't come: the oldest gets its 503."""
-    async with serving(parts(FEW)) as endpoint:
-        slow = [await sending(endpoint) for _ in range(FEW.most)]
+    async with serving(Parts(limits=FEW)) as endpoint:
+        slow = [await sending(endpoint) for _ in range(FEW.connections)]
 
         assert await delivered(endpoint) == 200
         assert (await slow[0].answer()).status == 503
         assert await slow[0].is_closed()
-        assert endpoint.turned_away() == {"too-many-bytes": 1}
+        assert endpoint.app[CONNECTIONS].closed == {"crowded-out": 1}
         await slow[1].send(BODY)
         assert (await slow[1].answer()).status == 200
 
@@ -133,7 +129,7 @@ async def test_slow_deliveries_cannot_keep_another_out() -> None:
 async def test_delivery_at_work_is_never_crowded_out() -> None:
     """Its answer comes, however many want its place; there are more places than turns."""
     stuck = StuckReceiver()
-    async with serving(parts(FEW, receiver=stuck)) as endpoint:
+    async with serving(Parts(limits=FEW, receiver=stuck)) as endpoint:
         at_work = await endpoint.connect()
         await at_work.send(LINE, LENGTH, b"\r\n", BODY)
         async with asyncio.timeout(WAIT_SECONDS):
@@ -150,7 +146,7 @@ async def test_delivery_at_work_is_never_crowded_out() -> None:
 @pytest.mark.parametrize("head", [b"", b"P", LINE])
 async def test_head_that_does_not_come_ends_the_connection(head: bytes) -> None:
     """Slowloris, or a port that is only held open: the sweep closes both."""
-    async with serving(parts(SWEPT)) as endpoint:
+    async with serving(Parts(limits=SWEPT)) as endpoint:
         sender = await endpoint.connect()
         await sender.send(head)
         if head:
@@ -161,7 +157,7 @@ async def test_head_that_does_not_come_ends_the_connection(head: bytes) -> None:
 
 async def test_head_that_trickles_gains_no_time() -> None:
     """A byte now and then does not start the clock anew."""
-    async with serving(parts(SWEPT)) as endpoint:
+    async with serving(Parts(limits=SWEPT)) as endpoint:
         sender = await endpoint.connect()
         await sender.send(b"POST /api/events HTTP/1.1\r\nX-Odd: ")
         async with asyncio.timeout(WAIT_SECONDS):
@@ -175,7 +171,7 @@ async def test_head_that_trickles_gains_no_time() -> None:
 
 async def test_idle_connection_is_not_swept() -> None:
     """Between two deliveries a front end may take its time; a second head may not."""
-    async with serving(parts(SWEPT)) as endpoint:
+    async with serving(Parts(limits=SWEPT)) as endpoint:
         sender = await endpoint.connect()
         await sender.send(LINE, LENGTH, b"\r\n", BODY)
         assert (await sender.answer()).status == 200
@@ -190,7 +186,7 @@ async def test_idle_connection_is_not_swept() -> None:
 
 async def test_idle_connection_is_closed_in_the_end() -> None:
     """Nobody keeps one for nothing."""
-    async with serving(parts(ConnectionLimits(idle_seconds=0.05))) as endpoint:
+    async with serving(Parts(limits=Limits(idle_seconds=0.05))) as endpoint:
         sender = await endpoint.connect()
         await sender.send(LINE, LENGTH, b"\r\n", BODY)
         assert (await sender.answer()).status == 200
@@ -222,14 +218,13 @@ async def test_large_body_is_not_taken_for_a_long_head() -> None:
 
 async def test_who_reads_no_answer_takes_up_nothing_once_it_gave_way() -> None:
     """It can't keep the descriptor by leaving unread what was written before the end."""
-    few = parts(FEW)
-    few.send_buffer_bytes = SMALL_BUFFER_BYTES
+    few = Parts(limits=FEW, send_buffer_bytes=SMALL_BUFFER_BYTES)
     async with serving(few) as endpoint:
         await deaf(endpoint)
-        for _ in range(FEW.most):
+        for _ in range(FEW.connections):
             await waiting(endpoint)
 
-        assert await open_ones(endpoint, at_most=FEW.most) == FEW.most
+        assert await open_ones(endpoint, at_most=FEW.connections) == FEW.connections
         assert endpoint.app[CONNECTIONS].closed == {"crowded-out": 1}
 
 
@@ -242,7 +237,7 @@ async def test_who_reads_no_answer_is_closed_in_the_end() -> None:
         now = asyncio.get_running_loop().time()
         table.sweep(now)
         assert table.closed == {}
-        table.sweep(now + HEAD_SECONDS + 1)
+        table.sweep(now + Limits().head_seconds + 1)
 
         assert await open_ones(endpoint, at_most=0) == 0
         assert table.closed == {"unread": 1}
@@ -250,7 +245,7 @@ async def test_who_reads_no_answer_is_closed_in_the_end() -> None:
 
 async def test_places_come_back() -> None:
     """However a connection ends, nothing of it stays behind."""
-    async with serving(parts(FEW)) as endpoint:
+    async with serving(Parts(limits=FEW)) as endpoint:
         table = endpoint.app[CONNECTIONS]
         for _ in range(10):
             sender = await sending(endpoint)

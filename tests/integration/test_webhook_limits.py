@@ -5,10 +5,11 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from handlers.budget import MAX_BODIES_BYTES, MIB, SMALL_BODY_BYTES
+from handlers.budget import MAX_BODIES_BYTES, SMALL_BODY_BYTES
+from handlers.limits import MIB, Limits
 from handlers.reading import MAX_BODY_BYTES
 from handlers.receiver import Received, ReceivedKind
-from handlers.webhook import BODIES, Limits
+from handlers.webhook import BODIES, CONNECTIONS
 from tests.unit.handlers.bodies import a_body, a_grid_event
 from tests.webhook import (
     WAIT_SECONDS,
@@ -21,8 +22,8 @@ from tests.webhook import (
 
 BODY = a_body(a_grid_event())
 LINE = b"POST /api/events?code=old-key HTTP/1.1\r\nHost: worker\r\n"
-HURRY = Limits(budget_seconds=0.05)
-HURRY_BODY = Limits(body_seconds=0.05)
+HURRY = Limits(budget_seconds=0.05, sweep_seconds=0.01)
+HURRY_BODY = Limits(body_seconds=0.05, sweep_seconds=0.01)
 
 
 def announced(size: int, *, invited: bool = False) -> bytes:
@@ -143,16 +144,26 @@ async def test_delivery_is_answered_within_the_budget_and_finished_later() -> No
 async def test_budget_counts_from_the_first_byte() -> None:
     """A head that takes its time takes it from what the storage may take."""
     loop = asyncio.get_running_loop()
-    async with serving(Parts(limits=HURRY)) as endpoint:
+    stuck = StuckReceiver()
+    async with serving(Parts(receiver=stuck)) as endpoint:
+        table = endpoint.app[CONNECTIONS]
         sender = await endpoint.connect()
         await sender.send(LINE)
-        over = loop.time() + HURRY.budget_seconds
-        while loop.time() < over:  # noqa: ASYNC110 - it is time that has to pass
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not table.taken_in:  # noqa: ASYNC110 - nothing tells the sender
+                await asyncio.sleep(0)
+        let_in = loop.time()
+        while loop.time() <= let_in + 0.01:  # noqa: ASYNC110 - it is time that has to pass
             await asyncio.sleep(0)
         await sender.send(b"Content-Length: %d\r\n\r\n" % len(BODY), BODY)
+        async with asyncio.timeout(WAIT_SECONDS):
+            await stuck.began.wait()
+
+        table.sweep(let_in + 0.005 + Limits().budget_seconds)
 
         assert (await sender.answer()).status == 503
         assert endpoint.turned_away() == {"timeout": 1}
+        stuck.let_go.set()
 
 
 async def test_sender_that_goes_away_does_not_cut_what_is_at_work() -> None:
@@ -259,7 +270,9 @@ class Fitful:
 
 async def test_room_comes_back_on_every_path() -> None:
     """Accepted, a bug, late, cut off, slow, broken, too large: nothing stays counted."""
-    limits = Limits(budget_seconds=0.3, body_seconds=0.05, late_seconds=0)
+    limits = Limits(
+        budget_seconds=0.3, body_seconds=0.05, late_seconds=0, sweep_seconds=0.01
+    )
     async with serving(Parts(receiver=Fitful(), limits=limits)) as endpoint:
         for _ in range(2):
             for _ in range(3):
@@ -301,4 +314,5 @@ def test_limits_add_up() -> None:
     """Any legal delivery fits into what is never given to others."""
     assert 8 * MAX_BODY_BYTES <= MAX_BODIES_BYTES
     assert Limits().body_seconds < Limits().budget_seconds < 30
-    assert Limits().at_work < Limits().connections.most
+    assert Limits().turns < Limits().connections
+    assert Limits(connections=4).turns == 2

@@ -147,20 +147,24 @@ TestBudgetMachine = BudgetMachine.TestCase
 
 
 async def entered(turns: Turns, weight: int, until: asyncio.Event) -> None:
-    async with turns.turn(weight):
+    turn = await turns.take(weight)
+    try:
         await until.wait()
+    finally:
+        turn.end()
 
 
 async def test_small_work_does_not_wait_for_big() -> None:
     """Each has its own room: a stuck giant holds up giants only."""
-    turns = Turns(small_bytes=600_000, big_bytes=1_000_000)
+    turns = Turns(most=9, small_bytes=600_000, big_bytes=1_000_000)
     stuck = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         group.create_task(entered(turns, 2_000_000, stuck))
         next_giant = group.create_task(entered(turns, 2_000_000, stuck))
         await asyncio.sleep(0)
-        async with turns.turn(500_000):
-            assert turns.taken == 3
+        turn = await turns.take(500_000)
+        assert turns.taken == 3
+        turn.end()
         assert not next_giant.done()
         stuck.set()
 
@@ -169,13 +173,14 @@ async def test_small_work_does_not_wait_for_big() -> None:
 
 async def test_turns_are_given_in_order_of_asking() -> None:
     """Who waits has the next turn, before whoever comes later and would fit in."""
-    turns = Turns(big_bytes=1_000_000)
+    turns = Turns(most=9, big_bytes=1_000_000)
     order: list[str] = []
 
     async def work(name: str, weight: int) -> None:
-        async with turns.turn(weight):
-            order.append(name)
-            await asyncio.sleep(0)
+        turn = await turns.take(weight)
+        order.append(name)
+        await asyncio.sleep(0)
+        turn.end()
 
     async with asyncio.TaskGroup() as group:
         group.create_task(work("first", 900_000))
@@ -208,7 +213,7 @@ def test_turns_come_back_wherever_work_is_cancelled(
     """Waiting, just granted, or at work: cancelled at any step, nothing stays taken."""
 
     async def scenario() -> None:
-        turns = Turns(small_bytes=600_000, big_bytes=1_000_000)
+        turns = Turns(most=9, small_bytes=600_000, big_bytes=1_000_000)
         stuck = asyncio.Event()
         tasks = [asyncio.create_task(entered(turns, w, stuck)) for w in weights]
         for _ in range(steps):
@@ -217,8 +222,8 @@ def test_turns_come_back_wherever_work_is_cancelled(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         assert turns.taken == 0
-        async with turns.turn(1_000_000), turns.turn(500_000):
-            pass
+        await turns.take(1_000_000)
+        await turns.take(500_000)
 
     run(scenario)
 

@@ -1,26 +1,28 @@
 """Who gives way when all places are taken, and who takes too long."""
 
+import asyncio
+from collections.abc import Callable
+
 import pytest
 from structlog.testing import capture_logs
 
-from handlers.connections import Closed, ConnectionTable, Stage
-
-HEAD_SECONDS = 10
+from handlers.connections import Closed, ConnectionTable, Stage, keep_sweeping
+from tests.fakes.clock import ManualClock
 
 
 class SmallPlace:
     """A connection as the table sees it."""
 
-    def __init__(self, stage: Stage, head_since: float | None = None) -> None:
+    def __init__(self, stage: Stage) -> None:
         self.stage = Stage.WAITING
         self.wanted = stage
-        self.head_since = head_since
+        self.checked: list[float] = []
         self.is_out = False
+        self.when_checked: Callable[[], object] = bool
 
-    def overdue(self, now: float) -> Closed | None:
-        since = self.head_since
-        is_slow = since is not None and now - since > HEAD_SECONDS
-        return Closed.SLOW_HEAD if is_slow else None
+    def check(self, now: float) -> None:
+        self.checked.append(now)
+        self.when_checked()
 
     def turn_out(self) -> None:
         self.is_out = True
@@ -33,6 +35,10 @@ def seated(table: ConnectionTable, *stages: Stage) -> list[SmallPlace]:
         table.add(place)
         table.move(place, place.wanted)
     return places
+
+
+def a_bug() -> None:
+    raise LookupError("a bug")
 
 
 def outs(places: list[SmallPlace]) -> list[bool]:
@@ -99,28 +105,36 @@ def test_connection_that_is_gone_is_forgotten() -> None:
     assert table.count(Stage.ANSWERED) == 0
 
 
-@pytest.mark.parametrize(
-    ("stage", "is_out"),
-    [
-        (Stage.ANSWERED, True),
-        (Stage.WAITING, True),
-        (Stage.IDLE, True),
-        (Stage.UNKNOWN, False),
-        (Stage.SENDING, False),
-        (Stage.AT_WORK, False),
-    ],
-)
-def test_sweep_closes_heads_that_are_overdue(stage: Stage, *, is_out: bool) -> None:
-    """Only where a head is awaited: what has one is bounded by its own time."""
+def test_sweep_looks_at_every_connection() -> None:
+    """Each knows what is due in its stage; one may leave while others are looked at."""
     table = ConnectionTable(9)
-    [place] = seated(table, stage)
-    place.head_since = 100.0
+    places = seated(table, *Stage)
+    places[0].when_checked = lambda: table.turn_out(places[0], Closed.SLOW_HEAD)
 
-    table.sweep(110.0)
-    before = place.is_out
-    table.sweep(110.1)
+    table.sweep(7.0)
 
-    assert (before, place.is_out) == (False, is_out)
+    assert [place.checked for place in places[1:]] == [[7.0]] * 5
+    assert table.closed == {"slow-head": 1}
+
+
+async def test_sweeping_survives_a_bug() -> None:
+    """One that fails is said, and the next sweep comes all the same."""
+    table = ConnectionTable(9)
+    [place] = seated(table, Stage.WAITING)
+    place.when_checked = a_bug
+    clock = ManualClock()
+    with capture_logs() as logs:
+        sweeping = asyncio.create_task(keep_sweeping(table.sweep, clock, every=1))
+        for _ in range(3):
+            await asyncio.sleep(0)
+            clock.advance(1)
+        await asyncio.sleep(0)
+        sweeping.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sweeping
+
+    assert len(place.checked) == len(logs) == 3
+    assert {line["event"] for line in logs} == {"connections.unswept"}
 
 
 def test_sweep_says_once_what_was_closed() -> None:

@@ -1,132 +1,95 @@
-"""Work that nobody waits for any more."""
+"""Work goes on when nobody waits for its answer, but not for ever."""
 
 import asyncio
 
 import pytest
 
-from handlers.finishing import Finishing
+from handlers.finishing import AtWork
+
+MOST_SECONDS = 100
 
 
 class Work:
     """Goes on until it is let go; remembers how it ended."""
 
-    def __init__(self) -> None:
-        self.let_go = asyncio.Event()
-        self.began = asyncio.Event()
-        self.ended = asyncio.Event()
+    def __init__(self, at_work: AtWork) -> None:
+        self._at_work = at_work
+        self._let_go = asyncio.Event()
+        self._began = asyncio.Event()
+        self.task = asyncio.create_task(self._run())
         self.is_done = False
-        self._released = 0
 
-    def then(self) -> None:
-        self._released += 1
-
-    def releases(self) -> int:
-        """How often it was let go."""
-        return self._released
-
-    async def __call__(self) -> str:
-        self.began.set()
+    async def _run(self) -> None:
+        self._at_work.begin()
         try:
-            await self.let_go.wait()
+            self._began.set()
+            await self._let_go.wait()
             self.is_done = True
         finally:
-            self.ended.set()
-        return "done"
+            self._at_work.end()
 
+    async def begun(self) -> "Work":
+        """Wait until it is at work."""
+        await self._began.wait()
+        return self
 
-async def given_up(finishing: Finishing, work: Work) -> None:
-    """Begin the work, and give up waiting for it."""
-    waiting = asyncio.create_task(finishing.run(work(), then=work.then))
-    await work.began.wait()
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-
-
-async def test_work_has_a_result_and_errors_as_if_awaited() -> None:
-    """Who waits to the end sees no difference."""
-    finishing = Finishing()
-    work = Work()
-    work.let_go.set()
-
-    async def fail() -> None:
-        raise LookupError("broken")
-
-    assert await finishing.run(work(), then=work.then) == "done"
-    with pytest.raises(LookupError, match="broken"):
-        await finishing.run(fail(), then=work.then)
-    assert work.releases() == 2
-
-
-async def test_work_that_is_given_up_goes_on_to_its_end() -> None:
-    """Nobody waits for the answer, but what was begun gets done."""
-    finishing = Finishing()
-    work = Work()
-    await given_up(finishing, work)
-
-    assert not work.ended.is_set()
-    assert work.releases() == 0
-    work.let_go.set()
-    await work.ended.wait()
-    await asyncio.sleep(0)
-
-    assert work.is_done
-    assert work.releases() == 1
-
-
-async def test_work_that_is_given_up_does_not_go_on_for_ever() -> None:
-    """Its turn is needed: after a while it is cut."""
-    finishing = Finishing(late_seconds=0)
-    work = Work()
-    await given_up(finishing, work)
-
-    await work.ended.wait()
-
-    assert not work.is_done
+    def let_go(self) -> None:
+        """Let it come to its end."""
+        self._let_go.set()
 
 
 async def test_finish_waits_for_all_work() -> None:
-    """Also for what nobody else waits for."""
-    finishing = Finishing()
-    work = Work()
-    await given_up(finishing, work)
-    finish = asyncio.create_task(finishing.finish(within_seconds=60))
+    """The storage is closed after it."""
+    at_work = AtWork(MOST_SECONDS)
+    works = [await Work(at_work).begun() for _ in range(3)]
+    finish = asyncio.create_task(at_work.finish(within_seconds=60))
     await asyncio.sleep(0)
 
     assert not finish.done()
-    work.let_go.set()
+    for work in works:
+        work.let_go()
     await finish
 
-    assert work.is_done
+    assert all(work.is_done for work in works)
 
 
 async def test_finish_cuts_what_takes_too_long() -> None:
     """The storage is closed next: nothing may be at work then."""
-    finishing = Finishing()
-    work = Work()
-    await given_up(finishing, work)
+    at_work = AtWork(MOST_SECONDS)
+    work = await Work(at_work).begun()
 
-    await finishing.finish(within_seconds=0)
+    await at_work.finish(within_seconds=0)
 
-    assert work.ended.is_set()
-    assert not work.is_done
-
-
-async def test_work_cut_before_its_first_step_lets_go_too() -> None:
-    """What it holds comes back, though it never began."""
-    finishing = Finishing()
-    work = Work()
-    waiting = asyncio.create_task(finishing.run(work(), then=work.then))
-    await asyncio.sleep(0)
-
-    await finishing.finish(within_seconds=0)
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-
-    assert not work.began.is_set()
-    assert work.releases() == 1
+    assert work.task.cancelled()
 
 
 async def test_finish_without_work_is_done_at_once() -> None:
     """There is nothing to wait for."""
-    await Finishing().finish(within_seconds=60)
+    at_work = AtWork(MOST_SECONDS)
+    work = await Work(at_work).begun()
+    work.let_go()
+    await work.task
+
+    await at_work.finish(within_seconds=60)
+
+
+async def test_sweep_cuts_work_only_after_its_time() -> None:
+    """Its turn is needed in the end."""
+    at_work = AtWork(MOST_SECONDS)
+    now = asyncio.get_running_loop().time()
+    work = await Work(at_work).begun()
+
+    at_work.sweep(now + MOST_SECONDS - 1)
+    await asyncio.sleep(0)
+    before = work.task.done()
+    at_work.sweep(now + MOST_SECONDS + 60)
+    await asyncio.wait([work.task])
+
+    assert not before
+    assert work.task.cancelled()
+
+
+def test_work_is_that_of_a_task() -> None:
+    """There is nothing to wait for or to cut outside of one."""
+    with pytest.raises(RuntimeError):
+        AtWork(MOST_SECONDS).begin()
