@@ -18,6 +18,8 @@ LENGTH = b"Content-Length: %d\r\n" % len(BODY)
 INVITED = LINE + LENGTH + b"Expect: 100-continue\r\n\r\n"
 FEW = Limits(connections=4)
 SMALL_BUFFER_BYTES = 4096
+MANY = 1500
+"""Requests, whose answers are more than all buffers take."""
 SWEPT = Limits(head_seconds=0.05, sweep_seconds=0.01)
 
 
@@ -49,9 +51,9 @@ async def deaf(endpoint: Endpoint) -> Sender:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER_BYTES)
     sock.settimeout(0)
     await loop.sock_connect(sock, ("127.0.0.1", endpoint.port))
-    sender = Sender(*await asyncio.open_connection(sock=sock, limit=1))
+    sender = Sender(*await asyncio.open_connection(sock=sock, limit=1024))
     endpoint.senders.append(sender)
-    await sender.send(b"GET /livez HTTP/1.1\r\nHost: worker\r\n\r\n" * 1500)
+    await sender.send(b"GET /livez HTTP/1.1\r\nHost: worker\r\n\r\n" * MANY)
     async with asyncio.timeout(WAIT_SECONDS):
         while not any(  # noqa: ASYNC110 - nothing tells the sender
             each.writing_paused for each in endpoint.open_connections()
@@ -241,6 +243,20 @@ async def test_who_reads_no_answer_is_closed_in_the_end() -> None:
 
         assert await open_ones(endpoint, at_most=0) == 0
         assert table.closed == {"unread": 1}
+
+
+async def test_who_reads_answers_late_keeps_the_connection() -> None:
+    """Once they are read, they are not counted against their reader any more."""
+    late_reader = Parts(send_buffer_bytes=SMALL_BUFFER_BYTES)
+    async with serving(late_reader) as endpoint:
+        sender = await deaf(endpoint)
+        answers = [(await sender.answer()).status for _ in range(MANY)]
+        table = endpoint.app[CONNECTIONS]
+        table.sweep(asyncio.get_running_loop().time() + Limits().head_seconds + 1)
+
+        assert answers == [200] * MANY
+        assert table.closed == {}
+        assert len(endpoint.open_connections()) == 1
 
 
 async def test_places_come_back() -> None:
