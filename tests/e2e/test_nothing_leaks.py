@@ -109,7 +109,7 @@ async def listening(
     async with world.running(
         *arguments, command=command, WORKER_LOG_FORMAT=log_format
     ) as worker:
-        at = re.compile(r"listen[\"=: ]+(http://[^\s\"]+)")
+        at = re.compile(r"worker\.started\b.*?listen[\"=: ]+(http://[^\s\"]+)")
         await worker.wait_until(lambda: at.search(worker.err) is not None)
         found = at.search(worker.err)
         assert found is not None
