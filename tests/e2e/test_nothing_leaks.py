@@ -236,7 +236,6 @@ async def send_raw(url: str, head: str) -> str:
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     writer.write(head.encode())
-    writer.write_eof()
     answer = (await reader.read()).decode(errors="replace")
     writer.close()
     await writer.wait_closed()
@@ -245,7 +244,8 @@ async def send_raw(url: str, head: str) -> str:
 
 _KEY = quote(canaries.WEBHOOK_KEY, safe="")
 _SECRETS = (
-    f"x-functions-key: {canaries.OTHER_KEY}\r\nAuthorization: Bearer {canaries.TOKEN}"
+    f"x-functions-key: {canaries.OTHER_KEY}\r\nAuthorization: Bearer {canaries.TOKEN}\r\n"
+    "Connection: close"
 )
 HARDLY_HTTP = {
     "no version": f"POST /api/events?code={_KEY}\r\n{_SECRETS}\r\n\r\n",
@@ -298,7 +298,9 @@ async def test_worker_at_work_tells_no_secret(
                 400,
             }, name
         for head in HARDLY_HTTP.values():
-            told.answered.append(await send_raw(url, head))
+            answer = await send_raw(url, head)
+            assert answer.startswith("HTTP/"), head
+            told.answered.append(answer)
         told.printed.append(title_of(worker))
         await worker.wait_until(lambda: has_ended(worker, HOME, "deleted"))
         await worker.wait_until(lambda: has_ended(worker, LURED, "dead"))
