@@ -168,6 +168,7 @@ async def test_key_and_token_are_alternatives(endpoint: Endpoint) -> None:
 
 
 @pytest.mark.receiver_row(6)
+@pytest.mark.receiver_row(10)
 @pytest.mark.parametrize(
     "claims",
     [
