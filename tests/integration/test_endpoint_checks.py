@@ -376,6 +376,55 @@ async def test_slow_answer_is_noted() -> None:
     assert told[1].seen == "took 12 s of the 30 s that Event Grid waits"
 
 
+async def test_endpoint_that_answers_nothing_is_told_line_by_line() -> None:
+    """Somebody listens, so all checks are made; none of them waits for ever."""
+
+    async def hang(_request: web.BaseRequest, _body: bytes) -> web.Response:
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    found = await examined(hang, answer_seconds=0.1)
+
+    assert found.is_reachable
+    silent = [each for each in found.findings if each.seen == "no answer within 0.1 s"]
+    assert [(each.check, each.grade) for each in silent] == [
+        ("/readyz", Grade.NOTE),
+        (GRID, Grade.NOT_OK),
+        (CLOUD, Grade.NOT_OK),
+        ("delivery, Event Grid's schema", Grade.NOT_OK),
+        ("delivery, CloudEvents", Grade.NOT_OK),
+        ("delivery with a wrong key", Grade.NOT_OK),
+        ("post of a stranger", Grade.NOTE),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("is_cut", "seen"), [(True, "no connection"), (False, "no connection in time")]
+)
+async def test_connection_that_never_becomes_one_is_told(
+    is_cut: bool,  # noqa: FBT001 - a parameter of the test
+    seen: str,
+) -> None:
+    """Cut while TLS begins, or left waiting there."""
+    writers: list[asyncio.StreamWriter] = []
+
+    def accept(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        if is_cut:
+            writer.transport.abort()
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        found = await look(
+            endpoint_of(f"https://127.0.0.1:{port}/"), answer_seconds=0.2
+        )
+        for writer in writers:
+            writer.transport.abort()
+
+    assert not found.is_reachable
+    assert found.findings[-1].seen == seen
+
+
 async def test_nobody_there_ends_the_examination() -> None:
     """One line: no other check makes sense."""
     with socket.socket() as unused:

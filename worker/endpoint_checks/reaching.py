@@ -73,7 +73,7 @@ async def connection(visit: Visit) -> Sequence[Finding]:
         return [Finding(check="connection", grade=Grade.SKIPPED, seen=seen)]
     try:
         async with asyncio.timeout(visit.answer_seconds):
-            reader, writer = await asyncio.open_connection(
+            _, writer = await asyncio.open_connection(
                 endpoint.host,
                 endpoint.port,
                 ssl=visit.tls if endpoint.is_https else None,
@@ -86,7 +86,6 @@ async def connection(visit: Visit) -> Sequence[Finding]:
         return [_connected(writer, visit.clock.now())]
     finally:
         writer.transport.abort()
-        del reader
 
 
 def _untrusted(error: ssl.SSLError) -> Finding:
@@ -124,23 +123,15 @@ def _connected(writer: asyncio.StreamWriter, now: datetime) -> Finding:
     if tls is None:
         return passed("connection", "somebody listens")
     shown = tls.getpeercert() or {}
-    ends_at = _moment(str(shown.get("notAfter", "")))
-    if ends_at is None:
-        return passed("connection", f"trusted, {tls.version()}")
+    ends_at = datetime.fromtimestamp(
+        ssl.cert_time_to_seconds(str(shown["notAfter"])), UTC
+    )
     seen = f"trusted until {ends_at:%Y-%m-%d}, {tls.version()}"
     if ends_at - now < SOON:
         return Finding(
             check="connection", grade=Grade.NOTE, seen=seen, hint=hints.RENEW
         )
     return passed("connection", seen)
-
-
-def _moment(text: str) -> datetime | None:
-    """`Jun  1 12:00:00 2027 GMT`."""
-    try:
-        return datetime.fromtimestamp(ssl.cert_time_to_seconds(text), UTC)
-    except ValueError:
-        return None
 
 
 async def readiness(visit: Visit) -> Sequence[Finding]:

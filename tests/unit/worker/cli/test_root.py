@@ -8,8 +8,10 @@ import threading
 import pytest
 
 from tests import canaries
+from tests.isolation import isolated_logs
 from tests.unit.worker.cli.conftest import Composed, Run
 from worker import __version__
+from worker.__main__ import command
 from worker.cli import failures
 from worker.errors import ConfigError, QueueUnavailableError, SourceForbiddenError
 
@@ -262,3 +264,26 @@ def test_what_a_thread_raises_is_told_like_all_else(
     assert "error: ValueError: invalid literal" in before
     assert '"event": "process.crashed"' in after
     assert canaries.seen(before + after) == []
+
+
+@pytest.mark.parametrize("raised", [None, KeyboardInterrupt()])
+def test_thread_that_was_stopped_has_nothing_to_tell(
+    raised: BaseException | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As Python has it."""
+    with failures.nobody_elses(), isolated_logs():
+        threading.excepthook(
+            threading.ExceptHookArgs((KeyboardInterrupt, raised, None, None))
+        )
+
+    assert capsys.readouterr().err == ""
+
+
+def test_command_is_that_of_the_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the script runs: the arguments of the process."""
+    monkeypatch.setattr(sys, "argv", ["recording-worker", "--version"])
+
+    assert command() == 0
+    assert capsys.readouterr().out == f"recording-worker {__version__}\n"
