@@ -54,6 +54,7 @@ async def _alone(scale: Scale) -> list[Figure]:
         _figure("  p50", outcome.p50_ms, unit="ms", digits=1),
         _figure("  p99", outcome.p99_ms, unit="ms", bound=MOST_P99_MS, digits=1),
         _figure("  longest", outcome.longest_ms, unit="ms", digits=1),
+        _figure("  refused", outcome.refused, bound=1),
         _figure("  acks lost by kill -9", lost, bound=1),
     ]
 
@@ -88,6 +89,7 @@ async def _beside(scale: Scale) -> list[Figure]:
         _figure("  p50", outcome.p50_ms, unit="ms", digits=1),
         _figure("  p99", outcome.p99_ms, unit="ms", bound=MOST_PACED_P99_MS, digits=1),
         _figure("  longest", outcome.longest_ms, unit="ms", digits=1),
+        _figure("  refused", outcome.refused, bound=1),
         _figure("  acks lost by kill -9", lost, bound=1),
         _figure(
             "  archived meanwhile",

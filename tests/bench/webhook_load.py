@@ -126,6 +126,7 @@ async def _measured(kind: Kind, scale: Scale) -> list[Figure]:
     return [
         *_of_stretch(kind, outcome, watch),
         *_of_turns(turns, scale),
+        _figure("  refused", sum(each.refused for _, each in sender.sent), bound=1),
         _figure("  events lost by kill -9", lost, bound=1),
     ]
 
