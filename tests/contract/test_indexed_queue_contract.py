@@ -563,6 +563,20 @@ async def test_wake_of_a_leased_chunk_is_due_as_soon_as_it_waits(
     assert list(await queue.lease(1)) == []
 
 
+async def test_wake_of_a_leased_chunk_is_nothing_to_one_that_is_done(
+    queue: WholeQueue, clock: ManualClock
+) -> None:
+    """Who has nothing to wait for was due when it was."""
+    await queue.put(a_delivery(a_chunk()))
+    (lease,) = await queue.lease(1)
+    await queue.wake(a_chunk().recording)
+    clock.advance(9)
+
+    await queue.complete(lease, ChunkState.ARCHIVED, note="")
+
+    assert (await only(queue)).not_before == START
+
+
 async def test_wake_never_delays(queue: WholeQueue, clock: ManualClock) -> None:
     """A chunk that is due already keeps its time; a completed one stays completed."""
     await queue.put(a_delivery(a_chunk(document_id="d1")))

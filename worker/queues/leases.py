@@ -195,7 +195,8 @@ def settle(db: sqlite3.Connection, lease: Lease, ending: Ending, now: datetime) 
     at, not_before = micros(now), maybe_micros(ending.not_before)
     changes = (
         ending.state,
-        ending.state is ChunkState.ARCHIVED,
+        # Only who waits can be woken; who is done was due when it was.
+        ending.state is ChunkState.ARCHIVED and not_before is not None,
         at,
         not_before,
         maybe_micros(ending.expires_at),
