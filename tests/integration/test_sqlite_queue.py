@@ -10,13 +10,15 @@ from random import Random
 import pytest
 from structlog.testing import capture_logs
 
-from tests.factories import a_chunk, a_delivery, some_chunks
+from tests.factories import a_chunk, a_delivery, an_announcement, some_chunks
 from tests.fakes.clock import ManualClock
 from worker.errors import MalformedEventError, QueueUnavailableError
-from worker.model import ChunkState
+from worker.model import Chunk, ChunkKey, ChunkState, Sibling
 from worker.queues import connection, schema
 from worker.queues.group_commit import GroupCommit
 from worker.queues.sqlite import SqliteQueue
+
+UNWRITABLE = Sibling(key=ChunkKey("d1"), index=0, end_reason="\ud800")
 
 
 @pytest.fixture
@@ -321,11 +323,21 @@ async def test_cancelled_lease_gives_its_chunks_back(
         assert [a.outcome for a in await queue.attempts(entry.row)] == ["released"]
 
 
+@pytest.mark.parametrize(
+    "malformed",
+    [
+        a_chunk(end_reason="\ud800", document_id="d2"),
+        a_chunk(index=10**30, document_id="d2"),
+        a_chunk(announcement=an_announcement(raw="\ud800"), document_id="d2"),
+        a_chunk(announced=(UNWRITABLE,), document_id="d2"),
+    ],
+    ids=["text", "number", "event", "siblings"],
+)
 async def test_put_refuses_what_no_file_can_hold(
-    path: Path, clock: ManualClock
+    path: Path, clock: ManualClock, malformed: Chunk
 ) -> None:
     """A malformed chunk fails its own delivery, as a whole, and no other."""
-    bad = a_delivery(a_chunk(), a_chunk(end_reason="\ud800", document_id="d2"))
+    bad = a_delivery(a_chunk(), malformed)
     async with a_queue(path, clock) as queue:
         refused, _ = await asyncio.gather(
             queue.put(bad),
@@ -344,10 +356,9 @@ async def test_lease_tells_what_it_found(path: Path, clock: ManualClock) -> None
         await queue.put(a_delivery(*some_chunks(4)))
         lapsing, *_ = await queue.lease(1)
         rows = [entry.row for entry in await queue.list(state=ChunkState.PENDING)]
-        newer, damaged = '{"v":2}', ""
-        change(path, "UPDATE chunks SET chunk = ? WHERE row = ?", newer, rows[0])
-        change(path, "UPDATE chunks SET chunk = ? WHERE row = ?", newer, rows[1])
-        change(path, "UPDATE chunks SET chunk = ? WHERE row = ?", damaged, rows[2])
+        change(path, "UPDATE chunks SET v = 2 WHERE row = ?", rows[0])
+        change(path, "UPDATE chunks SET v = 2 WHERE row = ?", rows[1])
+        change(path, "UPDATE chunks SET announced = '' WHERE row = ?", rows[2])
         clock.advance(60)
 
         with capture_logs() as logs:

@@ -13,7 +13,7 @@ from random import Random
 
 from worker.errors import LeaseLostError, NewerFormatError
 from worker.model import Chunk, ChunkState, Lane, Lease, LeaseToken
-from worker.queues import entries
+from worker.queues import columns, entries
 from worker.queues.entries import bounded, instant, maybe_micros, micros
 from worker.stored import StoredFormatError
 
@@ -68,12 +68,12 @@ def lease_due(db: sqlite3.Connection, request: LeaseRequest) -> Leased:
 
 
 _DUE = """
-SELECT row, chunk, announced, state, attempts, expires_at, enqueued_at
+SELECT COLUMNS, state, attempts
 FROM chunks INDEXED BY chunks_due
 WHERE lease_token IS NULL AND settled_at IS NULL AND not_before <= ?
     AND resource NOT IN (SELECT value FROM json_each(?))
 ORDER BY expires_at LIMIT ?
-"""
+""".replace("COLUMNS", columns.COLUMNS)
 _DUE_IN = {
     Lane.DEADLINE: _DUE,
     Lane.UNTRIED: _DUE.replace("chunks_due", "chunks_untried").replace(
@@ -95,7 +95,7 @@ def _lease_readable(
     db: sqlite3.Connection, row: sqlite3.Row, request: LeaseRequest, leased: Leased
 ) -> None:
     try:
-        chunk = entries.chunk_of(row)
+        chunk = columns.chunk_of(row)
     except NewerFormatError:
         _postpone(db, row["row"], request.now + POSTPONED)
         leased.postponed.append(row["row"])

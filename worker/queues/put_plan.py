@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from worker.errors import NewerFormatError
 from worker.model import Chunk, PutResult
-from worker.queues import entries, merging
-from worker.queues.entries import StoredChunk
+from worker.queues import columns, merging
+from worker.queues.columns import StoredChunk
 from worker.stored import StoredFormatError
 
 
@@ -16,7 +16,7 @@ class Known(NamedTuple):
     """What the question before the writes asks of a row that blocks a duplicate."""
 
     expires_at: int
-    said: str
+    saying: str
 
 
 @dataclass(slots=True)
@@ -38,7 +38,9 @@ class Plan:
         """The known rows of which one of the chunks says something else."""
         pairs = ((chunk, self.known.get(chunk.row)) for chunk in chunks)
         return {
-            chunk.row for chunk, known in pairs if known and known.said != chunk.said
+            chunk.row
+            for chunk, known in pairs
+            if known and known.saying != columns.saying(chunk)
         }
 
     def put(self, chunks: Iterable[StoredChunk]) -> PutResult:
@@ -64,34 +66,33 @@ class Plan:
 
     def _extend(self, row: str, chunk: StoredChunk) -> None:
         learnt = self._learnt(self.stored[row], chunk)
-        if learnt.said != self.stored[row].said:
+        if _differ(learnt, self.stored[row]):
             self.stored[row] = self.extended[row] = learnt
 
     def _learnt(self, known: StoredChunk, news: StoredChunk) -> StoredChunk:
         learnt = added(known, news)
-        if learnt.said != known.said:
+        if _differ(learnt, known):
             self.woken.setdefault(known.recording, news.not_before)
         return learnt
 
 
 def added(known: StoredChunk, news: StoredChunk) -> StoredChunk:
     """The known chunk with what the news add. What only a newer worker reads stays as it is."""
-    if known.said != news.said:
+    if _differ(known, news):
         with contextlib.suppress(NewerFormatError, StoredFormatError):
             known = _merged(known, news)
     return known._replace(expires_at=min(known.expires_at, news.expires_at))
 
 
+def _differ(one: StoredChunk, other: StoredChunk) -> bool:
+    return columns.saying(one) != columns.saying(other)
+
+
 def _merged(known: StoredChunk, news: StoredChunk) -> StoredChunk:
     chunk = merging.merged(_chunk_of(known), _chunk_of(news))
-    stored = entries.stored_chunk(chunk, now=entries.instant(known.enqueued_at))
-    return known._replace(
-        end_reason=stored.end_reason,
-        chunk=stored.chunk,
-        announced=stored.announced,
-        said=stored.said,
-    )
+    return known._replace(**columns.learnt(chunk))
 
 
 def _chunk_of(stored: StoredChunk) -> Chunk:
-    return entries.chunk_of(stored._asdict())
+    """All of it but the event, which may lie elsewhere."""
+    return columns.chunk_of(stored._asdict() | {"raw": ""})

@@ -5,6 +5,7 @@ what counts is how few statements a batch takes, not how short they are. A batch
 question and two inserts, whatever its size; what says more of a known chunk, a few more.
 """
 
+import asyncio
 import hashlib
 import itertools
 import json
@@ -14,13 +15,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from worker.model import Delivery, PutResult
-from worker.queues import entries, leases
-from worker.queues.entries import StoredChunk
+from worker.model import Chunk, Delivery, PutResult
+from worker.queues import columns, entries, leases
+from worker.queues.columns import Origin, StoredChunk
 from worker.queues.put_plan import Known, Plan, added
 
 MAX_ROWS = 256
 """Rows of one statement; times the columns this stays far below SQLite's limit of 32,766."""
+_BEGINNING_BYTES = 32
+CHUNKS_PER_TURN = 50
+"""So many are prepared in a millisecond."""
 
 
 class StoredDelivery(NamedTuple):
@@ -44,14 +48,36 @@ class Put:
 
 
 def prepare(delivery: Delivery, *, now: datetime) -> Put:
-    """Do all that needs no database. Raises MalformedEventError."""
+    """Do all that needs no database."""
+    sha256 = _sha256(delivery.body)
+    return _put(delivery, sha256, _stored_chunks(delivery, sha256, now))
+
+
+async def prepare_in_turns(delivery: Delivery, *, now: datetime) -> Put:
+    """The same, with a rest now and then: a full batch must not hold up other deliveries."""
+    if len(delivery.chunks) <= CHUNKS_PER_TURN:
+        return prepare(delivery, now=now)
+    sha256 = await asyncio.to_thread(_sha256, delivery.body)
+    chunks = []
+    for number, chunk in enumerate(_stored_chunks(delivery, sha256, now), start=1):
+        chunks.append(chunk)
+        if number % CHUNKS_PER_TURN == 0:
+            await asyncio.sleep(0)
+    return _put(delivery, sha256, chunks)
+
+
+def _sha256(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
+def _put(delivery: Delivery, sha256: str, listed: Iterable[StoredChunk]) -> Put:
     chunks: dict[str, StoredChunk] = {}
-    for new in _stored_chunks(delivery, now):
+    for new in listed:
         known = chunks.get(new.row)
         chunks[new.row] = added(known, new) if known else new
     return Put(
         delivery=StoredDelivery(
-            sha256=hashlib.sha256(delivery.body).hexdigest(),
+            sha256=sha256,
             body=delivery.body,
             received_at=entries.micros(delivery.received_at),
             origin=delivery.origin,
@@ -60,14 +86,45 @@ def prepare(delivery: Delivery, *, now: datetime) -> Put:
     )
 
 
-def _stored_chunks(delivery: Delivery, now: datetime) -> Iterator[StoredChunk]:
+def _stored_chunks(
+    delivery: Delivery, sha256: str, now: datetime
+) -> Iterator[StoredChunk]:
     """The chunks of an event share their siblings: the text of those is made once."""
     texts: dict[int, str] = {}
+    events = _Events(delivery.body, sha256)
     for chunk in delivery.chunks:
-        text = texts.get(id(chunk.announced))
-        stored = entries.stored_chunk(chunk, now=now, announced=text)
-        texts[id(chunk.announced)] = stored.announced
-        yield stored
+        is_alone = columns.is_alone(chunk)
+        text = None if is_alone else texts.get(id(chunk.announced))
+        if text is None and not is_alone:
+            text = columns.siblings_to_json(chunk.announced)
+            texts[id(chunk.announced)] = text
+        origin = events.origin(chunk) if is_alone else Origin(sha256)
+        yield columns.stored_chunk(chunk, now=now, announced=text, origin=origin)
+
+
+class _Events:
+    """Finds the events of chunks in the body that they came in, one behind the other.
+
+    The event of one chunk of several is not there as it is: it lacks the others.
+    """
+
+    def __init__(self, body: bytes, sha256: str) -> None:
+        self._body = body
+        self._nowhere = Origin(sha256)
+        self._at = 0
+
+    def origin(self, chunk: Chunk) -> Origin:
+        if self._at < 0:
+            return self._nowhere
+        event = chunk.announcement.raw.encode()
+        # Its beginning first: to look for all of a long text is prepared for at length.
+        at = self._body.find(event[:_BEGINNING_BYTES], self._at)
+        if at < 0 or not self._body.startswith(event, at):
+            # Not as it was sent: nor will be the next, and each search takes all of the body.
+            self._at = -1
+            return self._nowhere
+        self._at = at + len(event)
+        return Origin(self._nowhere.sha256, at, len(event))
 
 
 def put_all(db: sqlite3.Connection, puts: Sequence[Put]) -> list[PutResult]:
@@ -94,10 +151,10 @@ def _update(db: sqlite3.Connection, plan: Plan) -> None:
 
 
 _KNOWN = """
-SELECT group_concat(row || ' ' || expires_at || ' ' || said)
+SELECT group_concat(row || ' ' || expires_at || ' ' || SAYING)
 FROM chunks
 WHERE settled_at IS NULL AND row IN (SELECT value FROM json_each(?))
-"""
+""".replace("SAYING", columns.SAYING)
 
 
 def _known(db: sqlite3.Connection, rows: Iterable[str]) -> dict[str, Known]:
@@ -107,15 +164,15 @@ def _known(db: sqlite3.Connection, rows: Iterable[str]) -> dict[str, Known]:
     return {row: Known(int(expires_at), said) for row, expires_at, said in found}
 
 
+_COLUMNS = [f"column{n}" for n, _ in enumerate(StoredChunk._fields, start=1)]
+_NAMES = ", ".join(StoredChunk._fields)
 _STORED = """
-SELECT row, key, document_id, located, call_id, recording_id, recording, resource, position,
-    end_reason, not_before, expires_at, enqueued_at, chunk, announced, said
-FROM chunks
-WHERE row IN (SELECT value FROM json_each(?))
-"""
+SELECT NAMES FROM chunks WHERE row IN (SELECT value FROM json_each(?))
+""".replace("NAMES", _NAMES)
 _EXTEND = """
 UPDATE chunks
-SET end_reason = :end_reason, chunk = :chunk, announced = :announced, said = :said
+SET end_reason = :end_reason, recording_duration_ms = :recording_duration_ms,
+    announced = :announced, said = :said
 WHERE row = :row
 """
 
@@ -151,21 +208,19 @@ ON CONFLICT (sha256) DO NOTHING
 _CHUNKS = _Insert(
     columns=len(StoredChunk._fields),
     sql="""
-INSERT INTO chunks (
-    row, key, document_id, located, call_id, recording_id, recording, resource, position,
-    end_reason, not_before, expires_at, enqueued_at, chunk, announced, said, state, attempts)
-SELECT *, 'pending', 0 FROM (VALUES ROWS) WHERE column1 IS NOT NULL
+INSERT INTO chunks (NAMES, state, attempts)
+SELECT VALUES_BUT_ONE, (SELECT id FROM deliveries WHERE sha256 = LAST_VALUE), 'pending', 0
+FROM (VALUES ROWS) WHERE column1 IS NOT NULL
 ON CONFLICT (row) DO UPDATE SET
-    key = excluded.key, document_id = excluded.document_id, located = excluded.located,
-    call_id = excluded.call_id, recording_id = excluded.recording_id,
-    recording = excluded.recording, resource = excluded.resource,
-    position = excluded.position, end_reason = excluded.end_reason,
-    not_before = excluded.not_before, expires_at = excluded.expires_at,
-    enqueued_at = excluded.enqueued_at, chunk = excluded.chunk,
-    announced = excluded.announced, said = excluded.said,
-    state = excluded.state, attempts = excluded.attempts,
+    REVIVED, state = excluded.state, attempts = excluded.attempts,
     reason = NULL, error = NULL, note = NULL, settled_at = NULL
-""",
+""".replace("NAMES", _NAMES)
+    .replace("VALUES_BUT_ONE", ", ".join(_COLUMNS[:-1]))
+    .replace("LAST_VALUE", _COLUMNS[-1])
+    .replace(
+        "REVIVED",
+        ", ".join(f"{name} = excluded.{name}" for name in StoredChunk._fields),
+    ),
 )
 
 

@@ -7,15 +7,13 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from worker.model import Attempt, ChunkState, QueueCounts, QueuedChunk, Sibling
-from worker.queues import entries
+from worker.queues import columns, entries
 from worker.queues.entries import instant, micros
 
 _QUEUED = """
-SELECT row, key, document_id, call_id, recording_id, recording, resource, position,
-    end_reason, state, attempts, not_before, expires_at, leased_until, leased_by, reason,
-    error, enqueued_at, settled_at, chunk, announced
+SELECT COLUMNS, state, attempts, leased_until, leased_by, reason, error, settled_at
 FROM chunks
-"""
+""".replace("COLUMNS", columns.COLUMNS)
 
 
 def _queued(
@@ -23,7 +21,7 @@ def _queued(
 ) -> list[QueuedChunk]:
     decoded: dict[str, tuple[Sibling, ...]] = {}
     rows = db.execute(_QUEUED + rest, values)
-    return [entries.queued_chunk(row, decoded) for row in rows]
+    return [columns.queued_chunk(row, decoded) for row in rows]
 
 
 def announced(db: sqlite3.Connection, recording: str) -> list[QueuedChunk]:
@@ -31,12 +29,19 @@ def announced(db: sqlite3.Connection, recording: str) -> list[QueuedChunk]:
     return _queued(db, "WHERE recording = ? ORDER BY position, id", (recording,))
 
 
-_NAMING = "WHERE document_id = :document OR located = :document ORDER BY id"
+_NAMING = """
+WHERE id IN (
+    SELECT id FROM chunks
+    WHERE row BETWEEN :part AND :part || 'g' AND document_id = :document
+    UNION SELECT id FROM chunks WHERE located = :document)
+ORDER BY id
+"""
 
 
 def naming(db: sqlite3.Connection, document_id: str) -> list[QueuedChunk]:
     """Every entry, of any recording, that names the document."""
-    return _queued(db, _NAMING, {"document": document_id})
+    part = entries.document_part(document_id)
+    return _queued(db, _NAMING, {"document": document_id, "part": part})
 
 
 def entries_by_expiry(

@@ -4,10 +4,15 @@ Times are integer microseconds since 1970, UTC. A row of `chunks` waits to be le
 while it has neither a lease token nor a `settled_at`; it is known (and so blocks a duplicate)
 while `settled_at` is null. State `archived` without `settled_at` waits for its siblings.
 
-The column `expires_at` is the truth, whatever the JSON in `chunk` says: it only ever gets
-earlier. The siblings are in `announced` and not in `chunk`: all chunks of an event have the
-same, and who reads many rows decodes them once. `said` is a digest of what a duplicate may
-add to, so that one that says nothing new is known without reading either.
+`expires_at` only ever gets earlier. The siblings are JSON: all chunks of an event have the
+same, and who reads many rows decodes them once; null stands for a chunk that has none.
+`said` is a digest of what a duplicate may add to, so that one that says nothing new is known
+without reading the siblings. The event of a chunk is a part of its delivery's body wherever it
+was sent just so: a delivery stays as long as its chunks do.
+
+What a put must touch decides how many it can take. Ids are as good as random, so that each
+index over them is another page to write for each chunk, once there are many: there are two,
+`row` and `chunks_recording`.
 """
 
 import contextlib
@@ -34,12 +39,11 @@ _TABLES = (
     """
     CREATE TABLE chunks (
         id INTEGER PRIMARY KEY,
+        v INTEGER NOT NULL,
         row TEXT NOT NULL UNIQUE,
         key TEXT NOT NULL,
         document_id TEXT NOT NULL,
-        located TEXT NOT NULL,
-        call_id TEXT,
-        recording_id TEXT,
+        located TEXT,
         recording TEXT NOT NULL,
         resource TEXT NOT NULL,
         position INTEGER NOT NULL,
@@ -58,9 +62,30 @@ _TABLES = (
         note TEXT,
         enqueued_at INTEGER NOT NULL,
         settled_at INTEGER,
-        chunk TEXT NOT NULL,
-        announced TEXT NOT NULL,
-        said TEXT NOT NULL
+        received_at INTEGER NOT NULL,
+        content_location TEXT NOT NULL,
+        metadata_location TEXT,
+        delete_location TEXT,
+        event_id TEXT NOT NULL,
+        topic TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        event_time INTEGER,
+        call_id TEXT,
+        server_call_id TEXT,
+        recording_id TEXT,
+        recording_start_time INTEGER,
+        recording_duration_ms INTEGER,
+        content_type TEXT,
+        channel_type TEXT,
+        format_type TEXT,
+        session_end_reason TEXT,
+        storage_type TEXT,
+        announced TEXT,
+        said TEXT,
+        raw TEXT,
+        raw_at INTEGER,
+        raw_bytes INTEGER,
+        delivery INTEGER NOT NULL
     )
     """,
     """
@@ -94,8 +119,8 @@ _TABLES = (
     # Everything that `counts` asks, so that it never reads the chunks themselves.
     "CREATE INDEX chunks_state ON chunks (state, expires_at, leased_from, reason)",
     "CREATE INDEX chunks_recording ON chunks (recording)",
-    "CREATE INDEX chunks_document ON chunks (document_id)",
-    "CREATE INDEX chunks_located ON chunks (located)",
+    # Only those whose location names another document than they do: hardly any.
+    "CREATE INDEX chunks_located ON chunks (located) WHERE located IS NOT NULL",
     "CREATE INDEX attempts_row ON attempts (row)",
 )
 

@@ -16,7 +16,7 @@ from typing import Self, TypeVar
 
 import structlog
 
-from worker.errors import WorkerError
+from worker.errors import MalformedEventError, WorkerError
 from worker.model import (
     Attempt,
     ChunkState,
@@ -34,6 +34,7 @@ from worker.queues.connection import DatabaseThread, OpenedFile
 from worker.queues.entries import bounded
 from worker.queues.group_commit import GroupCommit
 from worker.queues.leases import Ending, Leased, LeaseRequest
+from worker.tracebacks import message_of
 
 T = TypeVar("T")
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
@@ -86,8 +87,13 @@ class SqliteQueue:
 
     async def put(self, delivery: Delivery) -> PutResult:
         """Also raises MalformedEventError, for text that no file can hold."""
-        put = puts.prepare(delivery, now=self._clock.now())
-        return await self._write(put)
+        try:
+            put = await puts.prepare_in_turns(delivery, now=self._clock.now())
+            return await self._write(put)
+        except (ValueError, OverflowError) as error:
+            raise MalformedEventError(
+                f"it can't be stored: {message_of(error)}"
+            ) from error
 
     async def lease(
         self,

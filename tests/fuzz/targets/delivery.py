@@ -23,9 +23,10 @@ from tests.unit.handlers.bodies import (
 )
 from worker import names, stored
 from worker.archives import object_names
-from worker.errors import HostNotAllowedError, MalformedEventError
+from worker.errors import HostNotAllowedError
 from worker.model import Chunk, Delivery, PutResult
-from worker.queues import entries, puts
+from worker.queues import columns, entries, puts
+from worker.queues.columns import StoredChunk
 from worker.queues.storage import parts
 from worker.sources.hosts import HostRules
 
@@ -46,10 +47,10 @@ class PreparingQueue(SmallQueue):
     async def put(self, delivery: Delivery) -> PutResult:
         try:
             put = puts.prepare(delivery, now=delivery.received_at)
-        except MalformedEventError as error:
+        except ValueError as error:
             raise AssertionError("sorted, but can't be stored") from error
         for chunk in put.chunks:
-            _check_row(chunk._asdict())
+            _check_row(chunk, delivery.body)
         for part in parts.parts_of(delivery, now=delivery.received_at):
             parts.decode_part(part.name, part.data)
             object_names.segments(part.name.document)
@@ -117,12 +118,13 @@ def _inside(outer: object) -> Iterable[object]:
     return outer if isinstance(outer, list) else ()
 
 
-def _check_row(row: dict[str, object]) -> None:
-    chunk = entries.chunk_of(row)
+def _check_row(row: StoredChunk, body: bytes) -> None:
+    chunk = columns.chunk_within(row, body)
     assert len(chunk.announced) >= 1
-    entries.outline(row)
-    for value in row.values():
+    columns.outline(row._asdict())
+    for value in row:
         str(value).encode()
+        assert not isinstance(value, int) or abs(value) < 2**63
 
 
 def _check_body(data: bytes) -> None:

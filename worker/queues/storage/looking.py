@@ -20,7 +20,7 @@ from worker.model import (
     QueuedChunk,
     RecordingKey,
 )
-from worker.queues import entries
+from worker.queues import columns, entries
 from worker.queues.entries import entry_id
 from worker.queues.merging import merged
 from worker.queues.storage import messages, names
@@ -331,7 +331,7 @@ def _queued(row: str, chunk: Chunk, poison: Poison | None = None) -> QueuedChunk
 def _outline(death: Death, poison: Poison) -> Chunk:
     """A chunk that can't be read, as far as its death tells."""
     document_id = poison.document_id or ""
-    return entries.outline(
+    return columns.outline(
         {
             "key": archive_names.safe_id(document_id or death.row),
             "recording": death.recording,

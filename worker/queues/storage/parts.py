@@ -11,12 +11,13 @@ from typing import Any, Protocol
 from pydantic import TypeAdapter
 
 from worker import names, stored
-from worker.errors import NewerFormatError
+from worker.errors import MalformedEventError, NewerFormatError
 from worker.model import Chunk, Delivery, Sibling
-from worker.queues import entries, puts
-from worker.queues.entries import StoredChunk
+from worker.queues import columns, entries, puts
+from worker.queues.columns import StoredChunk
 from worker.queues.storage.names import PartName, Ref, whole_hour, whole_second
 from worker.stored import StoredFormatError
+from worker.tracebacks import message_of
 
 MOST_CHUNKS = 64
 """Of one part: whoever receives its message writes four names for each before it rests."""
@@ -52,9 +53,16 @@ def parts_of(delivery: Delivery, *, now: datetime) -> Sequence[NewPart]:
     The names depend on the body and on what the chunks say, not on the moment within the
     hour: a delivery that comes twice is known by them.
     """
+    try:
+        return _parts_of(delivery, now)
+    except ValueError as error:
+        raise MalformedEventError(f"it can't be stored: {message_of(error)}") from error
+
+
+def _parts_of(delivery: Delivery, now: datetime) -> Sequence[NewPart]:
     put = puts.prepare(delivery, now=now)
     chunks = sorted(put.chunks, key=lambda chunk: chunk.expires_at)
-    said = (text for chunk in put.chunks for text in (chunk.row, chunk.said))
+    said = (text for chunk in put.chunks for text in (chunk.row, columns.saying(chunk)))
     digest = names.digest(put.delivery.sha256, *said)[:32]
     starts = range(0, max(len(chunks), 1), MOST_CHUNKS)
     return [
@@ -74,9 +82,13 @@ def _part_of(
         chunks=len(chunks),
         expires_at=whole_second(min(expiries, default=delivery.received_at)),
     )
+    told = [columns.chunk_within(chunk, delivery.body) for chunk in chunks]
     # Chunks of one event share their siblings, of which there may be a thousand.
-    texts = dict.fromkeys(chunk.announced for chunk in chunks)
-    places = {text: place for place, text in enumerate(texts)}
+    texts = [
+        row.announced or columns.siblings_to_json(chunk.announced)
+        for row, chunk in zip(chunks, told, strict=True)
+    ]
+    places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
     document = {
         "v": FORMAT_VERSION,
         "kind": "delivery",
@@ -84,7 +96,10 @@ def _part_of(
         "received_at": delivery.received_at.isoformat(),
         **(_body(delivery.body) if number == 1 else {}),
         "siblings": [json.loads(text) for text in places],
-        "chunks": [_document(chunk, places[chunk.announced]) for chunk in chunks],
+        "chunks": [
+            {**_document(chunk), "siblings": places[text]}
+            for chunk, text in zip(told, texts, strict=True)
+        ],
     }
     return NewPart(name=name, data=json.dumps(document).encode())
 
@@ -97,11 +112,11 @@ def _body(body: bytes) -> dict[str, str]:
         return {"body_base64": base64.b64encode(body).decode()}
 
 
-def _document(chunk: StoredChunk, siblings: int) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(chunk.chunk)
-    # Said twice within the delivery, the earlier counts.
-    document["chunk"]["expires_at"] = entries.instant(chunk.expires_at).isoformat()
-    return {**document, "siblings": siblings}
+def _document(chunk: Chunk) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(
+        stored.chunk_to_json(replace(chunk, announced=()))
+    )
+    return document
 
 
 def decode_part(name: PartName, data: bytes) -> Part:

@@ -3,9 +3,10 @@
 import sqlite3
 from collections.abc import Sequence
 
+from tests.factories import a_delivery
 from tests.fakes.clock import START
 from worker.model import Chunk
-from worker.queues import entries, schema
+from worker.queues import puts, schema
 
 
 def memory_database() -> sqlite3.Connection:
@@ -18,28 +19,15 @@ def memory_database() -> sqlite3.Connection:
 
 def copy_chunk(db: sqlite3.Connection, chunk: Chunk, copies: int) -> None:
     """Fill the table with rows like the chunk's own, each a second later to expire."""
-    stored = entries.stored_chunk(chunk, now=START)
-    db.execute(
-        """
-        WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < ? - 1)
-        INSERT INTO chunks (row, key, document_id, located, recording, resource, position, state,
-            attempts, not_before, expires_at, enqueued_at, chunk, announced, said)
-        SELECT 'row-' || i, ?, ?, '', ?, ?, 0, 'pending', 0, ?, ? + i * 1000000, 0, ?, ?, ?
-        FROM n
-        """,
-        (
-            copies,
-            stored.key,
-            stored.document_id,
-            stored.recording,
-            stored.resource,
-            stored.not_before,
-            stored.expires_at,
-            stored.chunk,
-            stored.announced,
-            stored.said,
-        ),
-    )
+    puts.put_all(db, [puts.prepare(a_delivery(chunk), now=START)])
+    db.execute("CREATE TEMP TABLE copy AS SELECT * FROM chunks")
+    db.execute("DELETE FROM chunks")
+    for number in range(copies):
+        db.execute(
+            "UPDATE copy SET id = NULL, row = ?, expires_at = expires_at + 1000000",
+            (f"row-{number}",),
+        )
+        db.execute("INSERT INTO chunks SELECT * FROM copy")
 
 
 def query_plan(db: sqlite3.Connection, sql: str, values: Sequence[object]) -> str:

@@ -5,15 +5,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.factories import SOURCE, ChunkFields, a_chunk, an_announcement
+from tests.factories import (
+    SOURCE,
+    ChunkFields,
+    a_chunk,
+    an_announcement,
+)
 from tests.fakes.clock import START
-from worker.errors import MalformedEventError
 from worker.queues import entries
 
 
 def test_entry_id_is_golden() -> None:
     """The id outlives the process: a change would enqueue every chunk again."""
-    assert entries.entry_id(a_chunk()) == "1d33d5eff247126d28ba02b51f9574fb"
+    assert entries.entry_id(a_chunk()) == "eedd38dcaff81d33d5eff247126d28ba"
 
 
 def test_entry_id_is_the_same_for_what_adds_to_a_chunk() -> None:
@@ -92,18 +96,12 @@ def test_lapse_delay_doubles_up_to_ten_minutes(attempts: int, longest: float) ->
     assert len(set(delays)) == (200 if longest else 1)
 
 
-def test_stored_chunk_refuses_text_that_no_file_can_hold() -> None:
-    """A lone surrogate in an event is the event's fault, not the queue's."""
-    chunk = a_chunk(announcement=an_announcement(subject="\ud800"))
+def test_entries_of_a_document_begin_alike() -> None:
+    """Whatever their locations: that is how they are found."""
+    one, other = a_chunk(), a_chunk(content_location=f"{SOURCE}/v1/objects/d2")
 
-    with pytest.raises(MalformedEventError, match="can't be stored"):
-        entries.stored_chunk(chunk, now=START)
+    part = entries.document_part(one.document_id)
 
-
-@pytest.mark.parametrize("index", [10**30, -(10**30)])
-def test_stored_chunk_bounds_the_index(index: int) -> None:
-    """An index beyond SQLite's integers is stored in the chunk, and bounded in the column."""
-    stored = entries.stored_chunk(a_chunk(index=index), now=START)
-
-    assert abs(stored.position) == entries.MAX_POSITION
-    assert str(index) in stored.chunk
+    assert entries.entry_id(one) != entries.entry_id(other)
+    assert entries.entry_id(one).startswith(part)
+    assert entries.entry_id(other).startswith(part)

@@ -99,10 +99,7 @@ def test_counts_never_read_the_chunks(db: sqlite3.Connection) -> None:
 def test_chunk_of_a_newer_format_is_postponed(db: sqlite3.Connection) -> None:
     """It waits for a newer worker, no attempt spent, and holds up nobody."""
     put(db, "newer", "known")
-    db.execute(
-        """UPDATE chunks SET chunk = replace(chunk, '"v":1', '"v":2'),
-        expires_at = 0 WHERE document_id = 'newer'"""
-    )
+    db.execute("UPDATE chunks SET v = 2, expires_at = 0 WHERE document_id = 'newer'")
 
     leased = leases.lease_due(db, a_request(1))
 
@@ -119,7 +116,7 @@ def test_chunk_of_a_newer_format_is_listed(db: sqlite3.Connection) -> None:
     """An operator sees it by what the columns know."""
     put(db, "newer")
     (readable,) = reads.find(db, "newer")
-    db.execute("""UPDATE chunks SET chunk = '{"v":2}'""")
+    db.execute("UPDATE chunks SET v = 2")
 
     (entry,) = reads.announced(db, readable.chunk.recording)
 
@@ -131,10 +128,16 @@ def test_chunk_of_a_newer_format_is_listed(db: sqlite3.Connection) -> None:
     assert entry.chunk.announcement.call_id == readable.chunk.announcement.call_id
 
 
-def test_chunk_that_nobody_can_read_is_dead(db: sqlite3.Connection) -> None:
+@pytest.mark.parametrize(
+    "damage", ["received_at = 'noon'", "announced = '{'", "raw = NULL", "v = 'x'"]
+)
+def test_chunk_that_nobody_can_read_is_dead(
+    db: sqlite3.Connection, damage: str
+) -> None:
     """A damaged row is parked for an operator, and never stops the others."""
     put(db, "damaged", "known")
-    db.execute("UPDATE chunks SET chunk = '{' WHERE document_id = 'damaged'")
+    change = "UPDATE chunks SET DAMAGE WHERE document_id = 'damaged'"
+    db.execute(change.replace("DAMAGE", damage))
 
     leased = leases.lease_due(db, a_request(2))
 

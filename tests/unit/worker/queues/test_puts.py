@@ -1,3 +1,4 @@
+import asyncio
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -6,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from tests.factories import a_chunk, a_delivery, some_chunks
+from tests.factories import a_chunk, a_delivery, an_announcement, some_chunks
 from tests.fakes.clock import START
 from tests.unit.worker.queues.databases import memory_database
-from worker.model import PutResult
+from worker.model import Chunk, PutResult
 from worker.queues import entries, puts, reads
 
 LATER = START + timedelta(minutes=1)
@@ -146,11 +147,92 @@ def test_chunk_of_a_newer_format_learns_nothing(db: sqlite3.Connection) -> None:
     """What only a newer worker can read is left as it is, but for its deadline."""
     chunk = a_chunk(end_reason=None)
     puts.put_all(db, [puts.prepare(a_delivery(chunk), now=START)])
-    db.execute("""UPDATE chunks SET chunk = '{"v":2}'""")
+    db.execute("UPDATE chunks SET v = 2")
     news = a_chunk(expires_at=START)
 
     (result,) = puts.put_all(db, [puts.prepare(a_delivery(news), now=START)])
 
     assert result == PutResult(enqueued=0, duplicates=1)
-    row = db.execute("SELECT chunk, end_reason, expires_at FROM chunks").fetchone()
-    assert tuple(row) == ('{"v":2}', None, entries.micros(START))
+    row = db.execute("SELECT v, end_reason, expires_at FROM chunks").fetchone()
+    assert tuple(row) == (2, None, entries.micros(START))
+
+
+def body_of(*events: str) -> bytes:
+    return ("[" + " , ".join(events) + "]").encode()
+
+
+def chunk_with(document_id: str, event: str) -> Chunk:
+    return a_chunk(document_id=document_id, announcement=an_announcement(raw=event))
+
+
+def test_an_event_is_kept_once(db: sqlite3.Connection) -> None:
+    """It lies in the body of its delivery, and comes back from there to the character."""
+    events = ['{"id": "é"}', '{"id": "b"}', '{"id": "é"}']
+    chunks = [chunk_with(f"d{n}", event) for n, event in enumerate(events)]
+
+    put = puts.prepare(a_delivery(*chunks, body=body_of(*events)), now=START)
+    puts.put_all(db, [put])
+
+    assert [chunk.raw for chunk in put.chunks] == [None] * 3
+    found = reads.entries_by_expiry(db, None, 3)
+    assert [entry.chunk.announcement.raw for entry in found] == events
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        body_of('{"id": "b"}'),
+        body_of('{"id": "a", "more": "than was kept"}'),
+    ],
+)
+def test_an_event_that_is_not_in_the_body_is_kept_with_its_chunk(
+    db: sqlite3.Connection, body: bytes
+) -> None:
+    """As one whose other chunks were left out, or whose data had to be decoded."""
+    chunks = [
+        chunk_with("d1", '{"id": "a", "more": 1}'),
+        chunk_with("d2", '{"id": "b"}'),
+    ]
+
+    puts.put_all(db, [puts.prepare(a_delivery(*chunks, body=body), now=START)])
+
+    found = reads.entries_by_expiry(db, None, 2)
+    assert [entry.chunk for entry in found] == chunks
+
+
+def test_event_of_the_delivery_that_revived_a_chunk_counts(
+    db: sqlite3.Connection,
+) -> None:
+    """A chunk that comes back has the event that brought it back, wherever that lies."""
+    old, new = chunk_with("d1", '{"id": "old"}'), chunk_with("d1", '{"id": "the new"}')
+    first = a_delivery(old, body=body_of('{"id": "old"}'))
+    puts.put_all(db, [puts.prepare(first, now=START)])
+    db.execute("UPDATE chunks SET state = 'dead', settled_at = 1")
+
+    again = a_delivery(new, body=body_of("{}", '{"id": "the new"}'))
+    puts.put_all(db, [puts.prepare(again, now=START)])
+
+    (entry,) = reads.entries_by_expiry(db, None, 1)
+    assert entry.chunk.announcement.raw == '{"id": "the new"}'
+
+
+async def test_a_full_delivery_lets_others_have_their_turn() -> None:
+    """What is prepared in turns is what is prepared at once."""
+    chunks = some_chunks(3 * puts.CHUNKS_PER_TURN)
+    delivery = a_delivery(*chunks)
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count_turns())
+    put = await puts.prepare_in_turns(delivery, now=START)
+    counting.cancel()
+
+    assert turns >= 3
+    assert put == puts.prepare(delivery, now=START)
