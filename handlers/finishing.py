@@ -25,9 +25,13 @@ class AtWork:
         del self._since[_current()]
 
     def sweep(self, now: float) -> None:
-        """Cut what has been at work for too long: its turn is needed."""
+        """Cut what has been at work for too long: its turn is needed.
+
+        Once, and then no sooner than as long again: it may have something to clean up.
+        """
         for task, since in self._since.items():
             if now - since > self._most_seconds:
+                self._since[task] = now
                 task.cancel()
 
     async def finish(self, within_seconds: float) -> None:

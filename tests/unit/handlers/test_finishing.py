@@ -89,6 +89,33 @@ async def test_sweep_cuts_work_only_after_its_time() -> None:
     assert work.task.cancelled()
 
 
+async def test_sweep_cuts_once_and_lets_clean_up() -> None:
+    """The next sweep comes a second later, perhaps in the middle of a rollback."""
+    at_work = AtWork(MOST_SECONDS)
+    cleaning, cleaned = asyncio.Event(), asyncio.Event()
+
+    async def work() -> bool:
+        at_work.begin()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cleaning.set()
+            await cleaned.wait()
+        finally:
+            at_work.end()
+        return True
+
+    now = asyncio.get_running_loop().time()
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    at_work.sweep(now + MOST_SECONDS + 60)
+    await cleaning.wait()
+    at_work.sweep(now + MOST_SECONDS + 61)
+    cleaned.set()
+
+    assert await task
+
+
 def test_work_is_that_of_a_task() -> None:
     """There is nothing to wait for or to cut outside of one."""
     with pytest.raises(RuntimeError):
