@@ -43,7 +43,7 @@ async def test_installed_wheel_replays_the_samples(tmp_path: Path) -> None:
         "samples",
         command.parent.name,
     }
-    assert "recording-worker = worker.__main__:main" in command.read_text()
+    assert "recording-worker = worker.__main__:command" in command.read_text()
 
     # Before the checkout on the path, or the test would run that.
     path = {"PYTHONPATH": str(target)}

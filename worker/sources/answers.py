@@ -92,6 +92,8 @@ TRANSPORT_ERRORS = (aiohttp.ClientError, OSError)
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
 _LENGTH = re.compile(r"\d{1,18}", re.ASCII)
 _NUMBER = re.compile(r"\d{1,9}(?:\.\d{1,6})?", re.ASCII)
+_CODINGS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress"})
+"""Those that are repeated; what else a source says may be anything."""
 _NOT_MEDIA = ("text/html", "application/problem+json", "application/problem+xml")
 _MILLISECOND_HEADERS = ("retry-after-ms", "x-ms-retry-after-ms")
 _Headers = Mapping[str, str]
@@ -216,7 +218,8 @@ def _check_is_media(headers: _Headers, host: str) -> None:
     encoding = headers.get("Content-Encoding", "identity").strip().casefold()
     if encoding not in ("identity", ""):
         # Lengths and ranges would count compressed bytes, against our Accept-Encoding.
-        raise SourceAnswerError(f"{host} answered with content that is encoded")
+        told = encoding if encoding in _CODINGS else "something else"
+        raise SourceAnswerError(f"{host} answered with content encoded as {told}")
 
 
 def _total_of_first_range(headers: _Headers, host: str, first_bytes: int) -> int:

@@ -293,3 +293,14 @@ def test_delete_without_proof_is_refused(location: str, flags: tuple[str, ...]) 
 def test_delete_with_proof_is_let_through(path: str) -> None:
     """A receipt without flags lets its own document be deleted, in both documented forms."""
     answers.refuse_unproven(f"https://h/{path}", a_proof("doc"))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "told"), [("GZIP", "gzip"), ("key-of-somebody", "something else")]
+)
+def test_encoding_that_is_not_known_is_not_repeated(encoding: str, told: str) -> None:
+    """A header of the source may be anything, what it was sent included."""
+    with pytest.raises(SourceAnswerError, match=f"encoded as {told}$"):
+        answers.facts_from_first(
+            200, {"Content-Encoding": encoding}, host=HOST, first_bytes=100
+        )
