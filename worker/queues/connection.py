@@ -25,6 +25,13 @@ _DURABLE = (
     "PRAGMA checkpoint_fullfsync = ON",
     "PRAGMA journal_size_limit = " + str(64 * MIB),
 )
+LOG_PAGES = 16_384
+"""With so many in the write-ahead log, 64 MiB, whoever commits copies them into the file."""
+_WRITING = (
+    "PRAGMA wal_autocheckpoint = " + str(LOG_PAGES),
+    # KiB; less than a full batch touches would go through the log several times.
+    "PRAGMA cache_size = -16384",
+)
 _MEANING = {
     sqlite3.SQLITE_FULL: "the disk is full",
     sqlite3.SQLITE_BUSY: "another process holds the lock",
@@ -65,11 +72,22 @@ def open_writer(path: Path, *, create: bool) -> sqlite3.Connection:
     with contextlib.ExitStack() as undo:
         db = _connect(path, create=create)
         undo.callback(db.close)
-        for pragma in _DURABLE:
+        for pragma in (*_DURABLE, *_WRITING):
             db.execute(pragma)
         if create:
             schema.create(db)
         schema.check(db)
+        undo.pop_all()
+    return db
+
+
+def open_copier(path: Path) -> sqlite3.Connection:
+    """Open a connection that only copies from the write-ahead log, as durably."""
+    with contextlib.ExitStack() as undo:
+        db = _connect(path, create=False)
+        undo.callback(db.close)
+        for pragma in _DURABLE:
+            db.execute(pragma)
         undo.pop_all()
     return db
 
