@@ -259,6 +259,25 @@ async def test_who_reads_answers_late_keeps_the_connection() -> None:
         assert len(endpoint.open_connections()) == 1
 
 
+async def test_deliveries_sent_before_their_turn_wait_outside() -> None:
+    """Behind one that takes its time nothing more is read: not even heads pile up."""
+    stuck = StuckReceiver()
+    delivery = LINE + LENGTH + b"\r\n" + BODY
+    async with serving(Parts(receiver=stuck)) as endpoint:
+        sender = await endpoint.connect()
+        await sender.send(delivery)
+        async with asyncio.timeout(WAIT_SECONDS):
+            await stuck.began.wait()
+        [connection] = endpoint.open_connections()
+        await sender.send(delivery, delivery)
+        async with asyncio.timeout(WAIT_SECONDS):
+            while connection.transport and connection.transport.is_reading():  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        stuck.let_go.set()
+
+        assert [(await sender.answer()).status for _ in range(3)] == [200] * 3
+
+
 async def test_places_come_back() -> None:
     """However a connection ends, nothing of it stays behind."""
     async with serving(Parts(limits=FEW)) as endpoint:

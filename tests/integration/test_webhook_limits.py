@@ -122,6 +122,20 @@ async def test_body_that_does_not_come_is_given_up() -> None:
         assert endpoint.app[BODIES].in_use == 0
 
 
+async def test_body_has_its_time() -> None:
+    """Not from the beginning of the head, and not from the last byte that came."""
+    async with serving() as endpoint:
+        sender = await begun(endpoint, 1000, b"x" * 10)
+        table, now = endpoint.app[CONNECTIONS], asyncio.get_running_loop().time()
+        table.sweep(now + Limits().body_seconds - 1)
+        assert endpoint.app[BODIES].in_use == 10
+        await sender.send(b"x")
+        table.sweep(now + Limits().body_seconds + 0.001)
+
+        assert (await sender.answer()).status == 503
+        assert endpoint.turned_away() == {"slow-body": 1}
+
+
 @pytest.mark.receiver_row(7)
 async def test_delivery_is_answered_within_the_budget_and_finished_later() -> None:
     """A slow storage costs a 503 in time; what was begun is done all the same."""

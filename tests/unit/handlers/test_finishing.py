@@ -2,8 +2,6 @@
 
 import asyncio
 
-import pytest
-
 from handlers.finishing import AtWork
 
 MOST_SECONDS = 100
@@ -114,9 +112,3 @@ async def test_sweep_cuts_once_and_lets_clean_up() -> None:
     cleaned.set()
 
     assert await task
-
-
-def test_work_is_that_of_a_task() -> None:
-    """There is nothing to wait for or to cut outside of one."""
-    with pytest.raises(RuntimeError):
-        AtWork(MOST_SECONDS).begin()
