@@ -124,6 +124,7 @@ async def test_slow_deliveries_cannot_keep_another_out() -> None:
         assert (await slow[0].answer()).status == 503
         assert await slow[0].is_closed()
         assert endpoint.app[CONNECTIONS].closed == {"crowded-out": 1}
+        assert endpoint.turned_away() == {}
         await slow[1].send(BODY)
         assert (await slow[1].answer()).status == 200
 
