@@ -25,10 +25,7 @@ _DURABLE = (
     "PRAGMA checkpoint_fullfsync = ON",
     "PRAGMA journal_size_limit = " + str(64 * MIB),
 )
-LOG_PAGES = 16_384
-"""With so many in the write-ahead log, 64 MiB, whoever commits copies them into the file."""
 _WRITING = (
-    "PRAGMA wal_autocheckpoint = " + str(LOG_PAGES),
     # KiB; less than a full batch touches would go through the log several times.
     "PRAGMA cache_size = -16384",
 )
@@ -77,17 +74,6 @@ def open_writer(path: Path, *, create: bool) -> sqlite3.Connection:
         if create:
             schema.create(db)
         schema.check(db)
-        undo.pop_all()
-    return db
-
-
-def open_copier(path: Path) -> sqlite3.Connection:
-    """Open a connection that only copies from the write-ahead log, as durably."""
-    with contextlib.ExitStack() as undo:
-        db = _connect(path, create=False)
-        undo.callback(db.close)
-        for pragma in _DURABLE:
-            db.execute(pragma)
         undo.pop_all()
     return db
 

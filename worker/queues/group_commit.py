@@ -31,10 +31,7 @@ _FOREIGN = (sqlite3.Error, ValueError, OverflowError)
 
 
 class GroupCommit:
-    """Runs writes durably; one that was cancelled while it waited may still be done.
-
-    `committed` is told after each batch how many rows were ever changed.
-    """
+    """Runs writes durably; one that was cancelled while it waited may still be done."""
 
     def __init__(
         self,
@@ -42,12 +39,9 @@ class GroupCommit:
         connect: Callable[[], sqlite3.Connection],
         *,
         check_file: Callable[[], None],
-        committed: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._path = path
         self._check_file = check_file
-        self._committed = committed
-        self._changes = 0
         self._thread = DatabaseThread(path, connect)
         self._waiting: deque[Waiting] = deque()
         self._is_open = False
@@ -100,7 +94,6 @@ class GroupCommit:
         self, db: sqlite3.Connection, writes: Sequence[Write[Any]]
     ) -> list[Any]:
         outcomes = _commit(db, writes, self._path)
-        self._changes = db.total_changes
         self._check_file()
         return outcomes
 
@@ -115,7 +108,6 @@ class GroupCommit:
     def _resolve(self, batch: list[Waiting], commit: asyncio.Future[list[Any]]) -> None:
         # First the next batch: the disk works while the loop tells whoever waited.
         self._commit_next()
-        self._committed(self._changes)
         error = commit.exception()
         outcomes = commit.result() if error is None else [error] * len(batch)
         for (_, done), outcome in zip(batch, outcomes, strict=True):

@@ -1,7 +1,7 @@
 """The queue in one SQLite file, which several processes may share.
 
 Writes go through one thread and are committed in groups; reads have a connection and a
-thread of their own, and see what is committed. So has what SQLite copies after commits.
+thread of their own, and see what is committed.
 """
 
 import asyncio
@@ -30,7 +30,6 @@ from worker.model import (
 )
 from worker.ports import Clock
 from worker.queues import connection, leases, puts, reads
-from worker.queues.checkpoints import Checkpoints
 from worker.queues.connection import DatabaseThread, OpenedFile
 from worker.queues.entries import bounded
 from worker.queues.group_commit import GroupCommit
@@ -66,21 +65,13 @@ class SqliteQueue:
         self._lease_time = timedelta(seconds=lease_seconds)
         self._stack = contextlib.AsyncExitStack()
         file = OpenedFile(path, lambda: connection.open_writer(path, create=create))
-        self._checkpoints = Checkpoints(path)
-        self._commits = GroupCommit(
-            path,
-            file.open,
-            check_file=file.check,
-            committed=self._checkpoints.committed,
-        )
+        self._commits = GroupCommit(path, file.open, check_file=file.check)
         self._reads = DatabaseThread(path, lambda: connection.open_reader(path))
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as undo:
             await self._commits.open()
             undo.push_async_callback(self._commits.close)
-            await self._checkpoints.open()
-            undo.push_async_callback(self._checkpoints.close)
             await self._reads.open()
             undo.push_async_callback(self._reads.close)
             self._stack = undo.pop_all()
