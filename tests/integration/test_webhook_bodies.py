@@ -11,6 +11,8 @@ from tests.unit.handlers.bodies import a_body, a_grid_event
 from tests.webhook import EVENTS, KEY, Endpoint
 
 MIB = 1024 * 1024
+PLAIN = a_body(a_grid_event())
+GZIPPED = gzip.compress(PLAIN)
 Encode = Callable[[bytes], bytes]
 
 
@@ -55,20 +57,19 @@ async def test_delivery_may_be_compressed(
 @pytest.mark.parametrize(
     ("body", "encoding"),
     [
-        (b"no gzip at all", "gzip"),
-        (b"no deflate", "deflate"),
-        (gzip.compress(a_body(a_grid_event()))[:-4], "gzip"),
-        (zlib.compress(a_body(a_grid_event()))[:-4], "deflate"),
-        (gzip.compress(a_body(a_grid_event())) + b"more", "gzip"),
-        (gzip.compress(gzip.compress(a_body(a_grid_event()))), "gzip, gzip"),
-        (a_body(a_grid_event()), "br"),
-        (a_body(a_grid_event()), "zstd"),
-        (a_body(a_grid_event()), "aes128gcm"),
-        (gzip.compress(b""), "gzip"),
-        (b"", "gzip"),
-        (b"", "identity"),
+        pytest.param(b"no gzip at all", "gzip", id="no-gzip"),
+        pytest.param(b"no deflate", "deflate", id="no-deflate"),
+        pytest.param(GZIPPED[:-4], "gzip", id="short-gzip"),
+        pytest.param(zlib.compress(PLAIN)[:-4], "deflate", id="short-deflate"),
+        pytest.param(GZIPPED + b"more", "gzip", id="more-behind"),
+        pytest.param(gzip.compress(GZIPPED), "gzip, gzip", id="twice"),
+        pytest.param(PLAIN, "br", id="br"),
+        pytest.param(PLAIN, "zstd", id="zstd"),
+        pytest.param(PLAIN, "aes128gcm", id="aes128gcm"),
+        pytest.param(gzip.compress(b""), "gzip", id="nothing-in-gzip"),
+        pytest.param(b"", "gzip", id="nothing-as-gzip"),
+        pytest.param(b"", "identity", id="nothing"),
     ],
-    ids=repr,
 )
 async def test_delivery_that_cannot_be_read_must_come_again(
     endpoint: Endpoint, body: bytes, encoding: str
