@@ -22,7 +22,7 @@ from samples.acsmetadata import metadata_of
 from tests import media
 from tests.factories import TOPIC
 from tests.fakes.clock import START, ManualClock
-from worker import app, names, receiving
+from worker import app, exporting, names, receiving
 from worker.app import WholeQueue
 from worker.consumer import Consumer
 from worker.model import ChunkState, QueuedChunk
@@ -225,8 +225,8 @@ async def lied_to(
     `queue`, which has the same clock, stands in for that of the settings; `more` are these.
     """
     clock = clock or SteppedClock()
-    monkeypatch.setattr(app, "SystemClock", lambda: clock)
-    monkeypatch.setattr(receiving, "SystemClock", lambda: clock)
+    for module in (app, receiving, exporting):
+        monkeypatch.setattr(module, "SystemClock", lambda: clock)
     async with StandIn(now=clock.now) as acs:
         settings = settings_for(acs, folder, **more)
         originals: dict[str, Original] = {}
