@@ -125,16 +125,18 @@ async def test_missing_queue_is_not_created(path: Path, clock: ManualClock) -> N
     assert not path.parent.exists()
 
 
+@pytest.mark.parametrize("version", [1, 7])
 @pytest.mark.parametrize("create", [True, False])
-async def test_newer_format_is_refused(
-    path: Path, clock: ManualClock, *, create: bool
+async def test_other_formats_are_refused(
+    path: Path, clock: ManualClock, version: int, *, create: bool
 ) -> None:
-    """A queue that a newer worker has changed is left to it; both versions are named."""
+    """Tables of an older or a newer worker are left to it; both versions are named."""
     async with a_queue(path, clock):
         pass
-    change(path, "PRAGMA user_version = 7")
+    change(path, f"PRAGMA user_version = {version}")
 
-    with pytest.raises(QueueUnavailableError, match=r"has format 7, .* format 1"):
+    told = rf"has format {version}, .* format 2: let the worker that wrote it"
+    with pytest.raises(QueueUnavailableError, match=told):
         async with a_queue(path, clock, create=create):
             pass
 

@@ -8,7 +8,8 @@ while `settled_at` is null. State `archived` without `settled_at` waits for its 
 same, and who reads many rows decodes them once; null stands for a chunk that has none.
 `said` is a digest of what a duplicate may add to, so that one that says nothing new is known
 without reading the siblings. The event of a chunk is a part of its delivery's body wherever it
-was sent just so: a delivery stays as long as its chunks do.
+was sent just so, and the body is not too long to be read for it: a delivery stays as long as
+its chunks do.
 
 What a put must touch decides how many it can take. Ids are as good as random, so that each
 index over them is another page to write for each chunk, once there are many: there are two,
@@ -23,7 +24,8 @@ from worker.errors import QueueUnavailableError
 
 APPLICATION_ID = 0x52656357
 """`RecW` in the file's header: tells our queue from any other SQLite file."""
-VERSION = 1
+VERSION = 2
+"""Of the tables: before columns (1) a chunk was JSON. Each change of a table is another."""
 WAL_TRIES = 50
 
 _TABLES = (
@@ -152,13 +154,14 @@ def create(db: sqlite3.Connection) -> None:
 
 
 def check(db: sqlite3.Connection) -> None:
-    """Refuse a file that is not a queue, or one that a newer worker has changed."""
+    """Refuse a file that is not a queue, or one with the tables of another worker."""
     if _pragma(db, "application_id") != APPLICATION_ID:
         raise QueueUnavailableError("the file is not a queue of recording-worker")
     version = _pragma(db, "user_version")
     if version != VERSION:
         raise QueueUnavailableError(
-            f"the queue has format {version}, this worker knows format {VERSION}"
+            f"the queue has format {version}, this worker knows format {VERSION}: "
+            "let the worker that wrote it work it off, or name another file"
         )
 
 
