@@ -77,7 +77,7 @@ ORDER BY expires_at LIMIT ?
 _DUE_IN = {
     Lane.DEADLINE: _DUE,
     Lane.UNTRIED: _DUE.replace("chunks_due", "chunks_untried").replace(
-        "WHERE", "WHERE attempts = 0 AND"
+        "WHERE lease_token", "WHERE attempts = 0 AND lease_token"
     ),
     Lane.NEWEST: _DUE.replace("ORDER BY expires_at", "ORDER BY expires_at DESC"),
 }

@@ -23,6 +23,8 @@ from worker.queues.put_plan import Known, Plan, added
 MAX_ROWS = 256
 """Rows of one statement; times the columns this stays far below SQLite's limit of 32,766."""
 _BEGINNING_BYTES = 32
+MAX_SHARED_BYTES = 256 * 1024
+"""Who reads an event reads all of the body in which it lies: of a longer one it's a copy."""
 CHUNKS_PER_TURN = 50
 """So many are prepared in a millisecond."""
 
@@ -111,7 +113,7 @@ class _Events:
     def __init__(self, body: bytes, sha256: str) -> None:
         self._body = body
         self._nowhere = Origin(sha256)
-        self._at = 0
+        self._at = 0 if len(body) <= MAX_SHARED_BYTES else -1
 
     def origin(self, chunk: Chunk) -> Origin:
         if self._at < 0:

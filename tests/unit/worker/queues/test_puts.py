@@ -202,6 +202,22 @@ def test_an_event_that_is_not_in_the_body_is_kept_with_its_chunk(
     assert [entry.chunk for entry in found] == chunks
 
 
+@pytest.mark.parametrize(("more", "rows"), [(0, 0), (1, 2)])
+def test_events_of_a_long_body_are_kept_with_their_chunks(
+    db: sqlite3.Connection, more: int, rows: int
+) -> None:
+    """Each chunk that is read would have all of the body read, megabytes for a hundred."""
+    chunks = [chunk_with("d1", '{"id": "a"}'), chunk_with("d2", '{"id": "b"}')]
+    events = body_of('{"id": "a"}', '{"id": "b"}')
+    body = events + b" " * (puts.MAX_SHARED_BYTES + more - len(events))
+
+    puts.put_all(db, [puts.prepare(a_delivery(*chunks, body=body), now=START)])
+
+    assert db.execute("SELECT count(raw) FROM chunks").fetchone()[0] == rows
+    found = reads.entries_by_expiry(db, None, 2)
+    assert [entry.chunk for entry in found] == chunks
+
+
 def test_event_of_the_delivery_that_revived_a_chunk_counts(
     db: sqlite3.Connection,
 ) -> None:
