@@ -161,12 +161,12 @@ def _told(about: Announcement) -> _Told:
     )
 
 
-def chunk_within(chunk: StoredChunk, body: bytes) -> Chunk:
+def chunk_within(chunk: StoredChunk, body: bytes, decoded: Siblings) -> Chunk:
     """The chunk as it came with a delivery of this body."""
     raw = chunk.raw
     if raw is None and chunk.raw_at is not None and chunk.raw_bytes is not None:
         raw = body[chunk.raw_at : chunk.raw_at + chunk.raw_bytes].decode()
-    return chunk_of(chunk._asdict() | {"raw": raw})
+    return chunk_of(chunk._asdict() | {"raw": raw}, decoded)
 
 
 def learnt(chunk: Chunk) -> dict[str, Any]:

@@ -119,7 +119,7 @@ def _inside(outer: object) -> Iterable[object]:
 
 
 def _check_row(row: StoredChunk, body: bytes) -> None:
-    chunk = columns.chunk_within(row, body)
+    chunk = columns.chunk_within(row, body, {})
     assert len(chunk.announced) >= 1
     columns.outline(row._asdict())
     for value in row:

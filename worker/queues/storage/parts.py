@@ -82,8 +82,9 @@ def _part_of(
         chunks=len(chunks),
         expires_at=whole_second(min(expiries, default=delivery.received_at)),
     )
-    told = [columns.chunk_within(chunk, delivery.body) for chunk in chunks]
     # Chunks of one event share their siblings, of which there may be a thousand.
+    decoded: columns.Siblings = {}
+    told = [columns.chunk_within(chunk, delivery.body, decoded) for chunk in chunks]
     texts = [
         row.announced or columns.siblings_to_json(chunk.announced)
         for row, chunk in zip(chunks, told, strict=True)

@@ -9,7 +9,8 @@ import pytest
 from tests.factories import a_chunk, a_delivery, an_announcement, some_chunks
 from tests.fakes.clock import START
 from worker.errors import MalformedEventError, NewerFormatError
-from worker.model import Chunk, Delivery
+from worker.model import Chunk, Delivery, Sibling
+from worker.queues import columns
 from worker.queues.storage.names import PartName, Ref
 from worker.queues.storage.parts import NewPart, Part, Parts, decode_part, parts_of
 from worker.stored import StoredFormatError
@@ -72,6 +73,24 @@ def test_siblings_are_stored_once_for_an_event() -> None:
 
     assert len(json.loads(part.data)["siblings"]) == 1
     assert len({id(chunk.announced) for chunk in read(part).chunks}) == 1
+
+
+def test_siblings_are_decoded_once_for_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand times a thousand would hold up the loop, and every other delivery."""
+    adapter, decoded = columns._SIBLINGS, []
+
+    class Counting:
+        dump_json = adapter.dump_json
+
+        @staticmethod
+        def validate_json(text: str) -> tuple[Sibling, ...]:
+            decoded.append(text)
+            return adapter.validate_json(text)
+
+    monkeypatch.setattr(columns, "_SIBLINGS", Counting)
+
+    assert len(stored(a_delivery(*some_chunks(128)))) == 2
+    assert len(decoded) == 2
 
 
 def test_same_delivery_has_the_same_names() -> None:
