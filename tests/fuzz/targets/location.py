@@ -39,7 +39,9 @@ def check(data: bytes) -> None:
     first, _, second = data.partition(b"\n")
     location, there = text_of(first), second.decode(errors="surrogateescape")
     names.location_path(location)
-    assert "/" not in names.document_in(location) or "%2f" in location.lower()
+    # By the short way and by the long one.
+    assert names.document_in(location) == names._document_in(location)
+    names.view_of(location)
     _check_export(location)
     url = _checked(location)
     if url is not None:
