@@ -15,7 +15,8 @@ Mutate = Callable[[bytes, Random], bytes]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """`check` raises only if a promise is broken: an outcome of no declared type, a name out
-    of bounds, too many steps. `seeds` are good inputs, `mutate` knows their structure.
+    of bounds, too many steps. `seeds` are good inputs, or nearly; `mutate` knows their
+    structure.
     """
 
     name: str

@@ -141,14 +141,14 @@ def _check_binary(data: bytes) -> None:
 
 
 def _check_texts(data: bytes) -> None:
-    """An event that is sound but for its texts, one a line."""
+    """An event that is sound but for its texts, one a line; `{}` is the documentId."""
     texts = fields_of(text_of(data), _TEXTS)
     subject, topic, document, content, metadata, delete, recording = texts
     entry = an_entry(
         document,
-        contentLocation=content,
-        metadataLocation=metadata,
-        deleteLocation=delete,
+        contentLocation=content.replace("{}", document),
+        metadataLocation=metadata.replace("{}", document),
+        deleteLocation=delete.replace("{}", document),
     )
     event = a_grid_event(
         recording_data(entry, recordingId=recording), subject=subject, topic=topic
@@ -172,21 +172,16 @@ def _binary_seeds() -> Iterable[bytes]:
 
 
 def _text_seeds() -> Iterable[bytes]:
-    location = f"https://a.asm.skype.com/v1/objects/{DOCUMENT}"
-    for subject in (
-        "/recording/call/a/recordingId/b",
-        "/recording/call/a/serverCallId/b/recordingId/c",
-        "recording/callConnectionId/a/",
-        "//recording///call//",
-    ):
-        topic = (
-            "/subscriptions/1/providers/Microsoft.Communication/CommunicationServices/a"
-        )
-        content, metadata = (
-            f"{location}/content/video",
-            f"{location}/content/acsmetadata",
-        )
-        texts = (subject, topic, DOCUMENT, content, metadata, location, "recording-1")
+    events = json.loads(
+        (events_dir() / "four-subject-forms.event-grid.json").read_bytes()
+    )
+    content, metadata, delete = (
+        f"https://a.asm.skype.com/v1/objects/{{}}{view}"
+        for view in ("/content/video", "/content/acsmetadata", "")
+    )
+    for event in events:
+        subject, topic = event["subject"], event["topic"]
+        texts = (subject, topic, DOCUMENT, content, metadata, delete, "recording-1")
         yield "\n".join(texts).encode()
 
 
