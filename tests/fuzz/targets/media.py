@@ -1,6 +1,7 @@
 """Media as archived: any bytes give a report, after a number of reads that their size bounds."""
 
 import math
+import struct
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any
@@ -83,28 +84,28 @@ def _heads(pattern: str) -> Iterable[bytes]:
 def _wav_seeds() -> Iterable[bytes]:
     yield from _heads("*.wav")
     whole = (media_dir() / "unmixed.wav").read_bytes()[:4096]
-    short = _cut_wav(whole)
+    short = _cut_wav(whole, frames=500)
     yield short + b"\0"
+    yield _cut_wav(whole, frames=0) + b"\0"
     # Of frames without a byte, as nothing says that there are none.
     at = short.index(b"fmt ") + 8
     yield short[: at + 8] + bytes(8) + short[at + 16 :] + b"\0"
 
 
-def _cut_wav(data: bytes) -> bytes:
-    """A shorter WAV file that is whole."""
-    size = len(data)
+def _cut_wav(data: bytes, *, frames: int) -> bytes:
+    """A shorter file of two channels of 16 bits, whose lengths agree."""
     at = data.index(b"data") + 4
-    frames = (size - at - 4) // 4 * 4
-    data = data[: at + 4 + frames]
-    told = frames.to_bytes(4, "little")
-    data = data[:at] + told + data[at + 4 :]
-    return data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:]
+    payload = data[at + 4 :][: frames * 4]
+    told = data[8:at] + struct.pack("<I", len(payload)) + payload
+    return b"RIFF" + struct.pack("<I", len(told)) + told
 
 
 def _mp3_seeds() -> Iterable[bytes]:
     yield from _heads("*.mp3")
-    frames = (media_dir() / "mixed.mp3").read_bytes()
-    yield frames[:HEAD_BYTES] + b"\0"
+    frames = (media_dir() / "mixed.mp3").read_bytes()[:HEAD_BYTES]
+    yield frames + b"\0"
+    ape = b"APETAGEX" + struct.pack("<IIII", 2000, 32, 0, 0) + bytes(8)
+    yield b"ID3\4\0\0\0\0\0\4abcd" + frames + ape + b"TAG" + bytes(125) + b"\0"
 
 
 MP4 = Target(
