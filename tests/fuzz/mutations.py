@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 MOST_NODES = 200
-MOST_CHANGES = 4
+MOST_CHANGES = 3
 _BIG = (2**31 - 1, 2**31, 2**53, 2**63, 10**18, -(10**30))
 ODD_NUMBERS: Sequence[object] = (0, -1, 1, *_BIG, 0.5, 1e308)
 _LONG = ("9" * 19, "1" * 400, "a" * 1100)
@@ -114,9 +114,12 @@ def after_line(mutate: Any) -> Any:
 
 
 def _instead_of(value: Any, random: Random) -> tuple[object, ...]:
+    """Mostly of the same kind, so that it gets as far as the value did."""
+    odd = ODD_NUMBERS if isinstance(value, int | float) else ODD_TEXTS
     return (
+        *random.sample(odd, 4),
         random.choice(ODD_NUMBERS),
-        *random.sample(ODD_TEXTS, 2),
+        random.choice(ODD_TEXTS),
         [value] * random.randint(0, 3),
         json.dumps(value),
         random.choice((None, True, [], {}, {"": None})),

@@ -14,6 +14,7 @@ def check(data: bytes) -> None:
     if apart is not None:
         assert all(apart)
         assert all(item in text for item in apart)
+        assert text.rstrip(" \t\n\r").endswith("]")
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
