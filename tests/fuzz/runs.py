@@ -83,7 +83,7 @@ def fuzz(name: str, limits: Limits, *, folder: Path) -> Run:
                 *(*folders, seeds),
             ],
             cwd=ROOT,
-            env=os.environ | {"PYTHONHASHSEED": "0", "HOME": str(folder)},
+            env=_environment() | {"PYTHONHASHSEED": "0", "HOME": str(folder)},
             check=False,
             capture_output=True,
             text=True,
@@ -98,6 +98,15 @@ def fuzz(name: str, limits: Limits, *, folder: Path) -> Run:
         crash=_crash_in(done.stderr),
         why=_why(done) if done.returncode else None,
     )
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without what would have each input traced a second time."""
+    return {
+        name: text
+        for name, text in os.environ.items()
+        if not name.startswith(("COV_", "COVERAGE_"))
+    }
 
 
 def reproduce(name: str, file: Path) -> None:

@@ -17,7 +17,7 @@ from tests.isolation import isolated_logs
 GUIDED = pytest.mark.skipif(
     not runs.IS_GUIDED, reason="atheris is for Linux on x86-64, up to Python 3.13"
 )
-RUNS = 3000
+RUNS = 2000
 
 
 @GUIDED
