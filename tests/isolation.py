@@ -9,7 +9,11 @@ import structlog
 
 @contextmanager
 def isolated_logs() -> Iterator[None]:
-    """Leave structlog and the logging of the standard library as they were."""
+    """Begin without logs set up, and leave structlog and the standard library's as they were.
+
+    What heard logs with structlog's `capture_logs` leaves them set up for good.
+    """
+    structlog.reset_defaults()
     root, access = logging.getLogger(), logging.getLogger("aiohttp.access")
     azure = [logging.getLogger(name) for name in ("azure", "azure.identity")]
     levels = [logger.level for logger in azure]
