@@ -61,7 +61,11 @@ async def _rows(archive: "Archive", day: str) -> "list[RecordingRow]":
 def show(
     context: typer.Context,
     text: Annotated[
-        str, typer.Argument(metavar="ID", help="Recording, call or document.")
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="Recording, call, server call, document, participant, or a path.",
+        ),
     ],
     as_json: AsJson = False,
 ) -> None:

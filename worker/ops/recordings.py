@@ -3,15 +3,15 @@
 A recording's manifest says it all; before there is one, its receipts do.
 """
 
-import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TypeVar
 
 from worker import announced, names, recording
 from worker.errors import NewerFormatError
 from worker.model import ChunkKey
+from worker.ops import finding
+from worker.ops.finding import Folder, stored
 from worker.ports import Archive
 from worker.stored import (
     Manifest,
@@ -20,17 +20,7 @@ from worker.stored import (
     Receipt,
     SourceDeleted,
     StoredFormatError,
-    decode,
 )
-
-T = TypeVar("T")
-_FOLDER = re.compile(
-    r"recordings/(?P<day>\d{4}/\d\d/\d\d)/(?P<call>[^/]+)/(?P<recording>[^/]+)/"
-)
-_MANIFEST = re.compile(r"manifest\.(\d+)\.json")
-_CHUNK_FILE = re.compile(r"\d{4,}-(?P<key>.+?)(\.r\d+)?(\.metadata\.json|\.[a-z0-9]+)")
-_SHORTEST_PREFIX = 4
-"""Shorter beginnings of an id would find half the archive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,84 +80,31 @@ class RecordingDetail:
     chunks: tuple[ChunkRow, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Folder:
-    """The files of one recording."""
-
-    path: str
-    day: str
-    call: str
-    recording: str
-    files: tuple[str, ...]
-
-    @property
-    def manifest_number(self) -> int | None:
-        matches = (_MANIFEST.fullmatch(file) for file in self.files)
-        return max((int(match[1]) for match in matches if match), default=None)
-
-    @property
-    def keys(self) -> list[ChunkKey]:
-        matches = (_CHUNK_FILE.fullmatch(file) for file in self.files)
-        return sorted({ChunkKey(match["key"]) for match in matches if match})
-
-    def is_meant_by(self, text: str) -> bool:
-        """Whether `text` is, or begins, the recording's key, call id or recordingId."""
-        by_id = names.recording_key(recording_id=text, call_id=None, started_at=None)
-        if self.recording == by_id or self.call == names.safe_id(text):
-            return True
-        ids = (self.recording, self.call)
-        return len(text) >= _SHORTEST_PREFIX and any(i.startswith(text) for i in ids)
-
-
 async def recordings_list(
     archive: Archive, *, day: str = ""
 ) -> AsyncIterator[RecordingRow]:
     """Every recording by day; `day` (`2026`, `2026/03`, `2026/03/01`) is where to look."""
-    prefix = f"{names.RECORDINGS}{day}/" if day else names.RECORDINGS
-    async for folder in _folders(archive, prefix):
+    async for folder in finding.folders(archive, finding.within(day)):
         yield (await _read(archive, folder)).recording
 
 
-async def recordings_show(archive: Archive, text: str) -> Sequence[RecordingDetail]:
-    """Recordings meant by a recording key, call id, recordingId or documentId."""
-    key = ChunkKey(names.safe_id(text))
-    receipt = await _stored(archive, names.receipt_name(key), Receipt)
-    prefix = receipt.recording_folder if receipt else names.RECORDINGS
+async def recordings_show(
+    archive: Archive, text: str, *, day: str = ""
+) -> Sequence[RecordingDetail]:
+    """Recordings that an id means (finding.find), with what their receipts say."""
     found = []
-    async for folder in _folders(archive, prefix):
-        if receipt or folder.is_meant_by(text):
-            detail = await _read(archive, folder)
-            chunks = [await _with_source(archive, chunk) for chunk in detail.chunks]
-            found.append(replace(detail, chunks=tuple(chunks)))
+    async for folder in finding.find(archive, text, day=day):
+        detail = await _read(archive, folder)
+        chunks = [await _with_source(archive, chunk) for chunk in detail.chunks]
+        found.append(replace(detail, chunks=tuple(chunks)))
     return found
 
 
-async def _folders(archive: Archive, prefix: str) -> AsyncIterator[_Folder]:
-    path, files = "", list[str]()
-    async for name in archive.list(prefix):
-        above, slash, file = name.rpartition("/")
-        if above + slash != path:
-            if folder := _folder(path, files):
-                yield folder
-            path, files = above + slash, []
-        files.append(file)
-    if folder := _folder(path, files):
-        yield folder
-
-
-def _folder(path: str, files: list[str]) -> _Folder | None:
-    match = _FOLDER.fullmatch(path)
-    if match is None:
-        return None
-    day, call, key = match["day"], match["call"], match["recording"]
-    return _Folder(path=path, day=day, call=call, recording=key, files=tuple(files))
-
-
-async def _read(archive: Archive, folder: _Folder) -> RecordingDetail:
+async def _read(archive: Archive, folder: Folder) -> RecordingDetail:
     try:
         number = folder.manifest_number
         name = names.manifest_name(folder.path, number) if number else ""
-        manifest = await _stored(archive, name, Manifest) if name else None
+        manifest = await stored(archive, name, Manifest) if name else None
         if manifest:
             return _from_manifest(folder, manifest, number)
         return _from_receipts(folder, await _receipts(archive, folder))
@@ -175,20 +112,15 @@ async def _read(archive: Archive, folder: _Folder) -> RecordingDetail:
         return _detail(folder, problem=str(error))
 
 
-async def _receipts(archive: Archive, folder: _Folder) -> list[Receipt]:
+async def _receipts(archive: Archive, folder: Folder) -> list[Receipt]:
     found = [
-        await _stored(archive, names.receipt_name(key), Receipt) for key in folder.keys
+        await stored(archive, names.receipt_name(key), Receipt) for key in folder.keys
     ]
     return sorted((r for r in found if r), key=lambda receipt: receipt.index)
 
 
-async def _stored(archive: Archive, name: str, kind: type[T]) -> T | None:
-    data = await archive.read(name)
-    return decode(kind, data) if data is not None else None
-
-
 def _from_manifest(
-    folder: _Folder, manifest: Manifest, number: int | None
+    folder: Folder, manifest: Manifest, number: int | None
 ) -> RecordingDetail:
     chunks = tuple(_from_manifest_chunk(folder, chunk) for chunk in manifest.chunks)
     detail = _detail(folder, chunks=chunks, missing=manifest.missing)
@@ -205,7 +137,7 @@ def _from_manifest(
     )
 
 
-def _from_receipts(folder: _Folder, receipts: list[Receipt]) -> RecordingDetail:
+def _from_receipts(folder: Folder, receipts: list[Receipt]) -> RecordingDetail:
     siblings = announced.union(receipt.announced for receipt in receipts)
     held = {receipt.key for receipt in receipts}
     missing = tuple(
@@ -218,7 +150,7 @@ def _from_receipts(folder: _Folder, receipts: list[Receipt]) -> RecordingDetail:
 
 
 def _detail(
-    folder: _Folder,
+    folder: Folder,
     *,
     chunks: tuple[ChunkRow, ...] = (),
     missing: tuple[MissingChunk, ...] = (),
@@ -241,7 +173,7 @@ def _detail(
     return RecordingDetail(recording=row, duration_ms=None, ended=None, chunks=chunks)
 
 
-def _from_manifest_chunk(folder: _Folder, chunk: ManifestChunk) -> ChunkRow:
+def _from_manifest_chunk(folder: Folder, chunk: ManifestChunk) -> ChunkRow:
     metadata = chunk.metadata
     return ChunkRow(
         index=chunk.index,
@@ -263,7 +195,7 @@ def _from_manifest_chunk(folder: _Folder, chunk: ManifestChunk) -> ChunkRow:
     )
 
 
-def _absolute(folder: _Folder, relative: str) -> str:
+def _absolute(folder: Folder, relative: str) -> str:
     """The name behind a manifest's; `../` steps lead out of the folder to the top."""
     if names.is_external(relative):
         return relative
@@ -295,8 +227,8 @@ def _from_receipt(receipt: Receipt) -> ChunkRow:
 async def _with_source(archive: Archive, chunk: ChunkRow) -> ChunkRow:
     """What only the receipt knows, and what the source answered to the delete."""
     key = ChunkKey(chunk.key)
-    receipt = await _stored(archive, names.receipt_name(key), Receipt)
-    deleted = await _stored(archive, names.source_deleted_name(key), SourceDeleted)
+    receipt = await stored(archive, names.receipt_name(key), Receipt)
+    deleted = await stored(archive, names.source_deleted_name(key), SourceDeleted)
     row = _from_receipt(receipt) if receipt else chunk
     if deleted is None:
         return row

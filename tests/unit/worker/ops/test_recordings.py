@@ -215,7 +215,7 @@ async def test_show_finds_by_any_id(
     assert [chunk.index for chunk in detail.chunks] == [0, 1]
 
 
-@pytest.mark.parametrize("text", ["nobody", "c", ""])
+@pytest.mark.parametrize("text", ["nobody", "c", "", "  "])
 async def test_show_of_an_unknown_or_too_short_id_is_empty(
     archive: MemoryArchive, text: str
 ) -> None:

@@ -1,0 +1,236 @@
+"""Finding a recording by any id that people hold.
+
+Names answer where they can: a documentId names its receipt, the other ids that a folder's
+name is made of are compared while names are listed. Only what no name says (serverCallId,
+participant) is looked for in documents, one recording after the other.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from worker import names
+from worker.errors import NewerFormatError
+from worker.model import ChunkKey
+from worker.ops import metadata
+from worker.ops.ahead import ahead
+from worker.ports import Archive
+from worker.stored import Manifest, Receipt, StoredFormatError, decode
+
+T = TypeVar("T")
+_FOLDER = re.compile(
+    r"recordings/(?P<day>\d{4}/\d\d/\d\d)/(?P<call>[^/]+)/(?P<recording>[^/]+)/"
+)
+_MANIFEST = re.compile(r"manifest\.(\d+)\.json")
+_METADATA = ".metadata.json"
+_CHUNK_FILE = re.compile(r"\d{4,}-(?P<key>.+?)(\.r\d+)?(\.metadata\.json|\.[a-z0-9]+)")
+_HASHED_KEY = re.compile(r"~[0-9a-f]{40}")
+_SERVER_CALL = re.compile(r"/serverCallId/([^/]+)", re.IGNORECASE)
+_SHORTEST_PREFIX = 4
+"""Shorter beginnings of an id would find half the archive."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """The files of one recording; `files` are names in it, in order."""
+
+    path: str
+    day: str
+    call: str
+    recording: str
+    files: tuple[str, ...]
+    receipts: tuple[ChunkKey, ...] = ()
+    """Chunks known by their receipt alone: one proven in the user's storage has no file."""
+
+    @property
+    def manifest_number(self) -> int | None:
+        """The number of the current manifest."""
+        matches = (_MANIFEST.fullmatch(file) for file in self.files)
+        return max((int(match[1]) for match in matches if match), default=None)
+
+    @property
+    def keys(self) -> list[ChunkKey]:
+        """Of all chunks that have a file here, or are known by their receipt."""
+        matches = (_CHUNK_FILE.fullmatch(file) for file in self.files)
+        by_file = {ChunkKey(match["key"]) for match in matches if match}
+        return sorted(by_file | set(self.receipts))
+
+    @property
+    def metadata_files(self) -> list[str]:
+        """Names of the metadata documents, whole."""
+        return [self.path + file for file in self.files if file.endswith(_METADATA)]
+
+
+async def find(archive: Archive, text: str, *, day: str = "") -> AsyncIterator[Folder]:
+    """Folders of the recordings that `text` means; the cheapest look that finds any counts.
+
+    `text` is a documentId or the key that stands for it, a recordingId or the recording's
+    key, a callId, (of these three also the beginning), a serverCallId, a participant's raw
+    id, a folder, or a file in it. `day` (`2026`, `2026/03`, `2026/03/01`) narrows the look.
+    """
+    for look in (_by_place, _by_document, _by_name, _by_contents):
+        found = False
+        async for folder in look(archive, text, within(day)):
+            found = True
+            yield folder
+        if found:
+            return
+
+
+def within(day: str) -> str:
+    """Where the recordings of a day, a month or a year lie; of all days without one."""
+    return f"{names.RECORDINGS}{day}/" if day else names.RECORDINGS
+
+
+async def folders(archive: Archive, prefix: str) -> AsyncIterator[Folder]:
+    """Every recording below a prefix, in the order of names; holds the files of one."""
+    path, files = "", list[str]()
+    async for name in archive.list(prefix):
+        above, slash, file = name.rpartition("/")
+        if above + slash != path:
+            if folder := _folder(path, files):
+                yield folder
+            path, files = above + slash, []
+        files.append(file)
+    if folder := _folder(path, files):
+        yield folder
+
+
+async def stored(archive: Archive, name: str, kind: type[T]) -> T | None:
+    """A document of the archive. Raises NewerFormatError or StoredFormatError."""
+    data = await archive.read(name)
+    return decode(kind, data) if data is not None else None
+
+
+def _folder(path: str, files: list[str]) -> Folder | None:
+    match = _FOLDER.fullmatch(path)
+    if match is None:
+        return None
+    day, call, key = match["day"], match["call"], match["recording"]
+    return Folder(path=path, day=day, call=call, recording=key, files=tuple(files))
+
+
+async def _by_place(archive: Archive, text: str, prefix: str) -> AsyncIterator[Folder]:
+    match = _FOLDER.search(text if text.endswith("/") else f"{text}/")
+    if match is not None and match[0].startswith(prefix):
+        async for folder in folders(archive, match[0]):
+            yield folder
+
+
+async def _by_document(
+    archive: Archive, text: str, prefix: str
+) -> AsyncIterator[Folder]:
+    key = ChunkKey(text if _HASHED_KEY.fullmatch(text) else names.safe_id(text))
+    receipt = await stored(archive, names.receipt_name(key), Receipt)
+    if receipt is None or not receipt.recording_folder.startswith(prefix):
+        return
+    found = False
+    async for folder in folders(archive, receipt.recording_folder):
+        found = True
+        yield folder
+    if not found and (folder_of := _folder(receipt.recording_folder, [])):
+        yield _with_receipt(folder_of, key)
+
+
+def _with_receipt(folder: Folder, key: ChunkKey) -> Folder:
+    return Folder(
+        path=folder.path,
+        day=folder.day,
+        call=folder.call,
+        recording=folder.recording,
+        files=folder.files,
+        receipts=(key,),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Meant:
+    """What an id may be, worked out once for all folders."""
+
+    text: str
+    call: str = field(init=False)
+    recording: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        call = names.safe_id(self.text).casefold()
+        object.__setattr__(self, "call", call)
+        recording = names.recording_key(
+            recording_id=self.text, call_id=None, started_at=None
+        )
+        object.__setattr__(self, "recording", recording)
+
+    def by(self, folder: Folder) -> bool:
+        """Whether the folder's name, or a file's, bears the id or begins with it."""
+        if self.recording == folder.recording or self.call == folder.call.casefold():
+            return True
+        if len(self.text) < _SHORTEST_PREFIX:
+            return False
+        ids = (folder.recording, folder.call)
+        return any(each.startswith(self.text) for each in ids) or self._names_file(
+            folder
+        )
+
+    def _names_file(self, folder: Folder) -> bool:
+        """A chunk that has no receipt yet is known by its files."""
+        may_be = any(self.text in file for file in folder.files)
+        return may_be and self.text in folder.keys
+
+
+async def _by_name(archive: Archive, text: str, prefix: str) -> AsyncIterator[Folder]:
+    meant = _Meant(text=text)
+    async for folder in folders(archive, prefix):
+        if text and meant.by(folder):
+            yield folder
+
+
+async def _by_contents(
+    archive: Archive, text: str, prefix: str
+) -> AsyncIterator[Folder]:
+    """The dear look: reads every recording's documents."""
+    if len(text) < _SHORTEST_PREFIX:
+        return
+
+    async def is_told(folder: Folder) -> bool:
+        return await _tells(archive, folder, text)
+
+    async for folder, told in ahead(folders(archive, prefix), is_told):
+        if told:
+            yield folder
+
+
+async def _tells(archive: Archive, folder: Folder, text: str) -> bool:
+    if text in await _ids(archive, folder):
+        return True
+    for name in folder.metadata_files:
+        if metadata.told_by(await archive.read(name) or b"").is_with(text):
+            return True
+    return False
+
+
+async def _ids(archive: Archive, folder: Folder) -> set[str | None]:
+    """Ids that no name says; a document that can't be read says none."""
+    ids: set[str | None] = set()
+    try:
+        if number := folder.manifest_number:
+            name = names.manifest_name(folder.path, number)
+            manifest = await stored(archive, name, Manifest)
+            return _ids_of_manifest(manifest) if manifest else ids
+        for key in folder.keys:
+            receipt = await stored(archive, names.receipt_name(key), Receipt)
+            if receipt is not None:
+                ids |= {receipt.document_id, server_call_id(receipt.event)}
+    except (NewerFormatError, StoredFormatError):
+        pass
+    return ids
+
+
+def _ids_of_manifest(manifest: Manifest) -> set[str | None]:
+    documents = {chunk.document_id for chunk in manifest.chunks}
+    return {manifest.server_call_id, manifest.call_id, *documents}
+
+
+def server_call_id(event: dict[str, Any]) -> str | None:
+    """The serverCallId in the subject of a stored event, if it has one."""
+    found = _SERVER_CALL.search(str(event.get("subject", "")))
+    return found[1] if found else None
