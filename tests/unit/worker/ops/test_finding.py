@@ -73,6 +73,7 @@ async def test_any_id_finds(
     archive: MemoryArchive, text: str, *, has_manifest: bool
 ) -> None:
     """One of two recordings, whole or still on its way."""
+    firsts = []
     for number in (1, 2):
         chunks = some_chunks(
             2, announcement=a_call(number), document_id=f"0-eus-d1-doc{number}"
@@ -80,8 +81,8 @@ async def test_any_id_finds(
         receipts = await store_told(archive, *chunks, participant=f"{SOMEBODY}{number}")
         if has_manifest:
             await store_manifest(archive, a_call(number), receipts)
-        if number == 1:
-            first = receipts[0]
+        firsts.append(receipts[0])
+    first = firsts[0]
     paths = {
         "KEY": first.recording[:7],
         "FOLDER": first.recording_folder.rstrip("/"),
@@ -193,7 +194,7 @@ async def test_manifest_that_goes_meanwhile_says_no_ids(
     async def lost(asked: str) -> bytes | None:
         return None if asked == name else await read(asked)
 
-    archive.read = lost  # type: ignore[method-assign]
+    archive.read = lost  # type: ignore[method-assign,assignment]
 
     assert await found(archive, f"{SERVER_CALL}1") == []
 

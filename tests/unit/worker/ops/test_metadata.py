@@ -37,8 +37,8 @@ def test_people_and_pauses_are_told() -> None:
         b"[]",
         b"{",
         b'{"participants": 3, "pauseResumeIntervals": {}}',
-        b'{"participants": [3, {}, {"participantId": 3}, {"participantId": ""}],'
-        b' "pauseResumeIntervals": [4, {"duration": true}, {"startTime": "x"}]}',
+        b'{"participants": [3, {}, {"participantId": 3}, {"participantId": ""}]}',
+        b'{"pauseResumeIntervals": [4, {"duration": true}, {"startTime": "x"}]}',
         b"[" * 100_000,
     ],
 )
