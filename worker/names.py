@@ -15,7 +15,7 @@ _SAFE_ID = re.compile(
     r"(?!(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|$))"  # devices of Windows
     r"[A-Za-z0-9_-](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9_-])?"
 )
-_TAKEN_ENDINGS = (".content", ".source-deleted")
+_TAKEN_ENDINGS = (".content", ".source-deleted", ".erased")
 """An id with such an end could name its receipt as another's record is named."""
 _USUAL_LOCATION = re.compile(
     r"https://[A-Za-z0-9.:-]+/v1/objects/(?!(?i:objects)/)([A-Za-z0-9._-]+)/content/[a-z]+"
@@ -173,6 +173,16 @@ def checksums_name(folder: str, number: int) -> str:
     return f"{folder}manifest.{number:04d}.sha256"
 
 
+def hold_name(folder: str, number: int) -> str:
+    """`hold.0001.json`: whether the recording is under legal hold; the highest counts."""
+    return f"{folder}hold.{number:04d}.json"
+
+
+def erasing_name(folder: str, number: int) -> str:
+    """`erasing.0001.json`: what is being erased here; goes last of all."""
+    return f"{folder}erasing.{number:04d}.json"
+
+
 def receipt_name(key: ChunkKey) -> str:
     """`receipts/hh/key.json`: depends on the chunk's identity alone."""
     return f"{_receipt_stem(key)}.json"
@@ -181,6 +191,16 @@ def receipt_name(key: ChunkKey) -> str:
 def source_deleted_name(key: ChunkKey) -> str:
     """Where the answer of the source to the delete is kept."""
     return f"{_receipt_stem(key)}.source-deleted.json"
+
+
+def erased_name(key: ChunkKey, *, candidate: int = 1) -> str:
+    """The tombstone: a chunk whose recording was erased, and which nobody brings home again.
+
+    Candidates 2 and up (`key~2`) are for a document that several recordings announced.
+    """
+    # Not `.r2`, which an id may end in.
+    turn = "" if candidate == 1 else f"~{candidate}"
+    return f"{_receipt_stem(key)}{turn}.erased.json"
 
 
 def content_proof_name(chunk: Chunk) -> str:

@@ -111,6 +111,51 @@ class SourceDeleted:
 
 @with_config(ConfigDict(extra="ignore"))
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Erased:
+    """The tombstone of one chunk: that it was here, and went by an operator's will.
+
+    Nothing of it is of the people in the call. `key` names a document that is nowhere any
+    more, and must stay: a replayed event is known by it. Call and recording ids, which lead
+    to people by the logs of others, are left out (ADR 14).
+    """
+
+    worker_version: str
+    key: ChunkKey
+    recording: RecordingKey
+    index: int
+    content_bytes: int | None
+    """None: the chunk was announced, and never archived."""
+    metadata_bytes: int | None
+    reason: str
+    """One of the reasons of `recordings erase`: words of an operator might name somebody."""
+    erased_at: datetime
+    erased_by: str
+
+
+@with_config(ConfigDict(extra="ignore"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erasing:
+    """The tombstones that an erasure is about to make: whoever is killed knows them again."""
+
+    recording: RecordingKey
+    chunks: tuple[Erased, ...]
+
+
+@with_config(ConfigDict(extra="ignore"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """A recording was put under legal hold, or released from it."""
+
+    worker_version: str
+    recording: RecordingKey
+    held: bool
+    reason: str
+    at: datetime
+    by: str
+
+
+@with_config(ConfigDict(extra="ignore"))
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestChunk:
     """One archived chunk in a manifest; names are relative to the manifest's folder."""
 
@@ -188,6 +233,9 @@ def blocks_sha256(blocks: Iterable[BlockDigest]) -> str:
 _PROVEN = TypeAdapter(ProvenObject)
 _RECEIPT = TypeAdapter(Receipt)
 _SOURCE_DELETED = TypeAdapter(SourceDeleted)
+_ERASED = TypeAdapter(Erased)
+_ERASING = TypeAdapter(Erasing)
+_HOLD = TypeAdapter(Hold)
 _MANIFEST = TypeAdapter(Manifest)
 _NOTICE = TypeAdapter(Notice)
 _CHUNK = TypeAdapter(Chunk)
@@ -195,13 +243,21 @@ _ADAPTERS: dict[type, TypeAdapter[Any]] = {
     ProvenObject: _PROVEN,
     Receipt: _RECEIPT,
     SourceDeleted: _SOURCE_DELETED,
+    Erased: _ERASED,
+    Erasing: _ERASING,
+    Hold: _HOLD,
     Manifest: _MANIFEST,
     Notice: _NOTICE,
 }
 _DAMAGE = (ValueError, KeyError, TypeError, RecursionError, ValidationError)
 
 
-def encode(value: ProvenObject | Receipt | SourceDeleted | Manifest | Notice) -> bytes:
+Document = (
+    ProvenObject | Receipt | SourceDeleted | Erased | Erasing | Hold | Manifest | Notice
+)
+
+
+def encode(value: Document) -> bytes:
     """Deterministic JSON with `v` and `kind`, for people and machines."""
     document = _ADAPTERS[type(value)].dump_python(value, mode="json")
     kind = type(value).__name__.lower()

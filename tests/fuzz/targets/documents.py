@@ -1,6 +1,7 @@
 """What was stored once and is read again: documents, messages, names; damage has one type."""
 
 import json
+import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -16,10 +17,10 @@ from worker.queues.storage import messages, names, parts
 from worker.queues.storage.messages import DeliveryMessage, Held, Poison
 from worker.queues.storage.names import Death, Mark, NoNameError, PartName, Ref
 from worker.stored import (
-    Manifest,
+    Erased,
+    Erasing,
+    Hold,
     Notice,
-    ProvenObject,
-    Receipt,
     SourceDeleted,
     StoredFormatError,
 )
@@ -68,10 +69,7 @@ def _part(text: str) -> tuple[object, object]:
 
 
 KINDS: Mapping[str, Again] = {
-    **{
-        kind.__name__: _of_archive(kind)
-        for kind in (ProvenObject, Receipt, SourceDeleted, Manifest, Notice)
-    },
+    **{kind.__name__: _of_archive(kind) for kind in typing.get_args(stored.Document)},
     "Chunk": _chunk,
     "Message": _message,
     "Poison": _poison,
@@ -144,7 +142,29 @@ def _document_seeds() -> Iterable[bytes]:
         key=proof.key, worker_version="1", worker_instance="a", answer=answer
     )
     notice = Notice(id="1", type="T", subject="s", time=START, data={"a": [1, None]})
-    for document in (proof, proof.content, deleted, notice, a_manifest(2, missing=1)):
+    erased = Erased(
+        worker_version="1",
+        key=proof.key,
+        recording=proof.recording,
+        index=0,
+        content_bytes=1,
+        metadata_bytes=None,
+        reason="unlawful",
+        erased_at=START,
+        erased_by="o",
+    )
+    erasing = Erasing(recording=proof.recording, chunks=(erased,))
+    hold = Hold(
+        worker_version="1",
+        recording=proof.recording,
+        held=True,
+        reason="r",
+        at=START,
+        by="o",
+    )
+    kept = (erased, erasing, hold)
+    proven = (proof, proof.content, deleted, notice, a_manifest(2, missing=1))
+    for document in (*proven, *kept):
         readable = stored.encode(document)
         yield type(document).__name__.encode() + b"\n" + readable
     chunk = a_chunk()

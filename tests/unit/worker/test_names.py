@@ -36,6 +36,7 @@ TRICKS = [
     "a" * 100_000,
     "doc.source-deleted",
     "doc.content",
+    "doc.erased",
     "CON",
     "nul",
     "Aux.mp4",
@@ -71,7 +72,13 @@ def test_golden_names_beside_the_recording() -> None:
     assert names.content_proof_name(a_chunk()) == (
         "receipts/ee/0-eus-d1-doc1.5f3e94c2.content.json"
     )
+    assert names.erased_name(key) == "receipts/ee/0-eus-d1-doc1.erased.json"
+    assert (
+        names.erased_name(key, candidate=2) == "receipts/ee/0-eus-d1-doc1~2.erased.json"
+    )
     assert names.manifest_name("f/", 1) == "f/manifest.0001.json"
+    assert names.hold_name("f/", 1) == "f/hold.0001.json"
+    assert names.erasing_name("f/", 12) == "f/erasing.0012.json"
     assert names.checksums_name("f/", 12345) == "f/manifest.12345.sha256"
     assert names.quarantine_name(b"{", START) == (
         "quarantine/2026/03/01/"
@@ -248,24 +255,29 @@ def test_parts_of_a_digest_never_run_together(one: list[str], other: list[str]) 
 @given(
     st.from_regex(r"[a-z0-9.-]{1,6}", fullmatch=True),
     st.from_regex(r"[a-z0-9.-]{1,6}", fullmatch=True),
-    st.sampled_from(["", ".source-deleted", ".content", ".json"]),
+    st.sampled_from(
+        ["", ".source-deleted", ".content", ".erased", "~2.erased", ".json"]
+    ),
 )
 @example("doc", "doc", ".source-deleted")
+@example("doc", "doc", ".erased")
+@example("doc", "doc", ".r2")
 @example("doc", "doc", ".content")
 def test_no_chunk_takes_the_name_of_anothers_record(
     one: str, other: str, ending: str
 ) -> None:
-    """Receipt, delete record and content proof of any two chunks have names of their own."""
+    """Receipt, records and content proof of any two chunks have names of their own."""
     first, second = (ChunkKey(names.safe_id(text)) for text in (one, other + ending))
     assume(first != second)
 
     def files(key: ChunkKey) -> set[str]:
         proof = names.content_proof_name(a_chunk(key=key))
-        of = (names.receipt_name(key), names.source_deleted_name(key), proof)
+        tombs = [names.erased_name(key, candidate=number) for number in (1, 2)]
+        of = (names.receipt_name(key), names.source_deleted_name(key), proof, *tombs)
         # The folder is a hash that would part most pairs by chance alone.
         return {name.rpartition("/")[2] for name in of}
 
-    assert len(files(first)) == 3
+    assert len(files(first)) == 5
     assert not files(first) & files(second)
 
 

@@ -16,6 +16,10 @@ from tests.proofs import a_proof
 from worker.errors import NewerFormatError
 from worker.model import Chunk, ChunkKey, DeleteAnswer, RecordingKey, Sibling
 from worker.stored import (
+    Document,
+    Erased,
+    Erasing,
+    Hold,
     Manifest,
     ManifestChunk,
     MissingChunk,
@@ -29,8 +33,6 @@ from worker.stored import (
     decode,
     encode,
 )
-
-Document = ProvenObject | Receipt | SourceDeleted | Manifest | Notice
 
 GOLDEN = Path(__file__).parent / "golden"
 ID = ChunkKey("0-eus-d1-doc1")
@@ -124,10 +126,32 @@ NOTICE = Notice(
     time=START,
     data={"complete": False, "chunks": [{"index": 0, "sha256": SHA256}]},
 )
+ERASED = Erased(
+    worker_version="0.1.0",
+    key=ID,
+    recording=RecordingKey("6721b9a7677e69ca"),
+    index=0,
+    content_bytes=1000,
+    metadata_bytes=None,
+    reason="data-subject-request",
+    erased_at=START,
+    erased_by="operator",
+)
+HOLD = Hold(
+    worker_version="0.1.0",
+    recording=RecordingKey("6721b9a7677e69ca"),
+    held=True,
+    reason="case 4711",
+    at=START,
+    by="operator",
+)
 DOCUMENTS: dict[str, Document] = {
     "proven-object": PROVEN,
     "receipt": RECEIPT,
     "source-deleted": SOURCE_DELETED,
+    "erased": ERASED,
+    "erasing": Erasing(recording=ERASED.recording, chunks=(ERASED,)),
+    "hold": HOLD,
     "manifest": MANIFEST,
     "notice": NOTICE,
 }
