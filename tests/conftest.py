@@ -26,6 +26,12 @@ def own_account(azurite: Azurite) -> Azurite:
     return azurite.other(next(_ACCOUNTS))
 
 
+@pytest.fixture(scope="module")
+def module_account(azurite: Azurite) -> Azurite:
+    """An account of the emulator that the tests of one module share."""
+    return azurite.other(next(_ACCOUNTS))
+
+
 @pytest.fixture
 def unique_name() -> UniqueName:
     """Names for containers and queues that no other test has."""
