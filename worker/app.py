@@ -25,7 +25,14 @@ from worker.consumer import POLL_SECONDS, Consumer
 from worker.limits import ConnectionCeiling, MemoryBudget
 from worker.notices import Notices
 from worker.pipeline import Pipeline
-from worker.ports import Archive, ChunkQueue, Clock, QueueListing, Source
+from worker.ports import (
+    Archive,
+    ChunkQueue,
+    Clock,
+    QueueListing,
+    QueueMending,
+    Source,
+)
 from worker.proving import Prover
 from worker.queues.sqlite import SqliteQueue
 from worker.runner import Runner
@@ -52,8 +59,8 @@ CPython's 5 ms the thread never gets to ask, and a commit of 2 ms was seen to ta
 """
 
 
-class WholeQueue(ChunkQueue, QueueListing, Protocol):
-    """What every queue of ours is, for those who work and for those who look."""
+class WholeQueue(ChunkQueue, QueueListing, QueueMending, Protocol):
+    """What every queue of ours is, for those who work, who look, and who mend."""
 
 
 @asynccontextmanager

@@ -55,6 +55,8 @@ lease.reclaimed | warning | rows
 queue.unavailable | error | error
 queue.resumed | info | after_s
 queue.rescued | warning | chunks, deliveries
+queue.redriven | warning | by, chunks, left
+queue.released | warning | by, chunks, left
 queue.rebuilt | warning | worker, chunks, deliveries, unreadable
 delivery.missing | error | name
 replay.posted | warning | to, by, delivered, refused, not_sent

@@ -151,6 +151,16 @@ class Rebuilt:
     """Chunks whose announcement can't be read: for these nothing is sent."""
 
 
+class Redriven(StrEnum):
+    """What became of a dead letter that was to be tried again."""
+
+    REDRIVEN = "redriven"
+    NOT_DEAD = "not-dead"
+    """Another was there first, or it was announced again."""
+    UNREADABLE = "unreadable"
+    """What announced it can't be read, so that nobody knows where it is."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuedChunk:
     """One queue entry as an operator sees it."""

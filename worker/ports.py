@@ -6,6 +6,7 @@ Ports speak domain only: no SDK type and no SDK exception crosses them.
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
+    Callable,
     Collection,
     Mapping,
     Sequence,
@@ -27,6 +28,7 @@ from worker.model import (
     QueuedChunk,
     ReadBack,
     RecordingKey,
+    Redriven,
     SourceFacts,
     Stored,
 )
@@ -176,9 +178,20 @@ class QueueListing(Protocol):
     """What an operator asks of a queue."""
 
     async def list(
-        self, *, state: ChunkState | None = None, limit: int = 1000
+        self,
+        *,
+        state: ChunkState | None = None,
+        limit: int = 1000,
+        only: Callable[[QueuedChunk], bool] | None = None,
     ) -> Sequence[QueuedChunk]:
-        """Entries by `expires_at`."""
+        """Entries by `expires_at`, of those that `only` says yes to."""
+        ...
+
+    def scan(self, *, state: ChunkState | None = None) -> AsyncIterator[QueuedChunk]:
+        """All entries, without holding them all, in an order of the queue's own.
+
+        What changes meanwhile is told as it was or as it is, and never twice.
+        """
         ...
 
     async def find(self, text: str) -> Sequence[QueuedChunk]:
@@ -187,6 +200,21 @@ class QueueListing(Protocol):
 
     async def attempts(self, row: str) -> Sequence[Attempt]:
         """All attempts at one entry, oldest first."""
+        ...
+
+
+class QueueMending(Protocol):
+    """What an operator does to a queue; each may be done again, also after a kill."""
+
+    async def redrive(self, entry: QueuedChunk) -> Redriven:
+        """Have a dead entry pending again, due now, attempts at 0; its attempts are kept."""
+        ...
+
+    async def give_back(self, entry: QueuedChunk) -> bool:
+        """Have an entry that a worker holds due now, as it was before; whether one held it.
+
+        Whoever holds it all the same loses the lease, or does the same beside the next.
+        """
         ...
 
 

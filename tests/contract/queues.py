@@ -15,7 +15,7 @@ from tests.fakes.clock import ManualClock
 from tests.fakes.queue import MemoryQueue
 from worker import storage_places
 from worker.model import Lease, QueuedChunk
-from worker.ports import Archive, ChunkQueue, Clock, QueueListing
+from worker.ports import Archive, ChunkQueue, Clock, QueueListing, QueueMending
 from worker.queues.sqlite import SqliteQueue
 from worker.queues.storage.messages import held_from
 from worker.queues.storage.queue import StorageQueue
@@ -26,8 +26,8 @@ LEASE_SECONDS = 60.0
 PATIENCE_SECONDS = 15.0
 
 
-class WholeQueue(ChunkQueue, QueueListing, Protocol):
-    """Both halves of the port."""
+class WholeQueue(ChunkQueue, QueueListing, QueueMending, Protocol):
+    """All that a queue is."""
 
 
 class Rig(Protocol):

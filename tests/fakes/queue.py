@@ -3,7 +3,7 @@
 import itertools
 import secrets
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from random import Random
@@ -22,6 +22,7 @@ from worker.model import (
     QueueCounts,
     QueuedChunk,
     RecordingKey,
+    Redriven,
 )
 from worker.ports import Clock
 from worker.queues.entries import bounded, entry_id, lapse_delay, resource_of
@@ -270,12 +271,27 @@ class MemoryQueue:
         self._check()
 
     async def list(
-        self, *, state: ChunkState | None = None, limit: int = 1000
+        self,
+        *,
+        state: ChunkState | None = None,
+        limit: int = 1000,
+        only: Callable[[QueuedChunk], bool] | None = None,
     ) -> Sequence[QueuedChunk]:
+        found = [
+            queued
+            async for queued in self.scan(state=state)
+            if only is None or only(queued)
+        ]
+        return found[:limit]
+
+    async def scan(
+        self, *, state: ChunkState | None = None
+    ) -> AsyncIterator[QueuedChunk]:
         self._check()
         found = [e for e in self._entries.values() if state in {None, e.state}]
         found.sort(key=lambda entry: entry.order_key)
-        return [_queued(entry) for entry in found[:limit]]
+        for entry in found:
+            yield _queued(entry)
 
     async def find(self, text: str) -> Sequence[QueuedChunk]:
         self._check()
@@ -286,6 +302,24 @@ class MemoryQueue:
     async def attempts(self, row: str) -> Sequence[Attempt]:
         self._check()
         return list(self._history.get(row, ()))
+
+    async def redrive(self, entry: QueuedChunk) -> Redriven:
+        self._check()
+        known = self._entries.get(entry.row)
+        if known is None or known.state is not ChunkState.DEAD:
+            return Redriven.NOT_DEAD
+        known.state, known.attempts = ChunkState.PENDING, 0
+        known.not_before, known.settled_at = self.clock.now(), None
+        known.reason, known.error, known.note = None, None, None
+        return Redriven.REDRIVEN
+
+    async def give_back(self, entry: QueuedChunk) -> bool:
+        self._check()
+        known = self._entries[entry.row]
+        if known.lease is None:
+            return False
+        await self.release(known.lease)
+        return True
 
     def _check(self) -> None:
         if self.trouble is not None:

@@ -1,11 +1,13 @@
-"""`queue list`, `queue show`, `queue rebuild`."""
+"""`queue list`, `queue show`, `queue rebuild`; see worker/cli/mending.py for the others."""
 
+import sys
+from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import session
+from worker.cli import choosing, mending, session
 from worker.clock import SystemClock
 from worker.model import ChunkState
 
@@ -21,23 +23,34 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("list", epilog="Example: recording-worker queue list --state dead")
-def list_(
+def list_(  # noqa: PLR0913, PLR0917 - the options of a command
     context: typer.Context,
     state: Annotated[ChunkState | None, typer.Option(help="Only this state.")] = None,
+    reason: choosing.Reason = None,
+    call: choosing.Call = None,
+    older_than: choosing.OlderThan = None,
+    within: choosing.Within = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 1000,
     as_json: AsJson = False,
 ) -> None:
-    """List chunks by deadline, the first to expire on top."""
+    """List chunks by deadline, the first to expire on top.
+
+    Below it, what helps against each reason.
+    """
     from worker.cli import printing
     from worker.ops.queue import queue_list
 
+    chosen = choosing.selection(
+        state=state, reasons=reason, call=call, older_than=older_than, within=within
+    )
     entries = session.ask_queue(
-        context, lambda queue, _: queue_list(queue, state=state, limit=limit)
+        context, lambda queue, _: queue_list(queue, chosen, limit=limit)
     )
     if as_json:
         printing.print_json_lines(entries)
-    else:
-        _print_entries(entries)
+        return
+    _print_entries(entries)
+    _print_hints(entries)
 
 
 @app.command("show", epilog="Example: recording-worker queue show 0-eus-d1-a1b2c3")
@@ -50,11 +63,12 @@ def show(
 ) -> None:
     """Show chunks whose id begins so, with every attempt."""
     from worker.cli import printing
+    from worker.ops.mending import NotInQueueError
     from worker.ops.queue import queue_show
 
     details = session.ask_queue(context, lambda queue, _: queue_show(queue, text))
     if not details:
-        raise session.NotInQueueError(f"the queue knows no {text!r}")
+        raise NotInQueueError(f"the queue knows no {text!r}")
     if as_json:
         printing.print_json_lines(details)
     else:
@@ -92,6 +106,14 @@ def rebuild(
         )
 
 
+app.command(
+    "redrive", epilog="Example: recording-worker queue redrive --all --dry-run"
+)(mending.redrive)
+app.command(
+    "release", epilog="Example: recording-worker queue release --worker HOST-123"
+)(mending.release)
+
+
 def _print_entries(entries: "Sequence[QueueEntry]") -> None:
     from worker.cli import printing
 
@@ -110,6 +132,18 @@ def _print_entries(entries: "Sequence[QueueEntry]") -> None:
         for entry in entries
     )
     printing.print_table(columns, rows)
+
+
+def _print_hints(entries: "Sequence[QueueEntry]") -> None:
+    """One for each reason of the dead, which stands behind it: it is for pasting."""
+    from worker.cli import printing
+
+    dead = [entry for entry in entries if entry.state is ChunkState.DEAD]
+    first = {entry.reason: entry for entry in reversed(dead) if entry.hints}
+    counts = Counter(entry.reason for entry in dead)
+    for reason, entry in first.items():
+        line = f"hint: {entry.hints[0]}  # {counts[reason]} {reason}"
+        sys.stderr.write(printing.cell(line) + "\n")
 
 
 def _note(entry: "QueueEntry", now: datetime) -> str:
@@ -148,6 +182,7 @@ def _print_detail(detail: "QueueDetail") -> None:
         ("settled", printing.moment(entry.settled_at, now=now)),
         ("reason", entry.reason),
         ("error", entry.error),
+        *(("hint", hint) for hint in entry.hints),
     )
     if detail.attempts:
         _print_attempts(detail.attempts, now)

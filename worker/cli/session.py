@@ -40,13 +40,6 @@ class NothingThereError(WorkerError):
     hint = "recording-worker config"
 
 
-class NotInQueueError(WorkerError):
-    """An id that no entry begins with."""
-
-    reason = "not-in-queue"
-    hint = "recording-worker queue list"
-
-
 class NothingToRebuildError(WorkerError):
     """A queue that keeps its own entries: nothing else has them."""
 

@@ -7,6 +7,8 @@ from typing import Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 from worker.model import Attempt, ChunkState, QueuedChunk, Rebuilt
+from worker.ops.hints import hints_for
+from worker.ops.selecting import Selection
 from worker.ports import QueueListing
 
 
@@ -37,6 +39,8 @@ class QueueEntry:
     received_at: datetime
     enqueued_at: datetime
     settled_at: datetime | None
+    hints: tuple[str, ...] = ()
+    """Commands that help against the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,10 +83,10 @@ async def queue_rebuild(queue: QueueListing, *, dry_run: bool) -> RebuildReport 
 
 
 async def queue_list(
-    queue: QueueListing, *, state: ChunkState | None, limit: int
+    queue: QueueListing, selection: Selection, *, limit: int
 ) -> Sequence[QueueEntry]:
     """Entries by deadline."""
-    found = await queue.list(state=state, limit=limit)
+    found = await queue.list(state=selection.state, limit=limit, only=selection.takes)
     return [entry_from(queued) for queued in found]
 
 
@@ -120,6 +124,7 @@ def entry_from(queued: QueuedChunk) -> QueueEntry:
         received_at=chunk.received_at,
         enqueued_at=queued.enqueued_at,
         settled_at=queued.settled_at,
+        hints=hints_for(queued),
     )
 
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from random import Random
 
 from worker.errors import LeaseLostError, NewerFormatError
-from worker.model import Chunk, ChunkState, Lane, Lease, LeaseToken
+from worker.model import Chunk, ChunkState, Lane, Lease, LeaseToken, Redriven
 from worker.queues import columns, entries
 from worker.queues.entries import bounded, instant, maybe_micros, micros
 from worker.stored import StoredFormatError
@@ -212,12 +212,13 @@ def settle(db: sqlite3.Connection, lease: Lease, ending: Ending, now: datetime) 
     _end_attempt(db, lease.row, (at, ending.outcome, why, ending.error))
 
 
-_RELEASE = """
+_GIVE_BACK = """
 UPDATE chunks
 SET state = leased_from, attempts = attempts - 1, not_before = ?, lease_token = NULL,
     leased_until = NULL, leased_by = NULL, leased_from = NULL
-WHERE row = ? AND lease_token = ?
+WHERE row = ? AND
 """
+_RELEASE = f"{_GIVE_BACK} lease_token = ?"
 
 
 def release(
@@ -226,6 +227,29 @@ def release(
     """Give the chunk back as it was, the attempt unspent."""
     _fenced(db, _RELEASE, (micros(not_before), lease.row, lease.token))
     _end_attempt(db, lease.row, (micros(now), "released", None, None))
+
+
+def give_back(db: sqlite3.Connection, row: str, now: datetime) -> bool:
+    """The same by an operator, whoever holds it; whether anyone did."""
+    sql = f"{_GIVE_BACK} lease_token IS NOT NULL"
+    if db.execute(sql, (micros(now), row)).rowcount == 0:
+        return False
+    _end_attempt(db, row, (micros(now), "released", None, None))
+    return True
+
+
+_REDRIVE = """
+UPDATE chunks
+SET state = 'pending', attempts = 0, not_before = ?, reason = NULL, error = NULL,
+    note = NULL, settled_at = NULL
+WHERE row = ? AND state = 'dead'
+"""
+
+
+def redrive(db: sqlite3.Connection, row: str, now: datetime) -> Redriven:
+    """Have a dead chunk tried again; the attempts that it died of stay told."""
+    is_redriven = db.execute(_REDRIVE, (micros(now), row)).rowcount
+    return Redriven.REDRIVEN if is_redriven else Redriven.NOT_DEAD
 
 
 def _fenced(db: sqlite3.Connection, sql: str, changes: tuple[object, ...]) -> None:

@@ -3,7 +3,8 @@
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from worker.model import Attempt, ChunkState, QueueCounts, QueuedChunk, Sibling
@@ -44,14 +45,50 @@ def naming(db: sqlite3.Connection, document_id: str) -> list[QueuedChunk]:
     return _queued(db, _NAMING, {"document": document_id, "part": part})
 
 
-def entries_by_expiry(
-    db: sqlite3.Connection, state: ChunkState | None, limit: int
-) -> list[QueuedChunk]:
-    """At most `limit` entries, of one state or of all."""
-    if state is None:
-        return _queued(db, "ORDER BY expires_at, id LIMIT ?", (limit,))
-    rest = "WHERE state = ? ORDER BY expires_at, id LIMIT ?"
-    return _queued(db, rest, (state, limit))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some entries by `expires_at`, and where the next ones begin."""
+
+    entries: Sequence[QueuedChunk]
+    last: tuple[int, int]
+    """When the last of them expires, and its id."""
+
+
+FIRST_PAGE = Page(entries=(), last=(-(2**63), 0))
+PAGE = 256
+_BEHIND_IN = """
+SELECT * FROM (
+    SELECT id, expires_at FROM chunks
+    WHERE state = 'STATE' AND (expires_at, id) > (:expires_at, :id)
+    ORDER BY expires_at, id LIMIT :limit)
+"""
+
+
+def _behind(states: Iterable[ChunkState]) -> str:
+    """Of each state as the index has them; all states at once would be sorted for each page."""
+    parts = (_BEHIND_IN.replace("STATE", state) for state in states)
+    return "UNION ALL".join(parts) + "ORDER BY expires_at, id LIMIT :limit"
+
+
+_BEHIND: dict[ChunkState | None, str] = {
+    None: _behind(ChunkState),
+    **{state: _behind([state]) for state in ChunkState},
+}
+
+
+def page_behind(
+    db: sqlite3.Connection, *, page: Page, state: ChunkState | None
+) -> Page:
+    """The next entries of one state, or of all; none: that was the last page."""
+    expires_at, id_ = page.last
+    values = {"expires_at": expires_at, "id": id_, "limit": PAGE}
+    found = db.execute(_BEHIND[state], values).fetchall()
+    if not found:
+        return Page(entries=(), last=page.last)
+    ids = json.dumps([row["id"] for row in found])
+    rest = "WHERE id IN (SELECT value FROM json_each(?)) ORDER BY expires_at, id"
+    last = (found[-1]["expires_at"], found[-1]["id"])
+    return Page(entries=_queued(db, rest, (ids,)), last=last)
 
 
 _FOUND = """

@@ -7,8 +7,9 @@ thread of their own, and see what is committed.
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -27,6 +28,7 @@ from worker.model import (
     QueueCounts,
     QueuedChunk,
     RecordingKey,
+    Redriven,
 )
 from worker.ports import Clock
 from worker.queues import connection, leases, puts, reads
@@ -41,7 +43,7 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 
 class SqliteQueue:
-    """Satisfies ports.ChunkQueue and ports.QueueListing; an async context manager.
+    """Satisfies ports.ChunkQueue, QueueListing and QueueMending; an async context manager.
 
     `create=False` opens what exists and raises QueueUnavailableError if nothing does.
     """
@@ -210,15 +212,48 @@ class SqliteQueue:
         return await self._read(lambda db: reads.counts(db, at_risk_before=before))
 
     async def list(
-        self, *, state: ChunkState | None = None, limit: int = 1000
+        self,
+        *,
+        state: ChunkState | None = None,
+        limit: int = 1000,
+        only: Callable[[QueuedChunk], bool] | None = None,
     ) -> Sequence[QueuedChunk]:
-        return await self._read(lambda db: reads.entries_by_expiry(db, state, limit))
+        found: list[QueuedChunk] = []
+        async with contextlib.aclosing(self.scan(state=state)) as entries:
+            async for entry in entries:
+                if len(found) >= limit:
+                    break
+                if only is None or only(entry):
+                    found.append(entry)
+        return found
+
+    async def scan(
+        self, *, state: ChunkState | None = None
+    ) -> AsyncGenerator[QueuedChunk, None]:
+        """By `expires_at`."""
+        page = reads.FIRST_PAGE
+        while True:
+            page = await self._read(partial(reads.page_behind, page=page, state=state))
+            for entry in page.entries:
+                yield entry
+            if not page.entries:
+                return
 
     async def find(self, text: str) -> Sequence[QueuedChunk]:
         return await self._read(lambda db: reads.find(db, bounded(text)))
 
     async def attempts(self, row: str) -> Sequence[Attempt]:
         return await self._read(lambda db: reads.attempts(db, row))
+
+    async def redrive(self, entry: QueuedChunk) -> Redriven:
+        return await self._write(
+            lambda db: leases.redrive(db, entry.row, self._clock.now())
+        )
+
+    async def give_back(self, entry: QueuedChunk) -> bool:
+        return await self._write(
+            lambda db: leases.give_back(db, entry.row, self._clock.now())
+        )
 
     async def _write(self, write: Callable[[sqlite3.Connection], T]) -> T:
         return await self._commits.submit(write)

@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from worker import names as archive_names
 from worker.errors import NewerFormatError
 from worker.model import (
     Attempt,
@@ -20,10 +19,9 @@ from worker.model import (
     QueuedChunk,
     RecordingKey,
 )
-from worker.queues import columns, entries
 from worker.queues.entries import entry_id
 from worker.queues.merging import merged
-from worker.queues.storage import messages, names
+from worker.queues.storage import messages, names, shown
 from worker.queues.storage.arriving import Arriving
 from worker.queues.storage.ledger import DueEntry, Ledger
 from worker.queues.storage.means import HOUR, Means
@@ -124,33 +122,60 @@ class Looking:
         return chunk is not None and await self._ledger.is_proven(chunk)
 
     async def entries(
-        self, *, state: ChunkState | None, limit: int
+        self,
+        *,
+        state: ChunkState | None,
+        limit: int,
+        only: Callable[[QueuedChunk], bool] | None = None,
     ) -> Sequence[QueuedChunk]:
         found: dict[str, QueuedChunk] = {}
+        for source in self._sources(state):
+            taken = 0
+            async for queued in source:
+                if taken >= limit:
+                    break
+                if queued.row not in found and (only is None or only(queued)):
+                    found[queued.row] = queued
+                    taken += 1
+        return sorted(found.values(), key=shown.by_deadline)[:limit]
+
+    async def scan(self, *, state: ChunkState | None) -> AsyncIterator[QueuedChunk]:
+        """What died counts as dead, whatever else is known of it; and is told once."""
+        told: set[str] = set()
+        for source in self._sources(state):
+            async for queued in source:
+                if queued.row not in told:
+                    told.add(queued.row)
+                    yield queued
+
+    def _sources(self, state: ChunkState | None) -> list[AsyncIterator[QueuedChunk]]:
+        """Where entries of this state may be: of each, those that are in it."""
 
         def is_wanted(queued: QueuedChunk) -> bool:
             # What is proven is archived, marked or not.
             is_open = queued.state is ChunkState.PENDING
             return state in {None, queued.state, *([ChunkState.ARCHIVED] * is_open)}
 
-        for source in (self._dead(), self._due(is_wanted), self._unfanned()):
-            taken = 0
-            async for queued in source:
-                if taken >= limit:
-                    break
-                if state in {None, queued.state} and queued.row not in found:
-                    found[queued.row] = queued
-                    taken += 1
-        return sorted(found.values(), key=_by_deadline)[:limit]
+        dead, due = self._dead(), self._due(is_wanted)
+        sources = {
+            ChunkState.DEAD: [dead],
+            ChunkState.PENDING: [due, self._unfanned()],
+            ChunkState.ARCHIVED: [due],
+            ChunkState.DELETED: [due],
+            ChunkState.LEASED: [],
+        }
+        if state is None:
+            return [dead, due, self._unfanned()]
+        return [shown.in_state(source, state) for source in sources[state]]
 
     async def find(self, text: str) -> Sequence[QueuedChunk]:
         found: dict[str, QueuedChunk] = {}
-        due = self._due(lambda queued: _is_called(queued, text))
+        due = self._due(lambda queued: shown.is_called(queued, text))
         for source in (self._dead(), due, self._unfanned()):
             async for queued in source:
-                if _is_called(queued, text):
+                if shown.is_called(queued, text):
                     found.setdefault(queued.row, queued)
-        return sorted(found.values(), key=_by_deadline)
+        return sorted(found.values(), key=shown.by_deadline)
 
     async def attempts(self, row: str) -> Sequence[Attempt]:
         """Those that a row died of: the others are not written down."""
@@ -159,12 +184,12 @@ class Looking:
             with suppress(NoNameError):
                 death, is_revived = names.parse_death(name)
                 if death.row == row and not is_revived:
-                    found.append(_attempt(await self._told(death)))
+                    found.append(shown.attempt(await self._told(death)))
         return found
 
     async def announced(self, recording: RecordingKey) -> Sequence[QueuedChunk]:
         found = await self._listed(names.recording_folder(recording))
-        return sorted(found, key=_by_index)
+        return sorted(found, key=shown.by_index)
 
     async def naming(self, document_id: str) -> Sequence[QueuedChunk]:
         """What only was acknowledged counts as well: a delete must not take it."""
@@ -176,7 +201,7 @@ class Looking:
         }
         for chunk in await self.arriving.naming(document_id):
             row = entry_id(chunk)
-            found.setdefault(row, _queued(row, chunk))
+            found.setdefault(row, shown.queued(row, chunk))
         return list(found.values())
 
     async def wake(self, recording: RecordingKey) -> None:
@@ -232,14 +257,14 @@ class Looking:
         found = []
         for row, chunk in chunks.items():
             poison = await self._told(dead[row]) if row in dead else None
-            found.append(_queued(row, chunk, poison))
+            found.append(shown.queued(row, chunk, poison))
         return found
 
     async def _dead(self) -> AsyncIterator[QueuedChunk]:
         async for death in self._ledger.deaths():
             poison = await self._told(death)
             chunk = await self._readable(poison.ref) if poison.ref else None
-            yield _queued(death.row, chunk or _outline(death, poison), poison)
+            yield shown.queued(death.row, chunk or shown.outline(death, poison), poison)
 
     async def _due(
         self, is_wanted: Callable[[QueuedChunk], bool]
@@ -254,7 +279,7 @@ class Looking:
                 continue
             chunk = replace(chunk, expires_at=entry.expires_at(chunk))
             queued = replace(
-                _queued(entry.row, chunk),
+                shown.queued(entry.row, chunk),
                 state=entry.state,
                 settled_at=entry.settled_at,
             )
@@ -271,7 +296,7 @@ class Looking:
             with suppress(StoredFormatError, NewerFormatError):
                 part = await self._ledger.parts.part(name)
                 for _, chunk in part.refs() if part else ():
-                    yield _queued(entry_id(chunk), chunk)
+                    yield shown.queued(entry_id(chunk), chunk)
 
     async def _readable(self, ref: str) -> Chunk | None:
         """What can be shown."""
@@ -309,66 +334,3 @@ class _Tally:
         if state is ChunkState.PENDING:
             self.at_risk += times if expires_at < self.before else 0
             self.oldest = min(self.oldest or expires_at, expires_at)
-
-
-def _queued(row: str, chunk: Chunk, poison: Poison | None = None) -> QueuedChunk:
-    """An entry as the ledger knows it: pending, or dead of what the poison says."""
-    return QueuedChunk(
-        row=row,
-        chunk=chunk,
-        state=ChunkState.PENDING if poison is None else ChunkState.DEAD,
-        attempts=0 if poison is None else poison.attempts,
-        not_before=chunk.received_at,
-        leased_until=None,
-        leased_by=None,
-        reason=None if poison is None else poison.reason,
-        error=None if poison is None else poison.error,
-        enqueued_at=chunk.received_at,
-        settled_at=None if poison is None else poison.at,
-    )
-
-
-def _outline(death: Death, poison: Poison) -> Chunk:
-    """A chunk that can't be read, as far as its death tells."""
-    document_id = poison.document_id or ""
-    return columns.outline(
-        {
-            "key": archive_names.safe_id(document_id or death.row),
-            "recording": death.recording,
-            "document_id": document_id,
-            "position": 0,
-            "end_reason": None,
-            "enqueued_at": entries.micros(poison.at),
-            "expires_at": entries.micros(poison.at),
-            "resource": "",
-            "call_id": None,
-            "recording_id": None,
-        }
-    )
-
-
-def _attempt(poison: Poison) -> Attempt:
-    return Attempt(
-        number=poison.attempts,
-        worker=poison.worker,
-        started_at=poison.at,
-        ended_at=poison.at,
-        outcome=ChunkState.DEAD.value,
-        reason=poison.reason,
-        error=poison.error,
-    )
-
-
-def _by_deadline(queued: QueuedChunk) -> datetime:
-    return queued.chunk.expires_at
-
-
-def _by_index(queued: QueuedChunk) -> tuple[int, datetime]:
-    return queued.chunk.index, queued.enqueued_at
-
-
-def _is_called(queued: QueuedChunk, text: str) -> bool:
-    chunk, announcement = queued.chunk, queued.chunk.announcement
-    ids = (queued.row, chunk.key, chunk.document_id)
-    more = (announcement.call_id, announcement.recording_id)
-    return any(name is not None and name.startswith(text) for name in (*ids, *more))

@@ -67,6 +67,7 @@ class Means:
             row=message.row,
             ref=message.ref,
             recording=message.recording,
+            expires_at=message.expires_at,
         )
 
 

@@ -140,6 +140,8 @@ class Poison:
     ref: str | None = None
     recording: str | None = None
     document_id: str | None = None
+    expires_at: AwareDatetime | None = None
+    """The earliest deadline that was known."""
     raw_base64: str | None = field(default=None, repr=False)
     """A foreign message as it was."""
     raw_stored: str | None = None

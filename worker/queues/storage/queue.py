@@ -7,7 +7,7 @@ late changes nothing but the time at which a chunk comes home.
 
 import asyncio
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime, timedelta
 from random import Random
@@ -33,9 +33,10 @@ from worker.model import (
     QueuedChunk,
     Rebuilt,
     RecordingKey,
+    Redriven,
 )
 from worker.ports import Archive, Clock
-from worker.queues.storage import messages, settling
+from worker.queues.storage import messages, redriving, settling
 from worker.queues.storage.arriving import Arriving
 from worker.queues.storage.channel import Channel
 from worker.queues.storage.leasing import Leasing
@@ -56,7 +57,7 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 
 class StorageQueue:
-    """Satisfies ports.ChunkQueue and ports.QueueListing; an async context manager.
+    """Satisfies ports.ChunkQueue, QueueListing and QueueMending; an async context manager.
 
     `create`: make the queues that are missing, where that is allowed. What a human must mend
     raises ConfigError, whose hint is a command; a service that is down comes back.
@@ -230,15 +231,30 @@ class StorageQueue:
         await self._means.ledger.ready()
 
     async def list(
-        self, *, state: ChunkState | None = None, limit: int = 1000
+        self,
+        *,
+        state: ChunkState | None = None,
+        limit: int = 1000,
+        only: Callable[[QueuedChunk], bool] | None = None,
     ) -> Sequence[QueuedChunk]:
-        return await self._looking.entries(state=state, limit=limit)
+        return await self._looking.entries(state=state, limit=limit, only=only)
+
+    def scan(self, *, state: ChunkState | None = None) -> AsyncIterator[QueuedChunk]:
+        """The dead, what is due, and what is not fanned out yet."""
+        return self._looking.scan(state=state)
 
     async def find(self, text: str) -> Sequence[QueuedChunk]:
         return await self._looking.find(text)
 
     async def attempts(self, row: str) -> Sequence[Attempt]:
         return await self._looking.attempts(row)
+
+    async def redrive(self, entry: QueuedChunk) -> Redriven:
+        return await redriving.redrive(self._means, entry)
+
+    async def give_back(self, entry: QueuedChunk) -> bool:
+        """Who holds what is not known here: an entry that is at work gets one more message."""
+        return await self._rescue.send_one(entry)
 
     async def rebuild(self, *, dry_run: bool = False) -> Rebuilt:
         """Send a message for every outstanding chunk and delivery: for a lost queue."""

@@ -12,13 +12,13 @@ from typing import TypeVar
 import structlog
 
 from worker.errors import NewerFormatError
-from worker.model import ChunkState, Rebuilt
+from worker.model import ChunkState, QueuedChunk, Rebuilt
 from worker.queues.storage import messages, names
 from worker.queues.storage.channel import Channel
 from worker.queues.storage.ledger import DueEntry
 from worker.queues.storage.means import HOUR, URGENT_WITHIN, Means
 from worker.queues.storage.messages import ChunkMessage, DeliveryMessage
-from worker.queues.storage.names import Mark, PartName
+from worker.queues.storage.names import DueName, Mark, PartName
 from worker.queues.storage.parallel import in_parallel
 from worker.stored import StoredFormatError
 
@@ -115,6 +115,17 @@ class Rescue:
                     archived=is_archived,
                 )
         return None
+
+    async def send_one(self, queued: QueuedChunk) -> bool:
+        """A message for one entry, if it is at work and can be read."""
+        at = names.whole_second(queued.chunk.expires_at)
+        second = DueName(at=at, row="", ref="").second
+        async for entry in self.means.ledger.due_in(f"{second}{queued.row}."):
+            message = await self._message(entry) if entry.is_outstanding else None
+            if message is not None:
+                await self._send_again(entry, message)
+                return True
+        return False
 
     async def rebuild(self, *, dry_run: bool) -> Rebuilt:
         """A message for all that is outstanding: for queues that were lost."""

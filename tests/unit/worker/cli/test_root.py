@@ -25,6 +25,8 @@ VERBS = [
     ["doctor"],
     ["queue", "list"],
     ["queue", "show"],
+    ["queue", "redrive"],
+    ["queue", "release"],
     ["recordings", "list"],
     ["recordings", "show"],
 ]

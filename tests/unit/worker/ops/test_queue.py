@@ -9,6 +9,9 @@ from tests.fakes.clock import START, ManualClock
 from tests.fakes.queue import MemoryQueue
 from worker.model import ChunkState, Rebuilt
 from worker.ops.queue import RebuildReport, queue_list, queue_rebuild, queue_show
+from worker.ops.selecting import Selection
+
+ANY = Selection()
 
 
 @pytest.fixture
@@ -23,14 +26,14 @@ async def queue() -> MemoryQueue:
 
 async def test_entries_are_listed_by_deadline(queue: MemoryQueue) -> None:
     """What expires first is on top."""
-    found = await queue_list(queue, state=None, limit=10)
+    found = await queue_list(queue, ANY, limit=10)
 
     assert [entry.document_id for entry in found] == ["soon", "late"]
 
 
 async def test_limit_cuts_the_list(queue: MemoryQueue) -> None:
     """No more than asked for."""
-    assert len(await queue_list(queue, state=None, limit=1)) == 1
+    assert len(await queue_list(queue, ANY, limit=1)) == 1
 
 
 async def test_list_can_be_of_one_state(queue: MemoryQueue) -> None:
@@ -38,7 +41,7 @@ async def test_list_can_be_of_one_state(queue: MemoryQueue) -> None:
     (lease,) = await queue.lease(1)
     await queue.dead_letter(lease, reason="no-credential", error="none for x")
 
-    (entry,) = await queue_list(queue, state=ChunkState.DEAD, limit=10)
+    (entry,) = await queue_list(queue, Selection(state=ChunkState.DEAD), limit=10)
 
     assert (entry.document_id, entry.reason) == ("soon", "no-credential")
     assert entry.error == "none for x"
@@ -46,7 +49,7 @@ async def test_list_can_be_of_one_state(queue: MemoryQueue) -> None:
 
 async def test_entry_has_what_an_operator_needs(queue: MemoryQueue) -> None:
     """Ids, times and the source's host; no location, which may bear a credential."""
-    (entry, _) = await queue_list(queue, state=None, limit=10)
+    (entry, _) = await queue_list(queue, ANY, limit=10)
 
     assert (entry.index, entry.state, entry.attempts) == (3, ChunkState.PENDING, 0)
     assert (entry.call_id, entry.recording_id) == ("call-1", "recording-1")
@@ -81,7 +84,7 @@ async def test_location_that_is_no_url_has_no_host() -> None:
     chunk = a_chunk(content_location="http://[", announcement=an_announcement())
     await queue.put(a_delivery(chunk))
 
-    (entry,) = await queue_list(queue, state=None, limit=10)
+    (entry,) = await queue_list(queue, ANY, limit=10)
 
     assert entry.source_host is None
 

@@ -78,7 +78,8 @@ def test_untried_lane_passes_by_a_backlog(db: sqlite3.Connection) -> None:
     db.execute("UPDATE chunks SET expires_at = ? WHERE attempts = 0", (late,))
 
     assert instructions(db, a_request(4, lane=Lane.UNTRIED)) <= 2
-    (lease,) = reads.entries_by_expiry(db, ChunkState.LEASED, 9)
+    page = reads.page_behind(db, page=reads.FIRST_PAGE, state=ChunkState.LEASED)
+    (lease,) = page.entries
     assert lease.chunk.document_id == "d1"
 
 

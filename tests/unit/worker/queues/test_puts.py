@@ -174,7 +174,7 @@ def test_an_event_is_kept_once(db: sqlite3.Connection) -> None:
     puts.put_all(db, [put])
 
     assert [chunk.raw for chunk in put.chunks] == [None] * 3
-    found = reads.entries_by_expiry(db, None, 3)
+    found = reads.page_behind(db, page=reads.FIRST_PAGE, state=None).entries
     assert [entry.chunk.announcement.raw for entry in found] == events
 
 
@@ -198,7 +198,7 @@ def test_an_event_that_is_not_in_the_body_is_kept_with_its_chunk(
 
     puts.put_all(db, [puts.prepare(a_delivery(*chunks, body=body), now=START)])
 
-    found = reads.entries_by_expiry(db, None, 2)
+    found = reads.page_behind(db, page=reads.FIRST_PAGE, state=None).entries
     assert [entry.chunk for entry in found] == chunks
 
 
@@ -214,7 +214,7 @@ def test_events_of_a_long_body_are_kept_with_their_chunks(
     puts.put_all(db, [puts.prepare(a_delivery(*chunks, body=body), now=START)])
 
     assert db.execute("SELECT count(raw) FROM chunks").fetchone()[0] == rows
-    found = reads.entries_by_expiry(db, None, 2)
+    found = reads.page_behind(db, page=reads.FIRST_PAGE, state=None).entries
     assert [entry.chunk for entry in found] == chunks
 
 
@@ -230,7 +230,7 @@ def test_event_of_the_delivery_that_revived_a_chunk_counts(
     again = a_delivery(new, body=body_of("{}", '{"id": "the new"}'))
     puts.put_all(db, [puts.prepare(again, now=START)])
 
-    (entry,) = reads.entries_by_expiry(db, None, 1)
+    (entry,) = reads.page_behind(db, page=reads.FIRST_PAGE, state=None).entries
     assert entry.chunk.announcement.raw == '{"id": "the new"}'
 
 
