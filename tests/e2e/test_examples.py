@@ -127,6 +127,7 @@ NEEDS: dict[str, Need] = {
     "doctor": Need(prepared=an_endpoint),
     "queue show": Need(prepared=a_dead_chunk("0-eus-d1-a1b2c3")),
     "queue rebuild": Need(codes=frozenset({0, 1})),
+    "queue release": Need(codes=frozenset({0, 1})),
     "recordings show": Need(prepared=brought_home("0-eus-d1-a1b2c3")),
 }
 """By command. Take one of the preparations, or write one that makes what the example acts on:
