@@ -1,12 +1,19 @@
-"""What several kinds of tests share: one Azurite for each process of the test run."""
+"""What several kinds of tests share: one Azurite for each process, and time for examples."""
 
 import itertools
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import azurite as emulator
 from tests.azurite import Azurite
+
+# How long an example takes says how busy the machine is.
+settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("untimed")
 
 _NUMBERS = itertools.count(1)
 _ACCOUNTS = iter(emulator.OTHERS)

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -279,10 +279,5 @@ def test_any_sequence_of_calls_keeps_the_contract() -> None:
     """At most one live lease per chunk, stale tokens change nothing, nothing disappears."""
     run_state_machine_as_test(
         QueueMachine,
-        settings=settings(
-            max_examples=40,
-            stateful_step_count=30,
-            deadline=None,
-            suppress_health_check=[HealthCheck.too_slow],
-        ),
+        settings=settings(max_examples=40, stateful_step_count=30),
     )

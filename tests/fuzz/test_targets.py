@@ -33,7 +33,6 @@ def test_seeds_and_corpus_keep_the_promise(target: Target) -> None:
 @ALL
 @settings(
     max_examples=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(data=st.data())

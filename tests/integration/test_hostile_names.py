@@ -192,7 +192,7 @@ def test_any_name_lies_below_its_root_and_within_limits(told: dict[str, Any]) ->
 
 
 @given(st.lists(EVENTS, min_size=1, max_size=3))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_any_name_is_a_file_below_the_directory(events: list[dict[str, Any]]) -> None:
     """Written for real: what is listed is what was written, and nothing lies beside it."""
     wanted = {

@@ -447,8 +447,10 @@ async def test_long_headers_are_read(endpoint: Endpoint) -> None:
 
 @settings(
     max_examples=100,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.function_scoped_fixture,
+    ],
 )
 @given(body=st.binary(min_size=1, max_size=200), key=st.sampled_from([KEY, "wrong"]))
 async def test_any_body_has_a_status_of_the_table(
