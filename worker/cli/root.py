@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from worker import __version__
-from worker.cli import doctor, queue, recordings, replay, serving, state
+from worker.cli import doctor, export, queue, recordings, replay, serving, state
 from worker.cli.session import Invocation
 
 app = typer.Typer(
@@ -69,4 +69,5 @@ app.command(
     epilog="Example: recording-worker doctor --endpoint https://YOUR-HOST/api/events"
 )(doctor.doctor)
 app.add_typer(queue.app, name="queue")
+recordings.app.command(export.NAME, epilog=export.EPILOG)(export.export)
 app.add_typer(recordings.app, name="recordings")

@@ -29,6 +29,7 @@ VERBS = [
     ["queue", "release"],
     ["recordings", "list"],
     ["recordings", "show"],
+    ["recordings", "export"],
 ]
 
 
