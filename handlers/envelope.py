@@ -7,10 +7,11 @@ in it stands or falls alone.
 import base64
 import binascii
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
+
+import msgspec
 
 from handlers import items
 from handlers.json_reader import JsonReader, Value
@@ -65,39 +66,42 @@ class MalformedEvent:
     why: str
 
 
+Item = str | Value
+"""One event's text, to be read when its turn comes, or what was read in its place."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The items of a delivery. Each is looked at when its turn comes: there may be many."""
+    """The items of a delivery."""
 
-    _items: list[Value]
+    items: list[Item] = field(repr=False)
     _room: Room
 
-    def __len__(self) -> int:
-        return min(len(self._items), MAX_EVENTS + 1)
-
-    def __iter__(self) -> Iterator[Event | MalformedEvent]:
-        for item in self._items[:MAX_EVENTS]:
-            yield _event(item, self._room)
-        if beyond := self._items[MAX_EVENTS:]:
-            raw = b"[" + b",".join(_raw(item.read) for item in beyond) + b"]"
-            why = f"{len(self._items)} events, over {MAX_EVENTS}"
-            yield MalformedEvent(raw=raw, why=why)
+    def event(self, item: Item) -> Event | MalformedEvent:
+        """Read one of the items with care."""
+        return _event(_read(item), self._room)
 
 
 def parse(body: bytes) -> list[Event | MalformedEvent]:
     """Read a delivery and all that is in it. Raises as `read`."""
-    return list(read(body))
+    batch = read(body)
+    return [batch.event(item) for item in batch.items]
 
 
 def read(body: bytes) -> Batch:
-    """Read a delivery. Raises MalformedEventError only if no item can be told apart."""
+    """Tell the items of a delivery apart. Raises MalformedEventError only if none can be."""
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise MalformedEventError(f"not UTF-8 at byte {error.start}") from error
     room = Room()
     room.take(text)
-    return Batch(_items(text), room)
+    found = _items(text)
+    if beyond := found[MAX_EVENTS:]:
+        raw = b"[" + b",".join(_raw(item) for item in beyond) + b"]"
+        why = f"{len(found)} events, over {MAX_EVENTS}"
+        found[MAX_EVENTS:] = [Value(MalformedEvent(raw=raw, why=why), None)]
+    return Batch(found, room)
 
 
 def moment(value: object) -> datetime | None:
@@ -121,21 +125,34 @@ def compact(value: object) -> str:
     return _ENCODER.encode(value)
 
 
-def _items(text: str) -> list[Value]:
+def _items(text: str) -> list[Item]:
     try:
-        return list(JsonReader(text).events())
-    except MalformedEventError:
+        found: list[Item] = [str(item, "utf-8") for item in _ARRAY.decode(text)]
+    except (msgspec.DecodeError, RecursionError):
+        # No array, or one that is no JSON in some place.
         apart = items.told_apart(text)
-        if apart is None:
-            raise
-        return [_alone(item) for item in apart]
+        found = [*apart] if apart is not None else _values(text)
+    if not found:
+        raise MalformedEventError("an empty array")
+    return found
 
 
-def _alone(text: str) -> Value:
+def _values(text: str) -> list[Item]:
+    whole = JsonReader(text).only()
+    if isinstance(whole.read, list):
+        return [Value(item, None) for item in whole.read]
+    if not isinstance(whole.read, dict):
+        raise MalformedEventError("neither an object nor an array")
+    return [whole]
+
+
+def _read(item: Item) -> Value:
+    if not isinstance(item, str):
+        return item
     try:
-        return JsonReader(text).only()
+        return JsonReader(item).only()
     except MalformedEventError as error:
-        return Value(MalformedEvent(raw=text.encode(), why=str(error)), None)
+        return Value(MalformedEvent(raw=item.encode(), why=str(error)), None)
 
 
 def _event(item: Value, room: Room) -> Event | MalformedEvent:
@@ -168,11 +185,15 @@ def _event(item: Value, room: Room) -> Event | MalformedEvent:
 
 
 def _malformed(item: object, why: str) -> MalformedEvent:
-    return MalformedEvent(raw=_raw(item), why=why)
+    return MalformedEvent(raw=compact(item).encode(), why=why)
 
 
-def _raw(item: object) -> bytes:
-    return item.raw if isinstance(item, MalformedEvent) else compact(item).encode()
+def _raw(item: Item) -> bytes:
+    """The JSON of an item that nobody will look at."""
+    if isinstance(item, str):
+        return item.encode()
+    value = item.read
+    return value.raw if isinstance(value, MalformedEvent) else compact(value).encode()
 
 
 def _unwrapped(item: JsonObject) -> JsonObject:
@@ -204,6 +225,7 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
+_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 _ENCODER = json.JSONEncoder(
     separators=(",", ":"), allow_nan=False, check_circular=False
 )

@@ -7,7 +7,6 @@ surrogates become U+FFFD.
 import json
 import math
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from worker.errors import MalformedEventError
@@ -53,23 +52,6 @@ class JsonReader:
         self._expect_end()
         return item
 
-    def events(self) -> Iterator[Value]:
-        """The values of the array that the text is, or the one object."""
-        if not self._took("["):
-            item = self.only()
-            if not isinstance(item.read, dict):
-                raise MalformedEventError("neither an object nor an array")
-            yield item
-            return
-        if self._took("]"):
-            raise MalformedEventError("an empty array")
-        yield self._value()
-        while self._took(","):
-            yield self._value()
-        if not self._took("]"):
-            raise MalformedEventError(f"not JSON at character {self._at}")
-        self._expect_end()
-
     def _value(self) -> Value:
         self._pass_blanks()
         start = self._at
@@ -86,13 +68,6 @@ class JsonReader:
         if self._has_escapes and _SURROGATE_ESCAPE.search(text):
             return Value(_scrubbed(value), None)
         return Value(value, None if self._numbers.has_kept_any else text)
-
-    def _took(self, sign: str) -> bool:
-        """Go on behind `sign` if it comes next."""
-        self._pass_blanks()
-        found = self._text.startswith(sign, self._at)
-        self._at += found
-        return found
 
     def _expect_end(self) -> None:
         self._pass_blanks()

@@ -16,7 +16,7 @@ from handlers import exported
 from handlers.envelope import Event, JsonObject, compact, moment
 from worker import deadline, names
 from worker.errors import MalformedEventError
-from worker.model import Announcement, Chunk, RecordingKey, Sibling
+from worker.model import Announcement, Chunk, ChunkKey, RecordingKey, Sibling
 
 MAX_CHUNKS = 1000
 MAX_LOCATION_CHARS = 4096
@@ -26,7 +26,7 @@ MAX_WORD_CHARS = 256
 MAX_INDEX = 2**31 - 1
 MAX_DURATION_MS = 2**53
 MAX_WEIGHT_BYTES = 32 * 1024 * 1024
-_SIBLING_BYTES = 100
+SIBLING_BYTES = 100
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _DIGITS = re.compile(r"[0-9]{1,18}")
 
@@ -71,7 +71,7 @@ def parse(event: Event, *, received_at: datetime, retention: timedelta) -> Annou
     raw = event.text if len(listed) == 1 else ""
     announcement = _announcement(event, problems, raw=raw)
     announced = tuple(dict.fromkeys(entry.sibling for entry in entries))
-    recording = _recording(announcement, announced)
+    recording = recording_of(announcement, announced)
     chunks = [
         _chunk(
             entry,
@@ -119,15 +119,20 @@ def _chunk(
     )
 
 
-def _recording(
+def recording_of(
     announcement: Announcement, announced: tuple[Sibling, ...]
 ) -> RecordingKey:
+    first = announced[0] if len(announced) == 1 else min(announced, key=_key_of)
     return names.recording_key(
         recording_id=announcement.recording_id,
         call_id=announcement.call_id or announcement.server_call_id,
         started_at=announcement.recording_start_time,
-        fallback=min(sibling.key for sibling in announced),
+        fallback=first.key,
     )
+
+
+def _key_of(sibling: Sibling) -> ChunkKey:
+    return sibling.key
 
 
 def _with_raw(announcement: Announcement, event: Event, entry: _Entry) -> Announcement:
@@ -151,7 +156,7 @@ def _listed(event: Event) -> list[object]:
 
 def _weight(event: Event, chunks: int) -> int:
     event_bytes = len(_raw(event, [])) if chunks > 1 else 0
-    weight_bytes = chunks * (event_bytes + chunks * _SIBLING_BYTES)
+    weight_bytes = chunks * (event_bytes + chunks * SIBLING_BYTES)
     if weight_bytes > MAX_WEIGHT_BYTES:
         raise MalformedEventError(f"{chunks} chunks of an event this long are too much")
     return weight_bytes
@@ -251,7 +256,7 @@ def _location(item: JsonObject, name: str) -> str | None:
 
 def _announcement(event: Event, problems: list[str], *, raw: str) -> Announcement:
     subject = _bounded(event.subject, "subject", problems)
-    told = _subject_ids(subject)
+    told = subject_ids(subject)
     data = event.data
     return Announcement(
         event_id=_word(event.id, most=MAX_ID_CHARS) or "",
@@ -282,7 +287,7 @@ def _bounded(text: str, what: str, problems: list[str]) -> str:
     return ""
 
 
-def _subject_ids(subject: str) -> dict[str, str]:
+def subject_ids(subject: str) -> dict[str, str]:
     """`/recording/call/ID/…`: keys and values in turn, in any order, every key optional."""
     segments = subject.strip("/").split("/")
     if segments[0].casefold() == "recording":

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from random import Random
 
@@ -13,8 +14,8 @@ from structlog.testing import capture_logs
 from tests.factories import a_chunk, a_delivery, an_announcement, some_chunks
 from tests.fakes.clock import ManualClock
 from worker.errors import MalformedEventError, QueueUnavailableError
-from worker.model import Chunk, ChunkKey, ChunkState, Sibling
-from worker.queues import connection, schema
+from worker.model import Chunk, ChunkKey, ChunkState, Delivery, Sibling
+from worker.queues import connection, puts, schema
 from worker.queues.group_commit import GroupCommit
 from worker.queues.sqlite import SqliteQueue
 
@@ -350,6 +351,33 @@ async def test_put_refuses_what_no_file_can_hold(
         assert isinstance(refused, MalformedEventError)
         (entry,) = await queue.list()
         assert entry.chunk.document_id == "d3"
+
+
+async def test_long_deliveries_are_prepared_one_by_one(
+    path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All at once they would take as long, each as long as all of them."""
+    chunks = some_chunks(4 * puts.CHUNKS_PER_TURN)
+    half = len(chunks) // 2
+    begun, ended = list[str](), list[str]()
+    prepare = puts.prepare_in_turns
+
+    async def watched(delivery: Delivery, *, now: datetime) -> puts.Put:
+        assert begun == ended
+        begun.append(delivery.chunks[0].key)
+        put = await prepare(delivery, now=now)
+        ended.append(delivery.chunks[0].key)
+        return put
+
+    monkeypatch.setattr(puts, "prepare_in_turns", watched)
+    async with a_queue(path, clock) as queue:
+        await asyncio.gather(
+            queue.put(a_delivery(*chunks[:half], body=b"[1]")),
+            queue.put(a_delivery(*chunks[half:], body=b"[2]")),
+        )
+
+        assert len(begun) == 2
+        assert len(await queue.list()) == len(chunks)
 
 
 async def test_lease_tells_what_it_found(path: Path, clock: ManualClock) -> None:

@@ -56,9 +56,7 @@ def prepare(delivery: Delivery, *, now: datetime) -> Put:
 
 
 async def prepare_in_turns(delivery: Delivery, *, now: datetime) -> Put:
-    """The same, with a rest now and then: a full batch must not hold up other deliveries."""
-    if len(delivery.chunks) <= CHUNKS_PER_TURN:
-        return prepare(delivery, now=now)
+    """The same, with a rest now and then: a long one must not hold up other deliveries."""
     sha256 = await asyncio.to_thread(_sha256, delivery.body)
     chunks = []
     for number, chunk in enumerate(_stored_chunks(delivery, sha256, now), start=1):

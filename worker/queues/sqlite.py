@@ -65,6 +65,7 @@ class SqliteQueue:
         self._worker = worker
         self._random = random
         self._lease_time = timedelta(seconds=lease_seconds)
+        self._long_one = asyncio.Lock()
         self._stack = contextlib.AsyncExitStack()
         file = OpenedFile(path, lambda: connection.open_writer(path, create=create))
         self._commits = GroupCommit(path, file.open, check_file=file.check)
@@ -90,12 +91,19 @@ class SqliteQueue:
     async def put(self, delivery: Delivery) -> PutResult:
         """Also raises MalformedEventError, for text that no file can hold."""
         try:
-            put = await puts.prepare_in_turns(delivery, now=self._clock.now())
-            return await self._write(put)
+            return await self._write(await self._prepared(delivery))
         except (ValueError, OverflowError) as error:
             raise MalformedEventError(
                 f"it can't be stored: {message_of(error)}"
             ) from error
+
+    async def _prepared(self, delivery: Delivery) -> puts.Put:
+        now = self._clock.now()
+        if len(delivery.chunks) <= puts.CHUNKS_PER_TURN:
+            return puts.prepare(delivery, now=now)
+        # One long delivery at a time, so that what is short waits for a turn of one alone.
+        async with self._long_one:
+            return await puts.prepare_in_turns(delivery, now=now)
 
     async def lease(
         self,

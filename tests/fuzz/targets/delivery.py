@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterable
 from http import HTTPStatus
 
-from handlers import binary_mode, json_reader, statuses
+from handlers import binary_mode, envelope, json_reader, recordings, statuses, usual
+from handlers.envelope import Event
 from handlers.receiver import Received, Receiver
 from samples import events_dir
 from tests.factories import RETENTION
@@ -23,7 +24,7 @@ from tests.unit.handlers.bodies import (
 )
 from worker import names, stored
 from worker.archives import object_names
-from worker.errors import HostNotAllowedError
+from worker.errors import HostNotAllowedError, MalformedEventError
 from worker.model import Chunk, Delivery, PutResult
 from worker.queues import columns, entries, puts
 from worker.queues.columns import StoredChunk
@@ -69,11 +70,29 @@ def check_body(body: bytes) -> Received:
         assert quarantine.bodies == [body]
     for why in quarantine.reasons:
         why.encode()
+    _check_usual(body)
     chunks = [chunk for delivery in queue.deliveries for chunk in delivery.chunks]
     assert len(chunks) == received.chunks
     for chunk in chunks:
         check_chunk(chunk)
     return received
+
+
+def _check_usual(body: bytes) -> None:
+    """What is read in one go is what comes of reading it with care."""
+    try:
+        batch = envelope.read(body)
+    except MalformedEventError:
+        return
+    for item in batch.items:
+        if not isinstance(item, str):
+            continue
+        found = usual.read(item, received_at=START, retention=RETENTION)
+        if found is not None:
+            event = batch.event(item)
+            assert isinstance(event, Event)
+            told = recordings.parse(event, received_at=START, retention=RETENTION)
+            assert found == (event.topic, event.time, told)
 
 
 def check_chunk(chunk: Chunk) -> None:

@@ -563,3 +563,25 @@ async def test_handshakes_can_be_counted(receiver: Receiver) -> None:
 
     assert logs[-1]["outcome"] == "validation"
     assert "oldest_event_s" not in logs[-1]
+
+
+async def test_long_deliveries_are_sorted_one_by_one(
+    receiver: Receiver, queue: SmallQueue
+) -> None:
+    """Of two the first is stored when the second has hardly begun; a short one can't wait."""
+    first, second = (
+        a_body(*(recording(number) for number in range(start, start + 500)))
+        for start in (0, 500)
+    )
+    short = a_body(recording(1000))
+    turns_behind_first = 0
+
+    async with asyncio.TaskGroup() as group:
+        for body in (first, second, short):
+            group.create_task(receiver.receive(body, origin="webhook"))
+        while len(queue.deliveries) < 3:
+            turns_behind_first += len(queue.deliveries) == 2
+            await asyncio.sleep(0)
+
+    assert [delivery.body for delivery in queue.deliveries] == [short, first, second]
+    assert turns_behind_first > 10
