@@ -4,10 +4,11 @@ A *delivery* carries events; a *RecordingFileStatusUpdated* event announces the 
 recording; each becomes one `Chunk`, which carries all that any later step needs.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import NewType
+from typing import NamedTuple, NewType
 
 ChunkKey = NewType("ChunkKey", str)
 """Identity of a chunk: the documentId, or a hash that stands in (worker/names.py)."""
@@ -213,6 +214,19 @@ class Stored:
     version: str | None
     last_modified: datetime
     protection: dict[str, str] = field(default_factory=dict)
+
+
+Pick = Callable[[Sequence[str]], str | None]
+"""Which of a folder's files is to be read with the listing, if any."""
+
+
+class Listed(NamedTuple):
+    """The files of one folder, in order, and the bytes of the one that was picked."""
+
+    folder: str
+    """Ends in `/`."""
+    files: Sequence[str]
+    picked: bytes | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from worker.archives.directory import DirectoryArchive
 from worker.archives.object_names import ArchiveNameError
 from worker.errors import AlreadyExistsError, IntegrityError
 from worker.model import BlockDigest
+from worker.ops import finding
 from worker.ports import Archive
 
 BLOCK_BYTES = 1024
@@ -324,6 +325,36 @@ async def test_names_are_listed_in_order_by_prefix(archive: Archive) -> None:
     assert await names(archive, "a/b/c/") == []
     assert await names(archive, "nothing/") == []
     assert await names(archive, "../") == []
+
+
+async def test_folders_are_listed_with_a_document(archive: Archive) -> None:
+    """By the ability to, or one after the other: recordings come alike, in order."""
+    above = "recordings/2026/03/01"
+    for name in (
+        f"{above}/a/r1/0000-d.mp4",
+        f"{above}/a/r1/manifest.0001.json",
+        f"{above}/a/r1/manifest.0002.json",
+        f"{above}/b/r2/0000-d.mp4",
+        f"{above}/b/r2/manifest.json",
+        f"{above}/b/r3/below/manifest.0001.json",
+        f"{above}/stray.txt",
+        "recordings/2026/03/02/c/r4/manifest.0001.json",
+    ):
+        await archive.create(name, name.encode())
+
+    async def found(prefix: str) -> list[tuple[str, tuple[str, ...], bytes | None]]:
+        listed = finding.with_manifests(archive, prefix)
+        return [(f.recording, f.files, manifest) async for f, manifest in listed]
+
+    first = ("0000-d.mp4", "manifest.0001.json", "manifest.0002.json")
+    of_day = [
+        ("r1", first, f"{above}/a/r1/manifest.0002.json".encode()),
+        ("r2", ("0000-d.mp4", "manifest.json"), None),
+    ]
+    assert await found(f"{above}/") == of_day
+    assert await found(f"{above}/a/r1/") == of_day[:1]
+    assert [each[0] for each in await found("recordings/")] == ["r1", "r2", "r4"]
+    assert await found("recordings/2027/") == []
 
 
 @pytest.mark.parametrize("name", BAD_NAMES, ids=ascii)

@@ -3,6 +3,7 @@
 # ruff: noqa: ASYNC240 - a test's own look at the disk may block
 
 import asyncio
+import errno
 import fcntl
 import hashlib
 import os
@@ -16,13 +17,14 @@ from blockbuster import BlockBuster, blockbuster_ctx
 from structlog.testing import capture_logs
 
 from tests.fakes.clock import ManualClock
-from worker.archives import staging, tree
+from worker.archives import staging, tree, walk
 from worker.archives.directory import DirectoryArchive
 from worker.errors import (
     ArchiveFullError,
     ArchiveUnavailableError,
     IntegrityError,
 )
+from worker.model import Listed, Pick
 
 BLOCK_BYTES = 4096
 NAME = "recordings/2026/object.bin"
@@ -360,3 +362,56 @@ async def test_listing_survives_a_folder_that_vanishes(
     seen += [name async for name in listing]
 
     assert seen == ["a/1"]
+
+
+async def test_long_documents_are_not_held_together(
+    archive: DirectoryArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step of a listing ends behind the document that goes beyond its bytes."""
+    for name in ("a/1", "b/1", "c/1"):
+        await archive.create(name, b"xx")
+    monkeypatch.setattr(walk, "MOST_BYTES", 3)
+    steps: list[int] = []
+    folders = walk.Walk.folders
+
+    def counted(self: walk.Walk, most: int, pick: Pick) -> list[Listed]:
+        found = folders(self, most, pick)
+        steps.append(len(found))
+        return found
+
+    monkeypatch.setattr(walk.Walk, "folders", counted)
+    listed = [each async for each in archive.list_folders("", pick=lambda _: "1")]
+
+    assert [(each.folder, each.picked) for each in listed] == [
+        ("a/", b"xx"),
+        ("b/", b"xx"),
+        ("c/", b"xx"),
+    ]
+    assert steps == [2, 1, 0]
+
+
+async def test_document_that_goes_meanwhile_is_none(archive: DirectoryArchive) -> None:
+    """Between the listing of its folder and the read."""
+    await archive.create("a/1", b"x")
+
+    listed = [each async for each in archive.list_folders("", pick=lambda _: "gone")]
+
+    assert [each.picked for each in listed] == [None]
+
+
+async def test_folder_that_can_not_be_listed_is_left_closed(
+    archive: DirectoryArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails leaves no descriptor behind."""
+    await archive.create("a/1", b"x")
+    before = len(os.listdir("/dev/fd"))  # noqa: PTH208 - one look
+
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "disk")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "scandir", fail)
+        with pytest.raises(ArchiveUnavailableError):
+            await names(archive)
+
+    assert len(os.listdir("/dev/fd")) == before  # noqa: PTH208 - one look

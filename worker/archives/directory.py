@@ -16,13 +16,13 @@ import structlog
 from worker.archives import objects, staging
 from worker.archives.directory_writer import DirectoryWriter
 from worker.archives.object_names import is_segment, segments
-from worker.archives.objects import Entry
 from worker.archives.read_back import digest_file
 from worker.archives.staging import StagingFile
 from worker.archives.threads import Threads
 from worker.archives.tree import Parts, Tree
 from worker.archives.uncached import UncachedFile, missing_object
-from worker.model import ReadBack, Stored
+from worker.archives.walk import Walk
+from worker.model import Listed, Pick, ReadBack, Stored
 from worker.ports import Clock
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
@@ -33,6 +33,8 @@ BLOCK_BYTES = 1 * MIB
 THREADS = 3
 """As many as reading back one object keeps busy: read, and two hashes. With more of them all
 objects are no sooner home, but a commit of the queue on the same disk and processors waits."""
+MOST_NAMES = 256
+"""Of one step of a listing, or folders: each step is a change of threads."""
 
 
 class DirectoryArchive:
@@ -129,19 +131,31 @@ class DirectoryArchive:
         await self._threads.run(staging.probe, self._tree, reserve_bytes=reserve, at=at)
 
     async def list(self, prefix: str) -> AsyncIterator[str]:
-        """As the port says; holds the entries of one folder per level, no more."""
+        """As the port says; holds the entries of one folder per level, and some names."""
+        async with self._walk(prefix) as walk:
+            most = 1  # whoever stops early has had no folder looked into for nothing
+            while names := await self._threads.run(walk.names, most):
+                for name in names:
+                    yield name
+                most = min(2 * most, MOST_NAMES)
+
+    async def list_folders(self, prefix: str, *, pick: Pick) -> AsyncIterator[Listed]:
+        """As ports.FolderListing says."""
+        async with self._walk(prefix) as walk:
+            while listed := await self._threads.run(walk.folders, MOST_NAMES, pick):
+                for each in listed:
+                    yield each
+
+    @asynccontextmanager
+    async def _walk(self, prefix: str) -> AsyncIterator[Walk]:
+        walk = Walk(self._tree, self._base, prefix)
         *above, _ = prefix.split("/")
-        if not all(is_segment(part) for part in above):
-            return
-        levels = [iter(await self._entries(tuple(above), prefix))]
-        while levels:
-            entry = next(levels[-1], None)
-            if entry is None:
-                levels.pop()
-            elif entry.is_folder:
-                levels.append(iter(await self._entries(entry.parts, prefix)))
-            else:
-                yield entry.name
+        try:
+            if all(is_segment(part) for part in above):
+                await self._threads.run(walk.start)
+            yield walk
+        finally:
+            walk.end()
 
     def unmet(self, protection: Mapping[str, str]) -> Sequence[str]:  # noqa: ARG002 - the port's
         """A directory is asked for none."""
@@ -149,11 +163,6 @@ class DirectoryArchive:
 
     async def seal(self, name: str) -> None:
         """A directory has one tier."""
-
-    async def _entries(self, below: Parts, prefix: str) -> Sequence[Entry]:
-        return await self._threads.run(
-            objects.entries, self._tree, self._base, below, prefix
-        )
 
     def _parts(self, name: str) -> Parts:
         return (*self._base, *segments(name))

@@ -6,24 +6,10 @@ All of it blocks and runs in the archive's threads.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from worker.archives.object_names import STAGING, is_segment
-from worker.archives.tree import Parts, Tree
+from worker.archives.tree import Parts, Tree, open_below
 from worker.model import Stored
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One entry of a folder; a folder's name ends in `/`, so that names sort as in a blob store."""
-
-    name: str
-    parts: Parts
-
-    @property
-    def is_folder(self) -> bool:
-        return self.name.endswith("/")
 
 
 def read(
@@ -37,6 +23,18 @@ def read(
             return _read_exactly(descriptor, offset, wanted)
     except FileNotFoundError:
         return None
+
+
+def read_below(folder: int, name: str) -> bytes | None:
+    """All of an object in an open folder; None if it has gone."""
+    try:
+        descriptor = open_below(folder, name)
+    except FileNotFoundError:
+        return None
+    try:
+        return _read_exactly(descriptor, 0, os.fstat(descriptor).st_size)
+    finally:
+        os.close(descriptor)
 
 
 def stat(tree: Tree, parts: Parts, name: str) -> Stored | None:
@@ -53,33 +51,6 @@ def stat(tree: Tree, parts: Parts, name: str) -> Stored | None:
 def stored_object(name: str, *, size: int, at: datetime) -> Stored:
     """A directory knows neither etags nor versions nor holds."""
     return Stored(name=name, size_bytes=size, etag=None, version=None, last_modified=at)
-
-
-def entries(tree: Tree, base: Parts, below: Parts, prefix: str) -> list[Entry]:
-    """What of the folder `below` may lead to names that start with `prefix`, in order."""
-    try:
-        with tree.folder((*base, *below)) as folder, os.scandir(folder) as found:
-            listed = [_entry(below, each) for each in found if is_segment(each.name)]
-    except FileNotFoundError:
-        return []
-    wanted = (each for each in listed if each and _leads_to(each, prefix))
-    return sorted(wanted, key=lambda each: each.name)
-
-
-def _entry(below: Parts, found: os.DirEntry[str]) -> Entry | None:
-    parts = (*below, found.name)
-    name = "/".join(parts)
-    if found.is_dir(follow_symlinks=False):
-        hidden = parts == (STAGING,)
-        return None if hidden else Entry(name=name + "/", parts=parts)
-    if found.is_file(follow_symlinks=False):
-        return Entry(name=name, parts=parts)
-    return None
-
-
-def _leads_to(entry: Entry, prefix: str) -> bool:
-    above = entry.is_folder and prefix.startswith(entry.name)
-    return above or entry.name.startswith(prefix)
 
 
 @contextmanager

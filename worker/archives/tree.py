@@ -56,11 +56,7 @@ class Tree:
     def open_object(self, parts: Parts) -> int:
         """Open a regular file for reading; anything else there is not an object."""
         with self.folder(parts[:-1]) as folder:
-            descriptor = os.open(parts[-1], _OBJECT, dir_fd=folder)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise _absent(parts[-1])
-        return descriptor
+            return open_below(folder, parts[-1])
 
     def _open_root(self) -> int:
         try:
@@ -97,6 +93,15 @@ class Tree:
         if len(self._durable) >= DURABLE_FOLDERS_KEPT:
             self._durable.clear()
         self._durable[path] = inode
+
+
+def open_below(folder: int, name: str) -> int:
+    """Open a regular file in an open folder; anything else there is not an object."""
+    descriptor = os.open(name, _OBJECT, dir_fd=folder)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _absent(name)
+    return descriptor
 
 
 def _is_file(parent: int, name: str) -> bool:

@@ -6,7 +6,7 @@ participant) is looked for in documents, one recording after the other.
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -15,14 +15,16 @@ from worker.errors import NewerFormatError
 from worker.model import ChunkKey
 from worker.ops import metadata
 from worker.ops.ahead import ahead
-from worker.ports import Archive
-from worker.stored import Manifest, Receipt, StoredFormatError, decode
+from worker.ports import Archive, FolderListing
+from worker.stored import Erased, Manifest, Receipt, StoredFormatError, decode
 
 T = TypeVar("T")
 _FOLDER = re.compile(
     r"recordings/(?P<day>\d{4}/\d\d/\d\d)/(?P<call>[^/]+)/(?P<recording>[^/]+)/"
 )
-_MANIFEST = re.compile(r"manifest\.(\d+)\.json")
+_NUMBER = re.compile(r"[a-z]+\.[0-9]{4,}\.json")
+_JSON = ".json"
+_TOMBSTONE = ".erased.json"
 _METADATA = ".metadata.json"
 _CHUNK_FILE = re.compile(r"\d{4,}-(?P<key>.+?)(\.r\d+)?(\.metadata\.json|\.[a-z0-9]+)")
 _HASHED_KEY = re.compile(r"~[0-9a-f]{40}")
@@ -46,8 +48,17 @@ class Folder:
     @property
     def manifest_number(self) -> int | None:
         """The number of the current manifest."""
-        matches = (_MANIFEST.fullmatch(file) for file in self.files)
-        return max((int(match[1]) for match in matches if match), default=None)
+        return _highest(self.files, "manifest.")
+
+    @property
+    def hold_number(self) -> int | None:
+        """The number of the hold document that counts."""
+        return _highest(self.files, "hold.")
+
+    @property
+    def is_erasing(self) -> bool:
+        """Whether an erasure was begun that has not come to its end."""
+        return _highest(self.files, "erasing.") is not None
 
     @property
     def keys(self) -> list[ChunkKey]:
@@ -97,13 +108,71 @@ async def folders(archive: Archive, prefix: str) -> AsyncIterator[Folder]:
         yield folder
 
 
+async def with_manifests(
+    archive: Archive, prefix: str
+) -> AsyncIterator[tuple[Folder, bytes | None]]:
+    """The same, each with the bytes of its current manifest, if it has one."""
+    if isinstance(archive, FolderListing):
+        async for listed in archive.list_folders(prefix, pick=_current_manifest):
+            if folder := _folder(listed.folder, listed.files):
+                yield folder, listed.picked
+        return
+
+    async def read(folder: Folder) -> bytes | None:
+        name = _current_manifest(folder.files)
+        return await archive.read(folder.path + name) if name else None
+
+    async for folder, manifest in ahead(folders(archive, prefix), read):
+        yield folder, manifest
+
+
+async def erased(archive: Archive, text: str) -> AsyncIterator[Erased]:
+    """Tombstones of a document, or of a recording by its key or recordingId.
+
+    They say nothing else that could lead to it. Reads all of them, unless it is a document's.
+    """
+    keys = {_key(text)}
+    recordings = {
+        text,
+        names.recording_key(recording_id=text, call_id=None, started_at=None),
+    }
+    own = await stored(archive, names.erased_name(_key(text)), Erased)
+    if own is not None:
+        recordings.add(own.recording)
+    async for name in archive.list(names.RECEIPTS):
+        if not name.endswith(_TOMBSTONE):
+            continue
+        tombstone = await stored(archive, name, Erased)
+        if tombstone and (tombstone.recording in recordings or tombstone.key in keys):
+            yield tombstone
+
+
 async def stored(archive: Archive, name: str, kind: type[T]) -> T | None:
     """A document of the archive. Raises NewerFormatError or StoredFormatError."""
     data = await archive.read(name)
     return decode(kind, data) if data is not None else None
 
 
-def _folder(path: str, files: list[str]) -> Folder | None:
+def _current_manifest(files: Sequence[str]) -> str | None:
+    """The manifest with the highest number."""
+    number = _highest(files, "manifest.")
+    return names.manifest_name("", number) if number else None
+
+
+def _highest(files: Sequence[str], start: str) -> int | None:
+    """The highest number of documents that begin so: `manifest.0001.json` has 1.
+
+    Not by regular expressions: all files of an archive come by here.
+    """
+    numbers = [
+        int(file[len(start) : -len(_JSON)])
+        for file in files
+        if file.startswith(start) and file.endswith(_JSON) and _NUMBER.fullmatch(file)
+    ]
+    return max(numbers, default=None)
+
+
+def _folder(path: str, files: Sequence[str]) -> Folder | None:
     match = _FOLDER.fullmatch(path)
     if match is None:
         return None
@@ -121,7 +190,7 @@ async def _by_place(archive: Archive, text: str, prefix: str) -> AsyncIterator[F
 async def _by_document(
     archive: Archive, text: str, prefix: str
 ) -> AsyncIterator[Folder]:
-    key = ChunkKey(text if _HASHED_KEY.fullmatch(text) else names.safe_id(text))
+    key = _key(text)
     receipt = await stored(archive, names.receipt_name(key), Receipt)
     if receipt is None or not receipt.recording_folder.startswith(prefix):
         return
@@ -131,6 +200,10 @@ async def _by_document(
         yield folder
     if not found and (folder_of := _folder(receipt.recording_folder, [])):
         yield _with_receipt(folder_of, key)
+
+
+def _key(text: str) -> ChunkKey:
+    return ChunkKey(text if _HASHED_KEY.fullmatch(text) else names.safe_id(text))
 
 
 def _with_receipt(folder: Folder, key: ChunkKey) -> Folder:
