@@ -230,6 +230,13 @@ def blocks_sha256(blocks: Iterable[BlockDigest]) -> str:
     return hashed.hexdigest()
 
 
+@with_config(ConfigDict(extra="ignore"))
+@dataclass(frozen=True, slots=True)
+class _Stamp:
+    v: Any
+
+
+_STAMP = TypeAdapter(_Stamp)
 _PROVEN = TypeAdapter(ProvenObject)
 _RECEIPT = TypeAdapter(Receipt)
 _SOURCE_DELETED = TypeAdapter(SourceDeleted)
@@ -276,7 +283,8 @@ def _without_lone_surrogates(text: str) -> str:
 def decode(kind: type[T], data: bytes) -> T:
     """Read what `encode` wrote. Raises NewerFormatError or StoredFormatError."""
     try:
-        _refuse_newer(json.loads(data)["v"])
+        # Not json.loads: a listing decodes a document per recording, and this is most of it.
+        _refuse_newer(_STAMP.validate_json(data).v)
         value: T = _ADAPTERS[kind].validate_json(data)
     except _DAMAGE as error:
         raise StoredFormatError(
