@@ -1,10 +1,11 @@
 """Values for people: tables that fit 80 columns, sizes, times; and JSON for machines."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from pydantic_core import to_json
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -12,6 +13,7 @@ from rich.text import Text
 WIDE = 200
 """Columns where no terminal sets a limit: nobody wants ids cut in a pipe."""
 SHORT = 8
+PAGE_ROWS = 500
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP = 1024
 
@@ -34,6 +36,48 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
         console.print(table_of(columns, rows))
     for line in lines.get().splitlines():
         print_line(line.rstrip())
+
+
+class Pages:
+    """A table of any length, printed page by page: aligned within a page, and not held.
+
+    Columns are named as in `print_table`; `~` is cut where a terminal is too narrow.
+    """
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self._columns = columns
+        self._page = [tuple(column.lstrip(">~") for column in columns)]
+        self._widths = [0] * len(columns)
+
+    def add(self, row: Sequence[object]) -> None:
+        self._page.append(tuple(map(cell, row)))
+        if len(self._page) >= PAGE_ROWS:
+            self.end()
+
+    def end(self) -> None:
+        """Print what is left."""
+        for number, width in enumerate(self._widths):
+            longest = max((cell_len(row[number]) for row in self._page), default=0)
+            self._widths[number] = max(longest, width)
+        widths = self._fitting()
+        for row in self._page:
+            print_line("  ".join(self._aligned(row, widths)).rstrip())
+        self._page.clear()
+
+    def _fitting(self) -> list[int]:
+        room = stdout().width - sum(self._widths) - 2 * (len(self._widths) - 1)
+        return [
+            max(width + room, 1) if room < 0 and column.startswith("~") else width
+            for column, width in zip(self._columns, self._widths, strict=True)
+        ]
+
+    def _aligned(self, row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+        for column, text, width in zip(self._columns, row, widths, strict=True):
+            shown = text
+            if cell_len(text) > width:
+                shown = set_cell_size(text, width - 1) + "\N{HORIZONTAL ELLIPSIS}"
+            padding = " " * (width - cell_len(shown))
+            yield padding + shown if column.startswith(">") else shown + padding
 
 
 def print_fields(*fields: tuple[str, object]) -> None:
@@ -70,6 +114,8 @@ def table_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
 def cell(value: object) -> str:
     """Text that is safe on a terminal: what comes from an event may hold escapes."""
     text = "" if value is None else str(value)
+    if text.isprintable():
+        return text
     return "".join(
         char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text
     )
@@ -81,6 +127,13 @@ def size(size_bytes: int) -> str:
     while amount >= _STEP and unit < len(_UNITS) - 1:
         amount, unit = amount / _STEP, unit + 1
     return f"{amount:.0f} B" if unit == 0 else f"{amount:.1f} {_UNITS[unit]}"
+
+
+def length(duration_ms: float | None) -> str:
+    """`0:09:58`, as players show it."""
+    if duration_ms is None:
+        return ""
+    return str(timedelta(seconds=round(duration_ms / 1000)))
 
 
 def relative(at: datetime | None, *, now: datetime) -> str:

@@ -172,6 +172,14 @@ def ask_archive(
     context: typer.Context, question: "Callable[[Archive], Awaitable[T]]"
 ) -> T:
     """Open the archive that exists, ask it, close it."""
+    return look_at_archive(context, lambda archive, _: question(archive))
+
+
+def look_at_archive(
+    context: typer.Context,
+    question: "Callable[[Archive, Settings], Awaitable[T]]",
+) -> T:
+    """The same for a question that needs to know of the settings too."""
     from worker.app import open_archive
     from worker.settings_rules import Use
 
@@ -181,6 +189,21 @@ def ask_archive(
 
     async def ask() -> T:
         async with open_archive(settings, create=False) as archive:
-            return await question(archive)
+            return await question(archive, settings)
 
     return asyncio.run(ask())
+
+
+def path_of(settings: "Settings", name: str) -> str:
+    """Where an object of the archive lies: a file's path, or a blob's name in its container.
+
+    What lies outside the archive has its URL for a name.
+    """
+    from worker.names import is_external
+
+    if is_external(name):
+        return name
+    place = settings.archive_place
+    if place is None:
+        return str(settings.archive_directory / name)
+    return "/".join(filter(None, (place.prefix, name)))

@@ -20,7 +20,8 @@ from worker.ops import joining, metadata
 from worker.ops.joining import Joined, Part
 from worker.ops.new_file import new_file, refuse_taken
 from worker.ops.reading import ArchiveFile
-from worker.ops.recordings import ChunkRow, RecordingDetail, recordings_show
+from worker.ops.recording_rows import ChunkRow, RecordingDetail
+from worker.ops.recordings import recordings_show
 from worker.ports import Archive
 
 KINDS = ("mp4", "mp3", "wav")

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from rich.console import Console
 
 from tests.fakes.clock import START
 from worker.cli import printing
@@ -60,3 +61,48 @@ def test_control_characters_are_made_visible() -> None:
     """An id from an event can't move the cursor."""
     assert printing.cell("a\x1b[2J\nb") == "a\ufffd[2J\ufffdb"
     assert printing.cell(None) == ""
+
+
+def test_long_table_is_printed_page_by_page(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Aligned within a page, and never narrower than the page before; nothing is held."""
+    monkeypatch.setattr(printing, "PAGE_ROWS", 2)
+    pages = printing.Pages(("NAME", ">SIZE", "~NOTE"))
+
+    pages.add(("long-name", 1, "x"))
+    first = capsys.readouterr().out
+    for row in (("b", 22222, None), ("c\n", 3, "日本")):
+        pages.add(row)
+    pages.end()
+
+    assert first.splitlines() == ["NAME       SIZE  NOTE", "long-name     1  x"]
+    assert capsys.readouterr().out.splitlines() == [
+        "b          22222",
+        "c\N{REPLACEMENT CHARACTER}             3  日本",
+    ]
+
+
+def test_long_table_cuts_a_column_where_the_terminal_ends(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only one that may be cut."""
+    monkeypatch.setattr(printing, "stdout", lambda: Console(width=20))
+    pages = printing.Pages(("NAME", "~NOTE"))
+
+    pages.add(("0123456789", "a note that is long"))
+    pages.end()
+
+    assert capsys.readouterr().out.splitlines() == [
+        "NAME        NOTE",
+        "0123456789  a note \N{HORIZONTAL ELLIPSIS}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("duration_ms", "text"),
+    [(None, ""), (0, "0:00:00"), (598_499, "0:09:58"), (14_400_000.0, "4:00:00")],
+)
+def test_length_is_as_players_show_it(duration_ms: float | None, text: str) -> None:
+    """Hours, minutes, seconds."""
+    assert printing.length(duration_ms) == text

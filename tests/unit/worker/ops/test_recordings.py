@@ -11,7 +11,8 @@ from tests.fakes.clock import START
 from tests.proofs import a_proof
 from worker import names, recording
 from worker.model import Announcement, Chunk, DeleteAnswer
-from worker.ops.recordings import RecordingRow, recordings_list, recordings_show
+from worker.ops.recording_rows import RecordingRow
+from worker.ops.recordings import recordings_list, recordings_show
 from worker.recording import RecordingView
 from worker.stored import Receipt, SourceDeleted, encode
 
