@@ -27,6 +27,8 @@ class Use(StrEnum):
     WEBHOOK = "webhook"
     CONSUME = "consume"
     SERVE = "serve"
+    ACS = "acs"
+    ACS_MEDIA = "acs-media"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,8 +195,7 @@ def _resource_problems(settings: Fields) -> list[str]:
         *(settings_shapes.connection_parts(text)["endpoint"] for text in keys),
         *settings.endpoints,
     ]
-    hosts = [settings_shapes.acs_host(endpoint) or "" for endpoint in named]
-    counted = Counter(host.partition(".")[0] for host in hosts)
+    counted = Counter(map(settings_shapes.acs_resource, named))
     twice = [resource for resource, count in counted.items() if count > 1]
     what = f"is named twice in {CONNECTION_STRING} and {ENDPOINT}"
     return [f"{ENDPOINT}: the resource {resource!r} {what}" for resource in twice]
@@ -230,6 +231,8 @@ _ENTRA = (
     *("webhook_entra_role", "webhook_entra_authority"),
 )
 _CONSUMING = frozenset({Use.CONSUME, Use.SERVE})
+_READING_ACS = _CONSUMING | {Use.ACS_MEDIA}
+_ASKING_ACS = _READING_ACS | {Use.ACS}
 _LISTENING = frozenset({Use.WEBHOOK, Use.SERVE})
 _WRITING = _CONSUMING | _LISTENING
 _STORAGE = frozenset({"storage_connection_string", "archive", "queue", "inbox"})
@@ -303,17 +306,17 @@ _RULES = (
     ),
     _Rule(
         reads=frozenset({"connection_strings", "endpoints"}),
-        uses=_CONSUMING,
+        uses=_ASKING_ACS,
         check=_credential_problems,
     ),
     _Rule(
         reads=frozenset({"connection_strings", "endpoints"}),
-        uses=_CONSUMING,
+        uses=_ASKING_ACS,
         check=_resource_problems,
     ),
     _Rule(
         reads=frozenset({"endpoints", "source_hosts"}),
-        uses=_CONSUMING,
+        uses=_READING_ACS,
         check=_token_problems,
     ),
 )

@@ -99,7 +99,7 @@ def _is_host(host: str) -> bool:
 
 
 def check_connection_strings(secrets: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-    """Check the shapes: an https endpoint with a host, and a key in base64."""
+    """Check the shapes: an endpoint (https, but for loopback) and a key in base64."""
     for number, secret in enumerate(secrets, start=1):
         why = why_no_connection(connection_parts(secret.get_secret_value()))
         if why:
@@ -110,7 +110,7 @@ def check_connection_strings(secrets: tuple[SecretStr, ...]) -> tuple[SecretStr,
 def why_no_connection(parts: dict[str, str]) -> str | None:
     if not {"endpoint", "accesskey"} <= parts.keys():
         return "is not endpoint=https://NAME/;accesskey=KEY"
-    if not acs_host(parts["endpoint"]):
+    if not (acs_host(parts["endpoint"]) or acs_stand_in(parts["endpoint"])):
         return "has an endpoint that is not https://NAME/"
     is_key = storage_places.is_base64(parts["accesskey"])
     return None if is_key else "has a key that is not base64"
@@ -186,6 +186,19 @@ def acs_host(endpoint: str) -> str | None:
     host = rest.removesuffix("/").casefold()
     is_one = scheme.casefold() == "https" and _HOST.fullmatch(host)
     return host if is_one else None
+
+
+def acs_stand_in(endpoint: str) -> str | None:
+    """The same of a stand-in, which a key may sign for: `http://127.0.0.1:PORT/`."""
+    scheme, _, rest = endpoint.casefold().partition("://")
+    host = rest.removesuffix("/")
+    return host if scheme == "http" and is_loopback_source(host) else None
+
+
+def acs_resource(endpoint: str) -> str:
+    """The name by which a topic, or an operator, means the resource of a checked endpoint."""
+    host = acs_host(endpoint) or acs_stand_in(endpoint) or ""
+    return host.partition(".")[0]
 
 
 def check_topic_endpoint(text: str) -> str:

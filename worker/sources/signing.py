@@ -22,6 +22,9 @@ from yarl import URL
 from worker.errors import NoCredentialError
 
 _ENDPOINT = re.compile(r"(?i:https)://([A-Za-z0-9.-]+(?::[0-9]{1,5})?)/*", re.ASCII)
+_STAND_IN = re.compile(
+    r"(?i:http)://((?i:127\.0\.0\.1|\[::1\]|localhost):[0-9]{1,5})/*", re.ASCII
+)
 _SHAPE = "endpoint=https://NAME.communication.azure.com/;accesskey=KEY"
 
 
@@ -66,7 +69,9 @@ class KeyCredential:
         """Read `endpoint=…;accesskey=…`. ValueError says what is wrong, never the key."""
         pairs = (part.partition("=") for part in connection_string.split(";"))
         values = {name.strip().lower(): value.strip() for name, _, value in pairs}
-        host = host_of(values.get("endpoint", ""))
+        endpoint = values.get("endpoint", "")
+        stand_in = _STAND_IN.fullmatch(endpoint)
+        host = stand_in[1] if stand_in else host_of(endpoint)
         if host is None:
             raise ValueError(f"connection string has no https endpoint; give {_SHAPE}")
         return cls(
