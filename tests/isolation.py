@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 import structlog
 
+_AZURE = ("azure", "azure.identity", "azure.communication")
+
 
 @contextmanager
 def isolated_logs() -> Iterator[None]:
@@ -15,7 +17,7 @@ def isolated_logs() -> Iterator[None]:
     """
     structlog.reset_defaults()
     root, access = logging.getLogger(), logging.getLogger("aiohttp.access")
-    azure = [logging.getLogger(name) for name in ("azure", "azure.identity")]
+    azure = [logging.getLogger(name) for name in _AZURE]
     levels = [logger.level for logger in azure]
     before = (root.handlers[:], root.level, access.disabled)
     try:

@@ -187,7 +187,7 @@ async def open_consumer(  # noqa: PLR0913 - what it works with, and who is told
     clock = SystemClock()
     watcher = observer or NoObserver()
     async with (
-        _source(settings, clock) as source,
+        open_source(settings, clock) as source,
         exporting.open_exports(settings) as exports,
     ):
         breaker = Breaker(clock.now)
@@ -256,7 +256,8 @@ def _longest_poll(settings: Settings) -> float:
 
 
 @asynccontextmanager
-async def _source(settings: Settings, clock: Clock) -> AsyncIterator[Source]:
+async def open_source(settings: Settings, clock: Clock) -> AsyncIterator[AcsSource]:
+    """ACS, for as long as the context lasts."""
     most = settings.max_chunks * settings.max_ranges
     keys = [
         KeyCredential.parse(text.get_secret_value())

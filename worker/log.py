@@ -60,6 +60,7 @@ queue.released | warning | by, chunks, left
 queue.rebuilt | warning | worker, chunks, deliveries, unreadable
 delivery.missing | error | name
 replay.posted | warning | to, by, delivered, refused, not_sent
+acs.asked | warning | what, subject, resource, by
 message.poisoned | error | queue, error
 archive.swept | info | files
 archive.created | info | container
@@ -268,4 +269,6 @@ def _configure_libraries(
     logging.getLogger("azure").setLevel(max(level, logging.WARNING))
     # What it warns of is raised too, and told by whoever catches it.
     logging.getLogger("azure.identity").setLevel(max(level, logging.ERROR))
+    # It warns of its own clock at every room that is made.
+    logging.getLogger("azure.communication").setLevel(max(level, logging.ERROR))
     logging.getLogger("aiohttp.access").disabled = True

@@ -18,6 +18,7 @@ import pytest_asyncio
 import typer
 
 from samples import events_dir
+from samples.control.service import ControlStandIn
 from tests.azurite import Azurite
 from tests.e2e import events, worker_process
 from tests.e2e.stores import AzuriteStores, FolderStores, Stores
@@ -117,6 +118,43 @@ async def settings_in_a_file(world: World) -> AsyncIterator[Mapping[str, str]]:
     yield {}
 
 
+CONTROL: dict[str, str] = {}
+"""The settings that lead to the stand-in for the control API, while one runs."""
+RECORDING = "eyJQbGF0Zm9ybSI6IjEifQ=="
+
+
+def a_control(*words: str) -> Preparation:
+    """The control API of ACS, with a call, a recording of it, and a room; `words` stand for
+    the room."""
+
+    @asynccontextmanager
+    async def prepared(_world: World) -> AsyncIterator[Mapping[str, str]]:
+        async with ControlStandIn() as control:
+            control.calls.add("c1", "8:acs:a")
+            recording = control.recordings.start({"callConnectionId": "c1"})
+            control.recordings.going_on[RECORDING] = recording
+            room = control.rooms.create({"participants": {"8:acs:a": {}}})
+            CONTROL["AZURE_COMMUNICATION_CONNECTION_STRING"] = control.connection_string
+            yield dict.fromkeys(words, room.id)
+
+    return prepared
+
+
+def media_of(word: str, part: str) -> Preparation:
+    """What ACS has of a chunk that is home; `word` stands for where that is."""
+
+    @asynccontextmanager
+    async def prepared(world: World) -> AsyncIterator[Mapping[str, str]]:
+        async with brought_home("document")(world) as found:
+            document = found["document"]
+            world.acs.put(document, content=b"media", metadata=b"{}")
+            yield {word: getattr(world.acs.locations(document), part)}
+
+    return prepared
+
+
+AT_CONTROL = Need(prepared=a_control(), settings=CONTROL)
+IN_ROOM = Need(prepared=a_control("99001"), settings=CONTROL)
 NEEDS: dict[str, Need] = {
     ROOT: Need(codes=frozenset({3})),
     "status": Need(codes=frozenset({3})),
@@ -129,6 +167,22 @@ NEEDS: dict[str, Need] = {
     "queue rebuild": Need(codes=frozenset({0, 1})),
     "queue release": Need(codes=frozenset({0, 1})),
     "recordings show": Need(prepared=brought_home("0-eus-d1-a1b2c3")),
+    "acs recording start": IN_ROOM,
+    "acs recording state": AT_CONTROL,
+    "acs recording stop": AT_CONTROL,
+    "acs recording pause": AT_CONTROL,
+    "acs recording resume": AT_CONTROL,
+    "acs recording download": Need(prepared=media_of("CONTENT-LOCATION", "content")),
+    "acs recording delete": Need(prepared=media_of("DELETE-LOCATION", "delete")),
+    "acs room create": AT_CONTROL,
+    "acs room get": IN_ROOM,
+    "acs room update": IN_ROOM,
+    "acs room list": AT_CONTROL,
+    "acs room delete": IN_ROOM,
+    "acs room participants list": IN_ROOM,
+    "acs room participants add": IN_ROOM,
+    "acs room participants remove": IN_ROOM,
+    "acs call transfer": AT_CONTROL,
 }
 """By command. Take one of the preparations, or write one that makes what the example acts on:
 examples run in any order, and one that changes something must not change it for another."""

@@ -9,7 +9,18 @@ from typing import Annotated
 import typer
 
 from worker import __version__
-from worker.cli import doctor, export, queue, recordings, replay, serving, state
+from worker.cli import (
+    acs_calls,
+    acs_recordings,
+    acs_rooms,
+    doctor,
+    export,
+    queue,
+    recordings,
+    replay,
+    serving,
+    state,
+)
 from worker.cli.session import Invocation
 
 app = typer.Typer(
@@ -71,3 +82,9 @@ app.command(
 app.add_typer(queue.app, name="queue")
 recordings.app.command(export.NAME, epilog=export.EPILOG)(export.export)
 app.add_typer(recordings.app, name="recordings")
+
+acs = typer.Typer(help="Recordings, rooms and calls at ACS.", rich_markup_mode=None)
+acs.add_typer(acs_recordings.app, name="recording")
+acs.add_typer(acs_rooms.app, name="room")
+acs.add_typer(acs_calls.app, name="call")
+app.add_typer(acs, name="acs")

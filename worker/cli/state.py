@@ -57,7 +57,7 @@ def _print_status(status: "Status") -> None:
 def config(
     context: typer.Context,
     wanted_for: Annotated[
-        Literal["serve", "webhook", "consume", "read"],
+        Literal["serve", "webhook", "consume", "read", "acs"],
         typer.Option("--for", help="Check what this verb needs."),
     ] = "serve",
     as_json: AsJson = False,

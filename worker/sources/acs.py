@@ -7,6 +7,7 @@ from typing import Self
 import aiohttp
 from yarl import URL
 
+from worker import names
 from worker.limits import ConnectionCeiling
 from worker.model import DeleteAnswer, SourceFacts
 from worker.ports import Clock
@@ -96,6 +97,25 @@ class AcsSource:
 
         client = self._entered()
         target = client.target(location, resource=proof.resource, check=check)
+        return await self._deleted(client, target)
+
+    async def delete_unproven(
+        self, location: str, *, resource: str | None
+    ) -> DeleteAnswer:
+        """Delete on a person's word, where nothing is proven. Not of the port: the engine
+        can't ask for it.
+        """
+        document_id = names.document_in(location)
+
+        def check(hop: str) -> URL:
+            answers.refuse_other(hop, document_id)
+            return self._hosts.check(hop)
+
+        client = self._entered()
+        target = client.target(location, resource=resource, check=check)
+        return await self._deleted(client, target)
+
+    async def _deleted(self, client: SignedClient, target: Target) -> DeleteAnswer:
         async with client.delete(target) as answer:
             return DeleteAnswer(
                 status=answer.status,

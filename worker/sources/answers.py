@@ -123,7 +123,12 @@ def refuse_unproven(location: str, proof: Receipt) -> None:
     """Raise UnprovenDeleteError unless the receipt proves what lies at the location."""
     if proof.flags:
         raise UnprovenDeleteError(f"receipt is flagged: {', '.join(proof.flags)}")
-    if not names.belongs(location, proof.document_id):
+    refuse_other(location, proof.document_id)
+
+
+def refuse_other(location: str, document_id: str) -> None:
+    """Raise UnprovenDeleteError unless a delete there takes this document, and no more."""
+    if not names.belongs(location, document_id):
         raise UnprovenDeleteError("delete location is not of the proven document")
     if names.view_of(location) not in names.DELETE_VIEWS:
         raise UnprovenDeleteError("delete location is of no documented form")

@@ -97,7 +97,7 @@ OUTCOMES: dict[type[WorkerError], tuple[str, str, str]] = {
 
 COMMANDS = (
     *("worker.cli.", "worker.replaying", "worker.redelivering"),
-    *("worker.posting", "worker.endpoint", "worker.ops."),
+    *("worker.posting", "worker.endpoint", "worker.acs.", "worker.ops."),
 )
 """What only an operator's command meets, never an attempt."""
 

@@ -30,6 +30,22 @@ VERBS = [
     ["recordings", "list"],
     ["recordings", "show"],
     ["recordings", "export"],
+    ["acs", "recording", "start"],
+    ["acs", "recording", "state"],
+    ["acs", "recording", "stop"],
+    ["acs", "recording", "pause"],
+    ["acs", "recording", "resume"],
+    ["acs", "recording", "download"],
+    ["acs", "recording", "delete"],
+    ["acs", "room", "create"],
+    ["acs", "room", "get"],
+    ["acs", "room", "update"],
+    ["acs", "room", "list"],
+    ["acs", "room", "delete"],
+    ["acs", "room", "participants", "list"],
+    ["acs", "room", "participants", "add"],
+    ["acs", "room", "participants", "remove"],
+    ["acs", "call", "transfer"],
 ]
 
 

@@ -205,3 +205,12 @@ def test_credentials_refuse_none_and_duplicates(text: str, complaint: str) -> No
     """No key at all, or two for one resource, is a mistake in the settings."""
     with pytest.raises(ValueError, match=complaint):
         Credentials.parse(text)
+
+
+def test_stand_in_on_loopback_may_be_plain_http() -> None:
+    """A key signs and is not sent; nothing else may be without TLS."""
+    credential = KeyCredential.parse("endpoint=http://127.0.0.1:7700/;accesskey=a2V5")
+
+    assert (credential.host, credential.resource) == ("127.0.0.1:7700", "127")
+    with pytest.raises(ValueError, match="no https endpoint"):
+        KeyCredential.parse("endpoint=http://calls.example:80/;accesskey=a2V5")

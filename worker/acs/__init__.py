@@ -1,0 +1,1 @@
+"""Asking ACS on an operator's behalf: recordings, rooms, calls, by the official clients."""

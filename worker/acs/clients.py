@@ -1,0 +1,205 @@
+"""The official clients for one ACS resource, set up as all of Azure's; and rehearsals.
+
+A rehearsal runs the same client, and keeps the request that would have been sent.
+"""
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+import aiohttp
+from azure.communication.callautomation.aio import CallAutomationClient
+from azure.communication.rooms.aio import RoomsClient
+from azure.core.credentials import AzureKeyCredential
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.pipeline import PipelineRequest
+from azure.core.pipeline.transport import AioHttpTransport, AsyncHttpTransport
+from azure.core.rest import AsyncHttpResponse, HttpRequest
+from yarl import URL
+
+from worker.acs.answers import Planned
+from worker.acs.trouble import NoResourceError
+from worker.entra import MachineIdentity
+from worker.log import REDACTED
+from worker.sdk_options import options_for
+from worker.settings import Settings
+from worker.settings_shapes import acs_resource, connection_parts
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_NOBODY = "bm9ib2R5"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """One ACS resource that we may ask; without a key by this machine's identity."""
+
+    name: str
+    endpoint: str
+    """Without a slash at its end, which Call Automation's client would sign as a host."""
+    key: str | None = field(default=None, repr=False)
+
+    @property
+    def host(self) -> str:
+        return URL(self.endpoint).raw_authority
+
+
+def resource_from(settings: Settings, name: str | None) -> Resource:
+    """The resource of that name, or the only one. Raises NoResourceError."""
+    known = {each.name: each for each in _resources(settings)}
+    listed = ", ".join(sorted(known))
+    if name is None and len(known) > 1:
+        raise NoResourceError(f"say which resource is meant by --resource: {listed}")
+    wanted = name.casefold().partition(".")[0] if name else next(iter(known))
+    if wanted not in known:
+        raise NoResourceError(f"no such ACS resource is set up here, but {listed}")
+    return known[wanted]
+
+
+def _resources(settings: Settings) -> list[Resource]:
+    keys = [connection_parts(s.get_secret_value()) for s in settings.connection_strings]
+    told = [(parts["endpoint"], parts["accesskey"]) for parts in keys]
+    told += [(endpoint, "") for endpoint in settings.endpoints]
+    return [
+        Resource(
+            name=acs_resource(endpoint),
+            endpoint=endpoint.rstrip("/"),
+            key=key or None,
+        )
+        for endpoint, key in told
+    ]
+
+
+class WouldSendError(Exception):
+    """Ends a rehearsal: `planned` is what would have gone out."""
+
+    def __init__(self, planned: Planned) -> None:
+        super().__init__(f"{planned.method} would be sent")
+        self.planned = planned
+
+
+class Rehearsal(AsyncHttpTransport[HttpRequest, AsyncHttpResponse]):
+    """A transport that sends nothing, to nobody."""
+
+    async def send(self, request: HttpRequest, **_options: object) -> NoReturn:
+        body = request.content
+        raise WouldSendError(
+            Planned(
+                method=request.method,
+                url=request.url,
+                body=_shown(json.loads(body)) if body else None,
+            )
+        )
+
+    async def open(self) -> None:
+        """There is nothing to open."""
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: "type[BaseException] | None" = None,
+        exc_value: "BaseException | None" = None,
+        traceback: "TracebackType | None" = None,
+    ) -> None:
+        """There is nothing to leave."""
+
+
+def _shown(body: Any) -> Any:
+    """The body without what opens a callback's endpoint."""
+    shown = {
+        name: f"{said.partition('?')[0]}?{REDACTED}"
+        for name, said in body.items()
+        if name.endswith("CallbackUri") and "?" in str(said)
+    }
+    return body | shown
+
+
+class _AsWritten:
+    """A session that sends URLs as they were signed: aiohttp would turn `%3D` into `=`."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    @property
+    def auto_decompress(self) -> bool:
+        return self._session.auto_decompress
+
+    async def request(
+        self, method: str, url: str, **options: Any
+    ) -> aiohttp.ClientResponse:
+        return await self._session.request(method, URL(url, encoded=True), **options)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clients:
+    """Both clients of one resource, for the time that they are open."""
+
+    resource: Resource
+    calls: CallAutomationClient
+    rooms: RoomsClient
+
+
+@asynccontextmanager
+async def open_clients(
+    resource: Resource, *, rehearse: bool = False, request_id: str | None = None
+) -> AsyncIterator[Clients]:
+    """Open them; `request_id`: what is done under an id once is not done again under it."""
+    async with AsyncExitStack() as stack:
+        transport: AsyncHttpTransport[Any, Any] = Rehearsal()
+        credential: AzureKeyCredential | AsyncTokenCredential
+        credential = AzureKeyCredential(resource.key or _NOBODY)
+        if not rehearse:
+            session = await stack.enter_async_context(await _new_session())
+            transport = AioHttpTransport(
+                session=_AsWritten(session),
+                session_owner=False,
+            )
+            if resource.key is None:
+                credential = await stack.enter_async_context(MachineIdentity())
+        options: dict[str, Any] = {
+            **options_for(resource.endpoint),
+            "transport": transport,
+            "raw_request_hook": _repeating(request_id),
+        }
+        calls = CallAutomationClient(resource.endpoint, credential, **options)
+        rooms = RoomsClient(resource.endpoint, credential, **options)
+        await stack.enter_async_context(calls)
+        await stack.enter_async_context(rooms)
+        yield Clients(resource=resource, calls=calls, rooms=rooms)
+
+
+async def _new_session() -> aiohttp.ClientSession:
+    """Trust as it is now, and no cookies."""
+    context = await asyncio.to_thread(ssl.create_default_context)
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=context),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+    )
+
+
+def _repeating(request_id: str | None) -> Callable[[PipelineRequest[Any]], None]:
+    """Say the operator's id instead of the client's own, which is new each time.
+
+    https://docs.oasis-open.org/odata/repeatable-requests/v1.0/repeatable-requests-v1.0.html
+    """
+
+    def hook(request: PipelineRequest[Any]) -> None:
+        headers = request.http_request.headers
+        if request_id and "Repeatability-Request-ID" in headers:
+            headers["Repeatability-Request-ID"] = request_id
+
+    return hook

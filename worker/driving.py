@@ -1,0 +1,82 @@
+"""Wires what operators ask of ACS: the clients of its control API, and our own for media."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from worker import app
+from worker.archives.local_file import LocalFile
+from worker.clock import SystemClock
+from worker.limits import MemoryBudget
+from worker.ops import acs_media
+from worker.ops.acs_media import Deleted, Download, Proof
+from worker.ports import Archive
+from worker.settings import Settings
+from worker.transfer import TransferLimits
+
+
+async def download(
+    settings: Settings, location: str, path: Path, *, resource: str | None
+) -> Download:
+    """Bring what lies at a location into a file that is not there yet."""
+    clock = SystemClock()
+    range_bytes = settings.block_mib * app.MIB
+    async with (
+        app.open_source(settings, clock) as source,
+        LocalFile(path, block_bytes=range_bytes) as file,
+    ):
+        return await acs_media.download(
+            source,
+            file,
+            location,
+            resource=resource,
+            limits=TransferLimits(
+                range_bytes=range_bytes, max_ranges=settings.max_ranges
+            ),
+            memory=MemoryBudget(settings.memory_mib * app.MIB),
+            clock=clock,
+        )
+
+
+@asynccontextmanager
+async def open_known_archive(settings: Settings) -> AsyncIterator[Archive | None]:
+    """The archive, if there is one: looking makes none."""
+    if not settings.archive_place and not settings.archive_directory.is_dir():
+        yield None
+        return
+    async with app.open_archive(settings, create=False) as archive:
+        yield archive
+
+
+async def proof_of(settings: Settings, location: str) -> Proof:
+    """What the archive knows of the document that a delete would take."""
+    # Where it may not go is told before anything else is looked at.
+    async with (
+        app.open_source(settings, SystemClock()) as source,
+        open_known_archive(settings) as archive,
+    ):
+        source.check(location)
+        return await acs_media.proof_of(archive, location)
+
+
+async def delete(
+    settings: Settings, location: str, *, resource: str | None, unproven: bool
+) -> Deleted:
+    """Delete a document at the source; `unproven`: whoever asks knows that nothing proves it.
+
+    The proof is looked up anew: what was found before the question may be gone.
+    """
+    async with (
+        app.open_source(settings, SystemClock()) as source,
+        open_known_archive(settings) as archive,
+    ):
+        proof = await acs_media.proof_of(archive, location)
+        if archive is not None and proof.receipt and proof.why_none is None:
+            return await acs_media.delete_proven(
+                source, archive, location, proof.receipt, instance=settings.instance
+            )
+        if not unproven:
+            raise acs_media.UnprovenError(proof.why_none or "nothing proves it")
+        return await acs_media.delete_unproven(
+            source, location, proof, resource=resource
+        )
