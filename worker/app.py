@@ -24,6 +24,7 @@ from worker.closing import Closer
 from worker.consumer import POLL_SECONDS, Consumer
 from worker.limits import ConnectionCeiling, MemoryBudget
 from worker.notices import Notices
+from worker.pauses import Pauses
 from worker.pipeline import Pipeline
 from worker.ports import (
     Archive,
@@ -206,6 +207,9 @@ async def open_consumer(  # noqa: PLR0913 - what it works with, and who is told
             breaker=breaker,
             slots=settings.max_chunks,
             longest_poll_seconds=_longest_poll(settings),
+            halt=Pauses(
+                archive=archive, clock=clock, look_seconds=_longest_poll(settings)
+            ),
             drain_seconds=settings.drain_seconds,
             nudge=nudge,
             cut=cut,

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
+from typing import Protocol
 
 import structlog
 
@@ -24,6 +25,12 @@ POLL_SECONDS = 1.0
 TROUBLE_SECONDS = 5.0
 MOST_DOUBLINGS = 10
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
+
+
+class Halt(Protocol):
+    """What an operator may say of all work."""
+
+    async def is_paused(self) -> bool: ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,6 +66,8 @@ class Consumer:
     """Set by whoever put something into the queue in this process."""
     cut: asyncio.Event
     """Set to cut the drain short (a second signal)."""
+    halt: Halt | None = None
+    """While it is on, what is in hand ends, and nothing is leased."""
     longest_poll_seconds: float = POLL_SECONDS
     """Asked in vain again and again, it sleeps twice as long each time, up to this."""
     random: Random = SYSTEM_RANDOM
@@ -79,7 +88,7 @@ class Consumer:
                     task = group.create_task(self.runner.run(lease), name=name)
                     working.add(task)
                     task.add_done_callback(working.discard)
-                if until_empty and not working and await self._is_empty():
+                if until_empty and not working and await self._is_over():
                     return
                 if not leases or len(working) >= self.slots:
                     sleep = self._sleep(pause, idle)
@@ -94,7 +103,7 @@ class Consumer:
 
     async def _lease(self, count: int, outage: Outage) -> tuple[list[Lease], float]:
         """Lease for the free slots; and how long to sleep if there is nothing to do."""
-        if count <= 0 or self.breaker.is_archive_paused():
+        if count <= 0 or self.breaker.is_archive_paused() or await self.is_paused():
             return [], POLL_SECONDS
         try:
             leased = await self._lease_by_turns(count)
@@ -149,6 +158,14 @@ class Consumer:
         finally:
             for wait in waits:
                 wait.cancel()
+
+    async def is_paused(self) -> bool:
+        """Whether an operator has work wait."""
+        return self.halt is not None and await self.halt.is_paused()
+
+    async def _is_over(self) -> bool:
+        """Nothing is left to do, or may be done."""
+        return await self.is_paused() or await self._is_empty()
 
     async def _is_empty(self) -> bool:
         """Nothing is due within the longest backoff: what waits longer waits for others."""

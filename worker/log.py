@@ -67,7 +67,11 @@ archive.created | info | container
 archive.unavailable | warning | error
 archive.tags_refused | warning | error
 consumer.paused | error | scope, reason
+consumer.paused | by an operator | scope, reason, by, since
+consumer.pause_unknown | debug | error
 consumer.resumed | info | scope, after_s
+work.paused | warning | by, reason
+work.resumed | warning | by, reason
 """
 
 import contextlib

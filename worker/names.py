@@ -32,6 +32,8 @@ RECEIPTS = "receipts/"
 RECORDINGS = "recordings/"
 QUARANTINE = "quarantine/"
 NOTICES = "notices/"
+CONTROL = "control/"
+REPLAYED = "replayed/"
 
 
 def safe_id(text: str) -> str:
@@ -217,6 +219,17 @@ def quarantine_name(body: bytes, received_at: datetime) -> str:
     """Where a body that could not be understood waits for replay; the same body once a day."""
     name = hashlib.sha256(body).hexdigest()
     return f"{QUARANTINE}{received_at:%Y/%m/%d}/{name}.json"
+
+
+def control_name(number: int) -> str:
+    """`control/000001.json`: whether work is paused; the highest number counts."""
+    return f"{CONTROL}{number:06d}.json"
+
+
+def replayed_name(container: str, blob: str, etag: str) -> str:
+    """What marks one version of a blob of dead letters as fed in again."""
+    name = digest(container, blob, etag)[:40]
+    return f"{REPLAYED}{name[:2]}/{name}.json"
 
 
 def is_external(name: str) -> bool:

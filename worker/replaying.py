@@ -66,6 +66,8 @@ class Replayed:
     posted: list[Posted] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     """Documents of this replay that are dead and not in the archive."""
+    waiting: int = 0
+    """Chunks that an operator's pause has wait."""
 
     @property
     def refused(self) -> list[Posted]:
@@ -74,8 +76,8 @@ class Replayed:
 
     @property
     def needs_attention(self) -> bool:
-        """A file was refused, or a chunk is lost."""
-        return bool(self.refused or self.lost)
+        """A file was refused, or a chunk is lost, or has to wait."""
+        return bool(self.refused or self.lost or self.waiting)
 
 
 class Watcher(Observer, Protocol):
@@ -168,6 +170,7 @@ async def replay(
         rows = {entry.row for entry in started}
         await _tell_the_end(queue, watcher, rows)
         replayed.lost = await _lost(queue, archive, rows)
+        replayed.waiting = len(rows) if await consumer.is_paused() else 0
     return replayed
 
 

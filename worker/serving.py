@@ -101,7 +101,7 @@ async def run_webhook(settings: Settings) -> None:
 async def run_consume(settings: Settings, *, until_empty: bool) -> int:
     """Consume until a signal, or until nothing is left: then 3 if chunks are dead.
 
-    An inbox is emptied first; 3 as well if it can't be.
+    An inbox is emptied first; 3 as well if it can't be, or a pause has chunks wait.
     """
     stop, nudge = Stop(), asyncio.Event()
     async with (
@@ -133,9 +133,11 @@ async def run_consume(settings: Settings, *, until_empty: bool) -> int:
                     group.create_task(inbox.run(stop.stopping), name="inbox")
                 await consumer.run(stop.stopping, until_empty=until_empty)
         counts = await queue.counts(at_risk_within=settings.at_risk_within)
+        is_paused = until_empty and await consumer.is_paused()
     log.info("worker.stopped")
-    dead = counts.by_state.get(ChunkState.DEAD, 0)
-    return NEEDS_ATTENTION if until_empty and (dead or not is_read) else DONE
+    left = counts.by_state.get(ChunkState.PENDING, 0) if is_paused else 0
+    left += counts.by_state.get(ChunkState.DEAD, 0)
+    return NEEDS_ATTENTION if until_empty and (left or not is_read) else DONE
 
 
 async def _until_stopped(

@@ -156,6 +156,35 @@ class Hold:
 
 @with_config(ConfigDict(extra="ignore"))
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """An operator paused all work, or had it go on."""
+
+    worker_version: str
+    paused: bool
+    reason: str
+    at: datetime
+    by: str
+
+
+@with_config(ConfigDict(extra="ignore"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayedBlob:
+    """A blob of dead letters whose events were taken: the next replay passes it by."""
+
+    worker_version: str
+    container: str
+    """Its URL, without a signature."""
+    blob: str
+    etag: str
+    events: int
+    to: str
+    """`queue`, or the endpoint that took them."""
+    at: datetime
+    by: str
+
+
+@with_config(ConfigDict(extra="ignore"))
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestChunk:
     """One archived chunk in a manifest; names are relative to the manifest's folder."""
 
@@ -243,6 +272,8 @@ _SOURCE_DELETED = TypeAdapter(SourceDeleted)
 _ERASED = TypeAdapter(Erased)
 _ERASING = TypeAdapter(Erasing)
 _HOLD = TypeAdapter(Hold)
+_CONTROL = TypeAdapter(Control)
+_REPLAYED = TypeAdapter(ReplayedBlob)
 _MANIFEST = TypeAdapter(Manifest)
 _NOTICE = TypeAdapter(Notice)
 _CHUNK = TypeAdapter(Chunk)
@@ -253,6 +284,8 @@ _ADAPTERS: dict[type, TypeAdapter[Any]] = {
     Erased: _ERASED,
     Erasing: _ERASING,
     Hold: _HOLD,
+    Control: _CONTROL,
+    ReplayedBlob: _REPLAYED,
     Manifest: _MANIFEST,
     Notice: _NOTICE,
 }
@@ -260,7 +293,16 @@ _DAMAGE = (ValueError, KeyError, TypeError, RecursionError, ValidationError)
 
 
 Document = (
-    ProvenObject | Receipt | SourceDeleted | Erased | Erasing | Hold | Manifest | Notice
+    ProvenObject
+    | Receipt
+    | SourceDeleted
+    | Erased
+    | Erasing
+    | Hold
+    | Manifest
+    | Notice
+    | Control
+    | ReplayedBlob
 )
 
 

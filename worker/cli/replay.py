@@ -63,6 +63,8 @@ def _replay_here(context: typer.Context, files: list[Path], *, simulate: bool) -
         kept = "kept under quarantine/" if posted.is_quarantined else "not kept"
         file = printing.cell(posted.file)
         printing.print_line(f"refused  {file} ({posted.status}), {kept}")
+    if replayed.waiting:
+        printing.print_line(f"paused   {replayed.waiting} wait: {_program()} resume")
     printing.print_line(f"next     {_program()} recordings list")
     raise typer.Exit(NEEDS_ATTENTION if replayed.needs_attention else 0)
 

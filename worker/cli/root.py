@@ -15,6 +15,7 @@ from worker.cli import (
     acs_rooms,
     doctor,
     export,
+    pausing,
     queue,
     recordings,
     replay,
@@ -75,6 +76,10 @@ app.command(epilog="Example: recording-worker replay samples/events/demo --simul
     replay.replay
 )
 app.command(epilog="Example: recording-worker status --json")(state.status)
+app.command(epilog="Example: recording-worker pause --reason 'storage is moved'")(
+    pausing.pause
+)
+app.command(epilog="Example: recording-worker resume")(pausing.resume)
 app.command(epilog="Example: recording-worker config --for webhook")(state.config)
 app.command(
     epilog="Example: recording-worker doctor --endpoint https://YOUR-HOST/api/events"

@@ -17,10 +17,12 @@ from worker.queues.storage import messages, names, parts
 from worker.queues.storage.messages import DeliveryMessage, Held, Poison
 from worker.queues.storage.names import Death, Mark, NoNameError, PartName, Ref
 from worker.stored import (
+    Control,
     Erased,
     Erasing,
     Hold,
     Notice,
+    ReplayedBlob,
     SourceDeleted,
     StoredFormatError,
 )
@@ -162,7 +164,18 @@ def _document_seeds() -> Iterable[bytes]:
         at=START,
         by="o",
     )
-    kept = (erased, erasing, hold)
+    control = Control(worker_version="1", paused=True, reason="r", at=START, by="o")
+    replayed = ReplayedBlob(
+        worker_version="1",
+        container="https://a.blob.core.windows.net/c",
+        blob="A/1.json",
+        etag="e",
+        events=1,
+        to="queue",
+        at=START,
+        by="o",
+    )
+    kept = (erased, erasing, hold, control, replayed)
     proven = (proof, proof.content, deleted, notice, a_manifest(2, missing=1))
     for document in (*proven, *kept):
         readable = stored.encode(document)

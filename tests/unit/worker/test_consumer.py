@@ -15,7 +15,7 @@ from samples.faults import Fault
 from tests.factories import a_chunk, an_announcement
 from tests.fakes.clock import START
 from tests.unit.worker.rig import Rig
-from worker.consumer import POLL_SECONDS, TROUBLE_SECONDS, Consumer
+from worker.consumer import POLL_SECONDS, TROUBLE_SECONDS, Consumer, Halt
 from worker.errors import ArchiveFullError, SourceUnavailableError
 from worker.model import Chunk, ChunkState
 
@@ -46,6 +46,7 @@ class Loop:
         slots: int = 2,
         longest_poll_seconds: float = POLL_SECONDS,
         chance: Random | None = None,
+        halt: Halt | None = None,
     ) -> None:
         self.rig = rig
         self.stopping, self.nudge, self.cut = (asyncio.Event() for _ in range(3))
@@ -53,6 +54,7 @@ class Loop:
             rig.consumer(slots=slots, nudge=self.nudge, cut=self.cut),
             longest_poll_seconds=longest_poll_seconds,
             random=chance or Latest(),
+            halt=halt,
         )
         self.task: asyncio.Task[None] | None = None
 
@@ -85,11 +87,16 @@ async def running(
     slots: int = 2,
     longest_poll_seconds: float = POLL_SECONDS,
     chance: Random | None = None,
+    halt: Halt | None = None,
 ) -> AsyncIterator[Loop]:
     """Run the consumer inside; it is ended, and nothing of it is left, at the end."""
     others = asyncio.all_tasks()
     loop = Loop(
-        rig, slots=slots, longest_poll_seconds=longest_poll_seconds, chance=chance
+        rig,
+        slots=slots,
+        longest_poll_seconds=longest_poll_seconds,
+        chance=chance,
+        halt=halt,
     )
     loop.task = asyncio.ensure_future(loop.consumer.run(loop.stopping))
     try:
@@ -176,6 +183,48 @@ async def test_until_empty_waits_out_a_queue_that_can_not_count() -> None:
     await rig.drive(asyncio.wait_for(task, timeout=10))
 
     assert task.done()
+
+
+class Switch:
+    """An operator's word, as a worker hears it."""
+
+    def __init__(self, *, is_on: bool) -> None:
+        self.is_on = is_on
+
+    async def is_paused(self) -> bool:
+        return self.is_on
+
+
+async def test_pause_ends_what_is_in_hand_and_begins_nothing() -> None:
+    """What was leased before comes home; the rest waits until work goes on."""
+    rig = Rig()
+    first, second = recordings(2)
+    await rig.put(first, second)
+    rig.source.plan(first.content_location, Fault.slow(10))
+    switch = Switch(is_on=False)
+    async with running(rig, slots=1, halt=switch) as loop:
+        await loop.turns()
+        switch.is_on = True
+
+        await loop.pass_time(60)
+        assert await states(rig, first, second) == ["deleted", "pending"]
+
+        switch.is_on = False
+        await loop.pass_time(3)
+        assert await states(rig, first, second) == ["deleted", "deleted"]
+
+
+async def test_job_ends_while_work_is_paused() -> None:
+    """It would wait for ever: nothing is begun, and nothing is lost."""
+    rig = Rig()
+    (chunk,) = recordings(1)
+    await rig.put(chunk)
+    loop = Loop(rig, halt=Switch(is_on=True))
+
+    await rig.drive(loop.consumer.run(loop.stopping, until_empty=True))
+
+    assert await states(rig, chunk) == ["pending"]
+    assert await loop.consumer.is_paused()
 
 
 async def test_slots_bound_how_much_is_leased() -> None:

@@ -80,6 +80,10 @@ def test_golden_names_beside_the_recording() -> None:
     assert names.hold_name("f/", 1) == "f/hold.0001.json"
     assert names.erasing_name("f/", 12) == "f/erasing.0012.json"
     assert names.checksums_name("f/", 12345) == "f/manifest.12345.sha256"
+    assert names.control_name(12) == "control/000012.json"
+    assert names.replayed_name("https://a/c", "A/1.json", '"0x1"') == (
+        "replayed/3b/3b46fabaa32c30d3d19f0be3033f01d412c1562c.json"
+    )
     assert names.quarantine_name(b"{", START) == (
         "quarantine/2026/03/01/"
         "021fb596db81e6d02bf3d2586ee3981fe519f275c0ac9ca76bbcf2ebb4097d96.json"

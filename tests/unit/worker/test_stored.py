@@ -16,6 +16,7 @@ from tests.proofs import a_proof
 from worker.errors import NewerFormatError
 from worker.model import Chunk, ChunkKey, DeleteAnswer, RecordingKey, Sibling
 from worker.stored import (
+    Control,
     Document,
     Erased,
     Erasing,
@@ -26,6 +27,7 @@ from worker.stored import (
     Notice,
     ProvenObject,
     Receipt,
+    ReplayedBlob,
     SourceDeleted,
     StoredFormatError,
     chunk_from_json,
@@ -145,6 +147,23 @@ HOLD = Hold(
     at=START,
     by="operator",
 )
+CONTROL = Control(
+    worker_version="0.1.0",
+    paused=True,
+    reason="storage is moved",
+    at=START,
+    by="operator",
+)
+REPLAYED = ReplayedBlob(
+    worker_version="0.1.0",
+    container="https://account.blob.core.windows.net/letters",
+    blob="RECORDINGS/2026/3/1/9/a.json",
+    etag='"0x1"',
+    events=3,
+    to="queue",
+    at=START,
+    by="operator",
+)
 DOCUMENTS: dict[str, Document] = {
     "proven-object": PROVEN,
     "receipt": RECEIPT,
@@ -152,6 +171,8 @@ DOCUMENTS: dict[str, Document] = {
     "erased": ERASED,
     "erasing": Erasing(recording=ERASED.recording, chunks=(ERASED,)),
     "hold": HOLD,
+    "control": CONTROL,
+    "replayed-blob": REPLAYED,
     "manifest": MANIFEST,
     "notice": NOTICE,
 }

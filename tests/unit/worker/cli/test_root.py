@@ -23,6 +23,8 @@ VERBS = [
     ["status"],
     ["config"],
     ["doctor"],
+    ["pause"],
+    ["resume"],
     ["queue", "list"],
     ["queue", "show"],
     ["queue", "redrive"],
