@@ -18,6 +18,7 @@ from typing import Protocol, runtime_checkable
 from worker.model import (
     Attempt,
     BlockDigest,
+    ChunkKey,
     ChunkState,
     DeleteAnswer,
     Delivery,
@@ -202,6 +203,10 @@ class QueueListing(Protocol):
 
     async def attempts(self, row: str) -> Sequence[Attempt]:
         """All attempts at one entry, oldest first."""
+        ...
+
+    async def settled(self, *, since: datetime) -> Sequence[ChunkKey]:
+        """Who ended archived or deleted since then: some minutes, for a rate."""
         ...
 
 

@@ -163,15 +163,25 @@ async def replay(
             async for posted in post(endpoint.url, bodies, own_key):
                 replayed.posted.append(posted)
                 watcher.posted(posted)
-        started = await queue.list(state=ChunkState.PENDING)
-        for entry in started:
-            watcher.stage(entry.chunk, "queued")
+        rows = await _tell_the_start(queue, watcher)
         await consumer.run(asyncio.Event(), until_empty=True)
-        rows = {entry.row for entry in started}
         await _tell_the_end(queue, watcher, rows)
+        if await consumer.is_paused():
+            replayed.waiting = len(rows & await _pending(queue))
         replayed.lost = await _lost(queue, archive, rows)
-        replayed.waiting = len(rows) if await consumer.is_paused() else 0
     return replayed
+
+
+async def _tell_the_start(queue: QueueListing, watcher: Watcher) -> set[str]:
+    """All that waits now, whoever announced it."""
+    started = await queue.list(state=ChunkState.PENDING)
+    for entry in started:
+        watcher.stage(entry.chunk, "queued")
+    return {entry.row for entry in started}
+
+
+async def _pending(queue: QueueListing) -> set[str]:
+    return {entry.row for entry in await queue.list(state=ChunkState.PENDING)}
 
 
 async def _tell_the_end(

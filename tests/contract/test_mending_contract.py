@@ -150,6 +150,23 @@ async def test_redrive_keeps_a_deadline_that_was_learnt(queue: WholeQueue) -> No
     assert counts.oldest_deadline == START + 20 * HOUR
 
 
+async def test_settled_tells_who_came_home_of_late(queue: WholeQueue, rig: Rig) -> None:
+    """Archived or deleted, once each; not who is given up, waits, or came home before."""
+    await queue.put(a_delivery(*some_chunks(5)))
+    first, second, third, fourth, _ = await queue.lease(5)
+    await queue.complete(first, ChunkState.DELETED, note="")
+    rig.clock.advance(60)
+    since = rig.clock.now()
+    await queue.complete(second, ChunkState.DELETED, note="")
+    await queue.complete(third, ChunkState.ARCHIVED, note="")
+    await queue.dead_letter(fourth, reason="r", error="")
+
+    keys = await queue.settled(since=since)
+
+    assert sorted(keys) == sorted([second.chunk.key, third.chunk.key])
+    assert len(await queue.settled(since=START)) == 3
+
+
 async def test_given_back_chunk_is_leased_by_the_next(queue: WholeQueue) -> None:
     """Before the lease of whoever is gone has lapsed."""
     await queue.put(a_delivery(a_chunk()))

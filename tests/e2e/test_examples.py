@@ -111,6 +111,14 @@ async def an_endpoint(world: World) -> AsyncIterator[Mapping[str, str]]:
 
 
 @asynccontextmanager
+async def resumed_afterwards(world: World) -> AsyncIterator[Mapping[str, str]]:
+    """Others have chunks to bring home."""
+    yield {}
+    ended = await world.run("resume")
+    assert ended.code == 0, ended.err
+
+
+@asynccontextmanager
 async def settings_in_a_file(world: World) -> AsyncIterator[Mapping[str, str]]:
     """As the environment has them."""
     lines = (f"{name}={value}\n" for name, value in world.environment.items())
@@ -163,6 +171,7 @@ NEEDS: dict[str, Need] = {
     "webhook": Need(is_ready="worker.started"),
     "replay": Need(is_bare=True),
     "doctor": Need(prepared=an_endpoint),
+    "pause": Need(prepared=resumed_afterwards),
     "queue show": Need(prepared=a_dead_chunk("0-eus-d1-a1b2c3")),
     "queue rebuild": Need(codes=frozenset({0, 1})),
     "queue release": Need(codes=frozenset({0, 1})),

@@ -117,7 +117,10 @@ class WorkerProcess:
 
     async def _read_out(self) -> None:
         assert self._process.stdout is not None
-        self.out = (await self._process.stdout.read()).decode()
+        async for line in self._process.stdout:
+            async with self._wrote:
+                self.out += line.decode()
+                self._wrote.notify_all()
 
 
 @contextlib.asynccontextmanager

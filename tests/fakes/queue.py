@@ -13,6 +13,7 @@ from worker.errors import LeaseLostError, QueueUnavailableError
 from worker.model import (
     Attempt,
     Chunk,
+    ChunkKey,
     ChunkState,
     Delivery,
     Lane,
@@ -302,6 +303,15 @@ class MemoryQueue:
     async def attempts(self, row: str) -> Sequence[Attempt]:
         self._check()
         return list(self._history.get(row, ()))
+
+    async def settled(self, *, since: datetime) -> Sequence[ChunkKey]:
+        self._check()
+        done = {ChunkState.ARCHIVED, ChunkState.DELETED}
+        return [
+            entry.chunk.key
+            for entry in self._entries.values()
+            if entry.state in done and entry.settled_at and entry.settled_at >= since
+        ]
 
     async def redrive(self, entry: QueuedChunk) -> Redriven:
         self._check()

@@ -4,6 +4,7 @@ import asyncio
 import getpass
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -164,6 +165,32 @@ def ask_queue(
     async def ask() -> T:
         async with open_queue(settings, create=create) as queue:
             return await question(queue, settings)
+
+    return asyncio.run(ask())
+
+
+def ask_both(
+    context: typer.Context,
+    question: "Callable[[WholeQueue, Archive | None, Settings], Awaitable[T]]",
+) -> T:
+    """Open the queue that exists, and the archive if there is one; ask, and close both."""
+    from worker.app import open_archive, open_queue
+    from worker.settings_rules import Use
+
+    settings = settings_for(context, Use.READ)
+    if not settings.queue_place and not settings.queue_file.is_file():
+        raise NothingThereError(f"there is no queue at {settings.queue} yet")
+
+    async def ask() -> T:
+        async with AsyncExitStack() as stack:
+            archive = None
+            if settings.archive_place or settings.archive_directory.is_dir():
+                opened = open_archive(settings, create=False)
+                archive = await stack.enter_async_context(opened)
+            queue = open_queue(settings, create=False, archive=archive)
+            return await question(
+                await stack.enter_async_context(queue), archive, settings
+            )
 
     return asyncio.run(ask())
 

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from worker.cli import failures, session
-from worker.clock import SystemClock
+from worker.cli import failures, session, watching
 
 if TYPE_CHECKING:
     # Start-up cost: see worker/cli/session.py.
@@ -16,42 +15,67 @@ if TYPE_CHECKING:
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def status(context: typer.Context, as_json: AsJson = False) -> None:
+def status(
+    context: typer.Context,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again and again; Ctrl-C ends it.")
+    ] = False,
+    interval: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.1, help="With --watch.")
+    ] = 5.0,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="One line if something needs attention, else none."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Count chunks; exit 3 if one needs attention.
 
-    That is a dead chunk, or one with little time left: see WORKER_AT_RISK_HOURS.
+    That is a dead chunk, or one with little time left: see WORKER_AT_RISK_HOURS. With --check,
+    for a scheduled job, exit 1 says that nobody can tell; --watch ends with 0.
     """
-    from worker.cli import printing
-    from worker.ops.status import read_status
-
-    now = SystemClock().now()
-    found = session.ask_queue(
-        context,
-        lambda queue, settings: read_status(
-            queue, at_risk_within=settings.at_risk_within, now=now
-        ),
-    )
-    printing.print_json(found) if as_json else _print_status(found)
+    if watch and check:
+        raise typer.BadParameter("--watch and --check exclude each other")
+    if watch:
+        watching.watch(context, interval=interval, as_json=as_json)
+        return
+    found = session.ask_both(context, watching.look)
+    if check:
+        raise typer.Exit(_check(found, as_json=as_json))
+    _print_status(found, as_json=as_json)
     raise typer.Exit(failures.NEEDS_ATTENTION if found.needs_attention else 0)
 
 
-def _print_status(status: "Status") -> None:
+def _check(found: "Status", *, as_json: bool) -> int:
+    """Quiet where all is well, for schedulers mail what is printed."""
     from worker.cli import printing
 
-    reasons = (f"{reason} {n}" for reason, n in status.dead_by_reason.items())
-    next_loss = printing.relative(status.earliest_deadline, now=status.as_of)
-    rows = (
-        ("pending", status.pending, f"first expires {next_loss}" if next_loss else ""),
-        ("in flight", status.in_flight, ""),
-        ("archived", status.archived, ""),
-        ("deleted", status.deleted, ""),
-        ("dead", status.dead, ", ".join(reasons)),
-        ("at risk", status.at_risk, f"less than {status.at_risk_hours:g} h left"),
-    )
-    printing.print_table(("CHUNKS", ">NOW", "~"), rows)
-    if status.needs_attention:
-        state = " --state dead" if status.dead else ""
-        sys.stderr.write(f"hint: recording-worker queue list{state}\n")
+    if found.needs_attention:
+        if as_json:
+            printing.print_json_lines([found])
+        else:
+            printing.print_line(watching.line_of(found))
+        return failures.NEEDS_ATTENTION
+    if found.problem:
+        sys.stderr.write(f"error: {found.problem}\nhint: recording-worker config\n")
+        return failures.FAILED
+    return failures.DONE
+
+
+def _print_status(found: "Status", *, as_json: bool) -> None:
+    """The status as a document, or as tables and a hint."""
+    from worker.cli import printing
+
+    if as_json:
+        printing.print_json(found)
+        return
+    printing.print_table(watching.COLUMNS, watching.rows_of(found))
+    printing.print_line()
+    printing.print_fields(*watching.fields_of(found))
+    for hint in watching.hints_of(found):
+        sys.stderr.write(f"hint: {hint}\n")
 
 
 def config(

@@ -6,7 +6,7 @@ They are made of ids of our own alone, never of what an event says: they are for
 from worker.model import ChunkState, QueuedChunk
 
 CONFIG = "recording-worker config --for consume"
-WATCH = "recording-worker status"
+WATCH = "recording-worker status --watch"
 RECORDING = "recording-worker recordings show {recording}"
 REDRIVE = "recording-worker queue redrive {row}"
 REASONS: dict[str, str] = {

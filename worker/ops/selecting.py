@@ -5,6 +5,8 @@ from datetime import datetime
 
 from worker.model import ChunkState, QueuedChunk
 
+HOME = {ChunkState.ARCHIVED, ChunkState.DELETED}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
@@ -18,6 +20,7 @@ class Selection:
     """Who holds it."""
     received_before: datetime | None = None
     expires_before: datetime | None = None
+    """What is home can't expire, and is not taken by this."""
 
     @property
     def is_empty(self) -> bool:
@@ -44,4 +47,6 @@ class Selection:
     def _is_of_time(self, queued: QueuedChunk) -> bool:
         received, expires = self.received_before, self.expires_before
         is_old = received is None or queued.chunk.received_at <= received
-        return is_old and (expires is None or queued.chunk.expires_at <= expires)
+        if expires is None or not is_old:
+            return is_old
+        return queued.state not in HOME and queued.chunk.expires_at <= expires

@@ -1,16 +1,33 @@
-"""What is pending, in flight, waiting, dead, at risk: one look at the queue."""
+"""What is pending, in flight, waiting, dead, at risk; how fast it goes; and whether it may.
 
+One look at the queue, and a few at the archive.
+"""
+
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from worker.model import ChunkState, QueueCounts
+from worker import names, pauses
+from worker.errors import NewerFormatError, PermanentError, RetryableError
+from worker.model import ChunkKey, ChunkState, QueueCounts
+from worker.ports import Archive
+from worker.stored import Control, Receipt, StoredFormatError, decode
+
+RATE_WINDOW = timedelta(minutes=15)
+MOST_MEASURED = 64
+"""Receipts that are read for the size of what came home; of more, these stand for all."""
+MOST_AT_ONCE = 16
+_TROUBLE = (RetryableError, PermanentError, NewerFormatError)
 
 
 class CountingQueue(Protocol):
     """What `status` needs of a queue."""
 
     async def counts(self, *, at_risk_within: timedelta) -> QueueCounts: ...
+
+    async def settled(self, *, since: datetime) -> Sequence[ChunkKey]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,24 +46,103 @@ class Status:
     at_risk_hours: float
     earliest_deadline: datetime | None
     needs_attention: bool
+    rate_minutes: float
+    """What follows is of the last so many minutes."""
+    settled_chunks: int
+    settled_bytes: int | None
+    """None: the archive can't be asked."""
+    eta: datetime | None
+    """When all that is pending or in flight is done, at this rate; None: nobody can say."""
+    paused: bool | None
+    """Whether an operator paused all work; None: the archive can't be asked."""
+    paused_since: datetime | None
+    paused_by: str | None
+    pause_reason: str | None
+    problem: str | None
+    """Why the archive can't be asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What the archive says; without one nothing was paused, and nothing came home."""
+
+    pause: Control | None = None
+    size_bytes: int | None = 0
+    problem: str | None = None
 
 
 async def read_status(
-    queue: CountingQueue, *, at_risk_within: timedelta, now: datetime
+    queue: CountingQueue,
+    archive: Archive | None = None,
+    *,
+    at_risk_within: timedelta,
+    now: datetime,
 ) -> Status:
     """Count. Something needs attention when a chunk is dead or at risk."""
     counts = await queue.counts(at_risk_within=at_risk_within)
-    dead = counts.by_state.get(ChunkState.DEAD, 0)
+    settled = await queue.settled(since=now - RATE_WINDOW)
+    asked = await _asked(archive, settled)
+    pause = asked.pause
+    states = counts.by_state
+    dead = states.get(ChunkState.DEAD, 0)
+    left = states.get(ChunkState.PENDING, 0) + states.get(ChunkState.LEASED, 0)
     return Status(
         as_of=now,
-        pending=counts.by_state.get(ChunkState.PENDING, 0),
-        in_flight=counts.by_state.get(ChunkState.LEASED, 0),
-        archived=counts.by_state.get(ChunkState.ARCHIVED, 0),
-        deleted=counts.by_state.get(ChunkState.DELETED, 0),
+        pending=states.get(ChunkState.PENDING, 0),
+        in_flight=states.get(ChunkState.LEASED, 0),
+        archived=states.get(ChunkState.ARCHIVED, 0),
+        deleted=states.get(ChunkState.DELETED, 0),
         dead=dead,
         dead_by_reason=dict(sorted(counts.dead.items())),
         at_risk=counts.at_risk,
         at_risk_hours=at_risk_within / timedelta(hours=1),
         earliest_deadline=counts.oldest_deadline,
         needs_attention=bool(dead or counts.at_risk),
+        rate_minutes=RATE_WINDOW / timedelta(minutes=1),
+        settled_chunks=len(settled),
+        settled_bytes=asked.size_bytes,
+        eta=None if pause else _eta(left, len(settled), now),
+        paused=None if asked.problem else pause is not None,
+        paused_since=pause.at if pause else None,
+        paused_by=pause.by if pause else None,
+        pause_reason=pause.reason if pause else None,
+        problem=asked.problem,
     )
+
+
+def _eta(left: int, settled: int, now: datetime) -> datetime | None:
+    return now + left * RATE_WINDOW / settled if left and settled else None
+
+
+async def _asked(archive: Archive | None, settled: Sequence[ChunkKey]) -> _Asked:
+    if archive is None:
+        return _Asked()
+    try:
+        latest = await pauses.latest(archive)
+        return _Asked(pause=latest.pause, size_bytes=await _size_of(archive, settled))
+    except _TROUBLE as error:
+        return _Asked(size_bytes=None, problem=str(error) or error.reason)
+
+
+async def _size_of(archive: Archive, settled: Sequence[ChunkKey]) -> int:
+    """About how much came home: some receipts stand for all."""
+    asked = settled[:MOST_MEASURED]
+    sizes: list[int] = []
+    for start in range(0, len(asked), MOST_AT_ONCE):
+        async with asyncio.TaskGroup() as group:
+            reads = [
+                group.create_task(_bytes_of(archive, key), name="receipt's size")
+                for key in asked[start : start + MOST_AT_ONCE]
+            ]
+        sizes += [read.result() for read in reads]
+    return sum(sizes) * len(settled) // max(len(asked), 1)
+
+
+async def _bytes_of(archive: Archive, key: ChunkKey) -> int:
+    data = await archive.read(names.receipt_name(key))
+    try:
+        receipt = decode(Receipt, data or b"")
+    except StoredFormatError:
+        return 0
+    metadata = receipt.metadata.size_bytes if receipt.metadata else 0
+    return receipt.content.size_bytes + metadata

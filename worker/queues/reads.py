@@ -7,7 +7,14 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from worker.model import Attempt, ChunkState, QueueCounts, QueuedChunk, Sibling
+from worker.model import (
+    Attempt,
+    ChunkKey,
+    ChunkState,
+    QueueCounts,
+    QueuedChunk,
+    Sibling,
+)
 from worker.queues import columns, entries
 from worker.queues.entries import instant, micros
 
@@ -147,6 +154,21 @@ def counts(db: sqlite3.Connection, *, at_risk_before: datetime) -> QueueCounts:
         at_risk=sum(row["at_risk"] for row in rows),
         oldest_deadline=instant(min(deadlines)) if deadlines else None,
     )
+
+
+MOST_RECENT = 100_000
+_SETTLED = """
+SELECT key FROM chunks WHERE row IN (
+    SELECT row FROM attempts
+    WHERE id > (SELECT max(id) FROM attempts) - :most AND ended_at >= :since
+        AND outcome IN ('archived', 'deleted'))
+"""
+
+
+def settled(db: sqlite3.Connection, since: datetime) -> list[ChunkKey]:
+    """Of the last attempts alone: the older ones ended long ago, and have no index by time."""
+    values = {"most": MOST_RECENT, "since": micros(since)}
+    return [ChunkKey(row["key"]) for row in db.execute(_SETTLED, values)]
 
 
 _ATTEMPTS = """

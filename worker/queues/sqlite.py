@@ -20,6 +20,7 @@ import structlog
 from worker.errors import MalformedEventError, WorkerError
 from worker.model import (
     Attempt,
+    ChunkKey,
     ChunkState,
     Delivery,
     Lane,
@@ -252,6 +253,9 @@ class SqliteQueue:
 
     async def attempts(self, row: str) -> Sequence[Attempt]:
         return await self._read(lambda db: reads.attempts(db, row))
+
+    async def settled(self, *, since: datetime) -> Sequence[ChunkKey]:
+        return await self._read(lambda db: reads.settled(db, since))
 
     async def redrive(self, entry: QueuedChunk) -> Redriven:
         return await self._write(

@@ -14,6 +14,7 @@ from worker.errors import NewerFormatError
 from worker.model import (
     Attempt,
     Chunk,
+    ChunkKey,
     ChunkState,
     QueueCounts,
     QueuedChunk,
@@ -185,6 +186,17 @@ class Looking:
                 death, is_revived = names.parse_death(name)
                 if death.row == row and not is_revived:
                     found.append(shown.attempt(await self._told(death)))
+        return found
+
+    async def settled(self, since: datetime) -> Sequence[ChunkKey]:
+        """As their marks have it, by this machine's clock and others'."""
+        found: list[ChunkKey] = []
+        async for entry in self._ledger.due(*self._window()):
+            at = entry.settled_at
+            is_home = entry.state in {ChunkState.ARCHIVED, ChunkState.DELETED}
+            if is_home and not entry.is_moved and at is not None and at >= since:
+                chunk = await self._readable(entry.ref)
+                found += [chunk.key] if chunk else []
         return found
 
     async def announced(self, recording: RecordingKey) -> Sequence[QueuedChunk]:

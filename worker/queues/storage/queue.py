@@ -24,6 +24,7 @@ from worker.errors import (
 )
 from worker.model import (
     Attempt,
+    ChunkKey,
     ChunkState,
     Delivery,
     Lane,
@@ -248,6 +249,9 @@ class StorageQueue:
 
     async def attempts(self, row: str) -> Sequence[Attempt]:
         return await self._looking.attempts(row)
+
+    async def settled(self, *, since: datetime) -> Sequence[ChunkKey]:
+        return await self._looking.settled(since)
 
     async def redrive(self, entry: QueuedChunk) -> Redriven:
         return await redriving.redrive(self._means, entry)

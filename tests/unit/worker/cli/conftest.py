@@ -31,9 +31,14 @@ class Composed:
 
     @asynccontextmanager
     async def open_queue(
-        self, settings: Settings, *, create: bool
+        self,
+        settings: Settings,
+        *,
+        create: bool,
+        archive: MemoryArchive | None = None,
     ) -> AsyncIterator[MemoryQueue]:
         assert self.may_create or not create
+        assert archive in {None, self.archive}
         self.calls.append(("queue", settings))
         yield self.queue
 

@@ -141,7 +141,10 @@ def test_status_with_a_chunk_at_risk_exits_3(run: Run, composed: Composed) -> No
 
     ended = run("status")
 
-    assert (ended.code, ended.err) == (3, "hint: recording-worker queue list\n")
+    assert (ended.code, ended.err) == (
+        3,
+        "hint: recording-worker queue list --within 6h\n",
+    )
     assert "at risk      1  less than 6 h left" in ended.out
 
 

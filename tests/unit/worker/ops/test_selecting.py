@@ -82,6 +82,17 @@ def test_state_alone_chooses_nothing(selection: Selection, *, is_empty: bool) ->
     assert selection.is_empty is is_empty
 
 
+async def test_what_is_home_has_no_time_left_to_tell() -> None:
+    """It can't expire any more."""
+    queue = MemoryQueue(clock=ManualClock())
+    await queue.put(a_delivery(a_chunk(expires_at=START + HOUR)))
+    (lease,) = await queue.lease(1)
+    await queue.complete(lease, ChunkState.DELETED, note="")
+    (entry,) = await queue.list()
+
+    assert not Selection(expires_before=START + 2 * HOUR).takes(entry)
+
+
 async def test_call_may_be_a_server_call() -> None:
     """People hold either."""
     queue = MemoryQueue(clock=ManualClock())

@@ -4,11 +4,17 @@ from datetime import timedelta
 
 import pytest
 
-from tests.factories import a_chunk, a_delivery
+from tests.factories import a_chunk, a_delivery, some_chunks
+from tests.fakes.archive import MemoryArchive
 from tests.fakes.clock import START, ManualClock
 from tests.fakes.queue import MemoryQueue
+from tests.unit.worker.ops.test_recordings import receipt_for
+from worker import names
+from worker.errors import ArchiveUnavailableError
 from worker.model import ChunkState
+from worker.ops.pausing import set_paused
 from worker.ops.status import Status, read_status
+from worker.stored import Receipt, encode
 
 SIX_HOURS = timedelta(hours=6)
 
@@ -71,3 +77,94 @@ async def test_chunk_at_risk_needs_attention(queue: MemoryQueue) -> None:
 
     assert found.at_risk == 1
     assert found.needs_attention
+
+
+def bytes_of(receipt: Receipt) -> int:
+    assert receipt.metadata is not None
+    return receipt.content.size_bytes + receipt.metadata.size_bytes
+
+
+async def test_rate_is_what_came_home_of_late(queue: MemoryQueue) -> None:
+    """Chunks and bytes of the last quarter of an hour, and when the rest is done by that."""
+    archive = MemoryArchive()
+    for number in range(6):
+        await put(queue, f"d{number}", hours=20 + number)
+    for lease in await queue.lease(2):
+        await queue.complete(lease, ChunkState.DELETED, note="")
+        chunk = lease.chunk
+        name = names.receipt_name(chunk.key)
+        await archive.create(name, encode(receipt_for(chunk)))
+
+    found = await read_status(queue, archive, at_risk_within=SIX_HOURS, now=START)
+
+    assert (found.settled_chunks, found.settled_bytes) == (
+        2,
+        2 * bytes_of(receipt_for(a_chunk())),
+    )
+    assert found.rate_minutes == 15
+    assert found.eta == START + 2 * timedelta(minutes=15)
+
+
+async def test_nothing_came_home_and_nobody_can_say_when(queue: MemoryQueue) -> None:
+    """Long ago does not count."""
+    await put(queue, "d1")
+    await put(queue, "d2")
+    (lease,) = await queue.lease(1)
+    await queue.complete(lease, ChunkState.DELETED, note="")
+
+    later = START + timedelta(minutes=16)
+    found = await read_status(
+        queue, MemoryArchive(), at_risk_within=SIX_HOURS, now=later
+    )
+
+    assert (found.settled_chunks, found.settled_bytes, found.eta) == (0, 0, None)
+
+
+async def test_receipts_stand_for_all_that_came_home(queue: MemoryQueue) -> None:
+    """A few hundred a minute are not all looked up; a damaged one counts as nothing."""
+    archive = MemoryArchive()
+    chunks = some_chunks(70)
+    await queue.put(a_delivery(*chunks))
+    for lease in await queue.lease(70):
+        await queue.complete(lease, ChunkState.DELETED, note="")
+    for chunk in chunks[:63]:
+        name = names.receipt_name(chunk.key)
+        await archive.create(name, encode(receipt_for(chunk)))
+    await archive.create(names.receipt_name(chunks[63].key), b"{")
+    archive.calls.clear()
+    each = bytes_of(receipt_for(chunks[0]))
+
+    found = await read_status(queue, archive, at_risk_within=SIX_HOURS, now=START)
+
+    assert found.settled_bytes == 63 * each * 70 // 64
+    assert len([call for call in archive.calls if call[0] == "read"]) == 64
+
+
+async def test_pause_is_told_with_who_and_why(queue: MemoryQueue) -> None:
+    """And no end is foretold; a pause alone is an operator's will, and no trouble."""
+    archive = MemoryArchive()
+    await put(queue, "d1")
+    await put(queue, "d2")
+    (lease,) = await queue.lease(1)
+    await queue.complete(lease, ChunkState.DELETED, note="")
+    await set_paused(
+        archive, paused=True, reason="why", by="ann", at=START, dry_run=False
+    )
+
+    found = await read_status(queue, archive, at_risk_within=SIX_HOURS, now=START)
+
+    assert (found.paused, found.paused_since) == (True, START)
+    assert (found.paused_by, found.pause_reason) == ("ann", "why")
+    assert (found.eta, found.needs_attention) == (None, False)
+
+
+async def test_archive_that_can_not_be_asked_is_told(queue: MemoryQueue) -> None:
+    """The counts are there all the same."""
+    archive = MemoryArchive()
+    archive.fail_next(ArchiveUnavailableError("no answer"), on="list")
+    await put(queue, "d1")
+
+    found = await read_status(queue, archive, at_risk_within=SIX_HOURS, now=START)
+
+    assert (found.pending, found.paused, found.settled_bytes) == (1, None, None)
+    assert found.problem == "no answer"

@@ -1,0 +1,54 @@
+"""`pause`, `resume` and `status --watch`, beside workers that run."""
+
+import json
+
+from tests.e2e import events
+from tests.e2e.world import World, check_home
+from worker.model import ChunkState
+
+DOCUMENT = "0-eus-d1-paused"
+
+
+async def test_paused_workers_receive_and_begin_nothing(world: World) -> None:
+    """The delivery is taken and waits; a job ends with 3; resumed, it comes home by itself."""
+    body, original = events.fresh_chunk(world.acs, DOCUMENT)
+    async with world.running("serve") as worker:
+        url = await worker.url()
+        paused = await world.run("pause", "--reason", "storage is moved")
+        await worker.wait_for("consumer.paused", scope="operator")
+        assert await events.post(url, body) == 200
+
+        job = await world.run("consume", "--until-empty")
+        (world.folder / "again.json").write_bytes(body)
+        replayed = await world.run("replay", "again.json")
+        status = await world.run("status", "--json")
+        assert [e.state for e in await world.entries()] == [ChunkState.PENDING]
+        assert world.acs.reads(DOCUMENT) == 0
+
+        resumed = await world.run("resume")
+        await world.wait_until_settled({DOCUMENT})
+        assert worker.said("consumer.resumed", scope="operator")
+
+    assert (paused.code, resumed.code, job.code) == (0, 0, 3)
+    assert replayed.code == 3
+    assert "\npaused   1 wait: " in replayed.out
+    told = json.loads(status.out)
+    assert (told["paused"], told["pause_reason"]) == (True, "storage is moved")
+    assert (status.code, told["pending"]) == (0, 1)
+    await check_home(world, {DOCUMENT: original})
+
+
+async def test_watch_ends_with_0_when_interrupted(world: World) -> None:
+    """A line for each look, on both kinds of queue."""
+    body, _ = events.fresh_chunk(world.acs, DOCUMENT)
+    async with world.running("serve") as worker:
+        assert await events.post(await worker.url(), body) == 200
+        await world.wait_until_settled({DOCUMENT})
+    async with world.running("status", "--watch", "--interval", "0.1") as watching:
+        await watching.wait_until(lambda: watching.out.count("\n") > 1)
+        watching.interrupt()
+        assert await watching.ended() == 0
+
+    assert "1 deleted, 0 dead" in watching.out
+    assert "1 chunks, " in watching.out
+    assert watching.err == ""

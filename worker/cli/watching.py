@@ -1,0 +1,174 @@
+"""What `status` shows, once or again and again."""
+
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import typer
+
+from worker.cli import session
+from worker.clock import SystemClock
+from worker.errors import QueueUnavailableError
+
+if TYPE_CHECKING:
+    # Start-up cost: see worker/cli/session.py.
+    from rich.console import Group
+
+    from worker.app import WholeQueue
+    from worker.ops.status import Status
+    from worker.ports import Archive
+    from worker.settings import Settings
+
+COLUMNS = ("CHUNKS", ">NOW", "~")
+_HOUR_MINUTES = 60
+Ask = Callable[[], Awaitable["Status"]]
+Row = tuple[str, int, str]
+Field = tuple[str, object]
+
+
+async def look(
+    queue: "WholeQueue", archive: "Archive | None", settings: "Settings"
+) -> "Status":
+    from worker.ops.status import read_status
+
+    within, now = settings.at_risk_within, SystemClock().now()
+    return await read_status(queue, archive, at_risk_within=within, now=now)
+
+
+def watch(context: typer.Context, *, interval: float, as_json: bool) -> None:
+    """Show it until somebody has seen enough: on a terminal in its place, else line by line."""
+    is_live = sys.stdout.isatty() and not as_json
+    show = _live if is_live else _json_lines if as_json else _lines
+    with suppress(KeyboardInterrupt):
+        session.ask_both(
+            context,
+            lambda queue, archive, settings: show(
+                lambda: look(queue, archive, settings), interval
+            ),
+        )
+
+
+async def _lines(ask: Ask, interval: float) -> None:
+    from worker.cli import printing
+
+    await _again(ask, interval, lambda found: printing.print_line(line_of(found)))
+
+
+async def _json_lines(ask: Ask, interval: float) -> None:
+    from worker.cli import printing
+
+    await _again(ask, interval, lambda found: printing.print_json_lines([found]))
+
+
+async def _live(ask: Ask, interval: float) -> None:
+    from rich.live import Live
+
+    from worker.cli import printing
+
+    with Live(console=printing.stdout(), auto_refresh=False) as live:
+        await _again(
+            ask, interval, lambda found: live.update(_shown(found), refresh=True)
+        )
+
+
+async def _again(ask: Ask, interval: float, show: Callable[["Status"], None]) -> None:
+    """A queue that can't answer now is told, and asked again."""
+    clock = SystemClock()
+    while True:
+        try:
+            show(await ask())
+            sys.stdout.flush()
+        except QueueUnavailableError as error:
+            sys.stderr.write(f"error: {error}\n")
+        await clock.sleep(interval)
+
+
+def _shown(status: "Status") -> "Group":
+    from rich.console import Group
+    from rich.text import Text
+
+    from worker.cli import printing
+
+    fields = [f"{name:<6}  {told}" for name, told in fields_of(status) if told]
+    told = Text("\n".join(["", *map(printing.cell, fields)]))
+    return Group(printing.table_of(COLUMNS, rows_of(status)), told)
+
+
+def rows_of(status: "Status") -> list[Row]:
+    from worker.cli import printing
+
+    next_loss = printing.relative(status.earliest_deadline, now=status.as_of)
+    return [
+        ("pending", status.pending, f"first expires {next_loss}" if next_loss else ""),
+        ("in flight", status.in_flight, ""),
+        ("archived", status.archived, ""),
+        ("deleted", status.deleted, ""),
+        ("dead", status.dead, _reasons(status)),
+        ("at risk", status.at_risk, f"less than {status.at_risk_hours:g} h left"),
+    ]
+
+
+def fields_of(status: "Status") -> list[Field]:
+    from worker.cli import printing
+
+    eta = status.eta
+    left = f"{printing.relative(eta, now=status.as_of)}, at this rate" if eta else None
+    return [("rate", _rate(status)), ("done", left), ("paused", _pause(status))]
+
+
+def hints_of(status: "Status") -> list[str]:
+    """What to type next."""
+    state = " --state dead" if status.dead else f" --within {status.at_risk_hours:g}h"
+    hints = [f"recording-worker queue list{state}"] if status.needs_attention else []
+    return [*hints, *(["recording-worker resume"] if status.paused else [])]
+
+
+def line_of(status: "Status") -> str:
+    """All of it in one line."""
+    from worker.cli import printing
+
+    dead = f"{status.dead} dead" + (f" ({_reasons(status)})" if status.dead else "")
+    next_loss = printing.relative(status.earliest_deadline, now=status.as_of)
+    pause = _pause(status)
+    told = [
+        f"{status.as_of:%Y-%m-%dT%H:%M:%SZ}  {status.pending} pending",
+        f"{status.in_flight} in flight",
+        f"{status.archived} archived",
+        f"{status.deleted} deleted",
+        dead,
+        f"{status.at_risk} at risk",
+        f"first expires {next_loss}" if next_loss else "",
+        _rate(status),
+        f"paused {pause}" if pause else "",
+    ]
+    return printing.cell(", ".join(filter(None, told)))
+
+
+def _reasons(status: "Status") -> str:
+    return ", ".join(f"{reason} {n}" for reason, n in status.dead_by_reason.items())
+
+
+def _rate(status: "Status") -> str:
+    from worker.cli import printing
+
+    per_hour = status.settled_chunks * _HOUR_MINUTES / status.rate_minutes
+    count, minutes = status.settled_chunks, f"{status.rate_minutes:g} min"
+    if status.settled_bytes is None:
+        return f"{count} chunks in {minutes} ({per_hour:g} per hour)"
+    size = printing.size(status.settled_bytes)
+    per_second = printing.size(round(status.settled_bytes / status.rate_minutes / 60))
+    return (
+        f"{count} chunks, {size} in {minutes} ({per_hour:g} per hour, {per_second}/s)"
+    )
+
+
+def _pause(status: "Status") -> str | None:
+    from worker.cli import printing
+
+    if status.problem:
+        return f"nobody can tell: {status.problem}"
+    if not status.paused:
+        return None
+    since = printing.moment(status.paused_since, now=status.as_of)
+    return f"since {since} by {status.paused_by}: {status.pause_reason}"
