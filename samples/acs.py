@@ -21,7 +21,7 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -212,6 +212,8 @@ class StandIn:
         body = await request.read()
         await asyncio.sleep(self._latency_s)
         reply = self._refused(request, body) or await answer(request)
+        date = format_datetime(self._now(), usegmt=True)
+        reply = replace(reply, headers={"Date": date, **reply.headers})
         return await send(request, reply, seen=seen, pace=self._pace(request))
 
     async def _see(self, request: web.BaseRequest) -> SeenRequest:

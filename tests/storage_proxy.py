@@ -9,7 +9,7 @@ Requests are passed on as they are: the signatures that Azurite checks don't cov
 
 import asyncio
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Self
@@ -24,6 +24,7 @@ LOOPBACK = "127.0.0.1"
 LONGEST_HANG_S = 20.0
 """Ends a hang whose client doesn't leave; by then its test has failed."""
 _HOP_HEADERS = {"connection", "host", "keep-alive", "transfer-encoding"}
+_CONDITIONS = {"if-match", "if-none-match"}
 _NO_DEFAULTS = ("Content-Type", "Accept", "Accept-Encoding", "User-Agent")
 """Headers that a client would add, and that are signed."""
 
@@ -76,6 +77,11 @@ class Fault:
     def cut(cls, *, after_bytes: int) -> Self:
         """The answer's body ends early."""
         return cls(kind="cut", after_bytes=after_bytes)
+
+    @classmethod
+    def deaf(cls) -> Self:
+        """The service does it whatever the condition; for requests that are not signed."""
+        return cls(kind="deaf")
 
     @classmethod
     def hang(cls) -> Self:
@@ -214,6 +220,8 @@ class StorageProxy:
                 return _refusal(request, fault)
             case "cut":
                 return await self._pass_on(request, seen, cut_after=fault.after_bytes)
+            case "deaf":
+                return await self._pass_on(request, seen, is_deaf=True)
             case "lost answer":
                 await self._pass_on(request, seen, is_lost=True)
             case "hang":
@@ -229,13 +237,14 @@ class StorageProxy:
         *,
         cut_after: int | None = None,
         is_lost: bool = False,
+        is_deaf: bool = False,
     ) -> web.StreamResponse:
         """Ask Azurite the same, and answer the same."""
         body = await request.content.read()
         async with self._session.request(
             request.method,
             URL(self._to + request.raw_path, encoded=True),
-            headers=_end_to_end(request.headers),
+            headers=_end_to_end(request.headers, but=_CONDITIONS if is_deaf else ()),
             data=io.BytesIO(body) if body else None,
             skip_auto_headers=_NO_DEFAULTS,
             allow_redirects=False,
@@ -259,8 +268,11 @@ async def _read_some(request: web.BaseRequest, count: int) -> None:
         await request.content.readexactly(count)
 
 
-def _end_to_end(headers: Mapping[str, str]) -> CIMultiDict[str]:
-    kept = [(k, v) for k, v in headers.items() if k.lower() not in _HOP_HEADERS]
+def _end_to_end(
+    headers: Mapping[str, str], *, but: Collection[str] = ()
+) -> CIMultiDict[str]:
+    left_out = {*_HOP_HEADERS, *but}
+    kept = [(k, v) for k, v in headers.items() if k.lower() not in left_out]
     return CIMultiDict(kept)
 
 

@@ -34,6 +34,8 @@ QUARANTINE = "quarantine/"
 NOTICES = "notices/"
 CONTROL = "control/"
 REPLAYED = "replayed/"
+PROBE = "probe/doctor.json"
+"""What `doctor` writes, and nothing else ever."""
 
 
 def safe_id(text: str) -> str:

@@ -107,6 +107,14 @@ def create_command(place: Place) -> str:
     )
 
 
+def protect_command(place: Place) -> str:
+    """What an operator types so that nobody can delete from the container for a week."""
+    return (
+        f"az storage container immutability-policy create --container-name {place.name} "
+        f"--account-name {place.account} --period 7"
+    )
+
+
 def code_of(error: BaseException) -> str:
     """The service's word for what is wrong; empty if it gave none."""
     code = getattr(error, "error_code", None)

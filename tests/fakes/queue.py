@@ -84,6 +84,10 @@ class MemoryQueue:
     _history: dict[str, list[Attempt]] = field(default_factory=dict)
     _order: "itertools.count[int]" = field(default_factory=itertools.count)
 
+    async def round_trip(self) -> bool:
+        self._check()
+        return True
+
     async def put(self, delivery: Delivery) -> PutResult:
         self._check()
         if delivery.body not in [known.body for known in self.deliveries]:

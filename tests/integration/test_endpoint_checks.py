@@ -19,7 +19,7 @@ from tests import canaries
 from tests.fakes.clock import ManualClock
 from tests.grid import Answering, serving
 from worker.endpoint import Endpoint, endpoint_of
-from worker.endpoint_checks import hints, reaching
+from worker.endpoint_checks import hints, reaching, visit
 from worker.endpoint_checks.asking import EVENT_TYPE
 from worker.endpoint_checks.checks import examine
 from worker.endpoint_checks.visit import Resolve, resolved, visiting
@@ -105,8 +105,10 @@ async def look(
         tls=trusted,
         resolve=resolving_as(addresses),
     ) as visit:
-        found = await examine(visit)
+        told: list[Finding] = []
+        found = await examine(visit, tell=told.append)
     assert canaries.seen(repr(found)) == []
+    assert tuple(told) == found.findings
     return found
 
 
@@ -396,6 +398,22 @@ async def test_endpoint_that_answers_nothing_is_told_line_by_line() -> None:
         ("delivery with a wrong key", Grade.NOT_OK),
         ("post of a stranger", Grade.NOTE),
     ]
+
+
+async def test_endpoint_that_was_silent_once_is_not_waited_for_as_long_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Six times all that Event Grid grants is too long for who was paged."""
+    monkeypatch.setattr(visit, "AFTER_SILENCE_SECONDS", 0.05)
+
+    async def hang(_request: web.BaseRequest, _body: bytes) -> web.Response:
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    found = await examined(hang, answer_seconds=0.2)
+
+    seen = [each.seen for each in found.findings if each.seen.startswith("no answer")]
+    assert seen == ["no answer within 0.2 s", *["no answer within 0.05 s"] * 6]
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ async def test_doctor_tells_people_and_machines(operator: Operator) -> None:
     assert lines[0] == url
     failed = next(n for n, line in enumerate(lines) if line.startswith("not ok"))
     assert "handshake, CloudEvents" in lines[failed]
-    assert lines[failed + 1].startswith("        hint: let OPTIONS through")
+    assert lines[failed + 1].startswith("         hint: let OPTIONS through")
     told = json.loads(machine.out)
     assert (told["of"], told["is_reachable"], told["needs_attention"]) == (
         url,

@@ -92,6 +92,11 @@ def print_line(text: str = "") -> None:
     sys.stdout.write(text + "\n")
 
 
+def flush() -> None:
+    """Show now what was printed: what comes next may take its time."""
+    sys.stdout.flush()
+
+
 def stdout() -> Console:
     return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
 

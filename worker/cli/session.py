@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     # Start-up cost: these take longer to import than `--help` may take in all.
     from worker.app import WholeQueue
     from worker.endpoint import Endpoint
+    from worker.own_checks.deployment import Deployment
     from worker.ports import Archive
     from worker.settings import Inspection, Settings
     from worker.settings_rules import Use
@@ -146,6 +147,23 @@ def endpoint_for(
     )
     topics = [topic] if topic else settings.event_topics
     return replace(endpoint, topic=topics[0]) if topics else endpoint
+
+
+def deployment_for(
+    context: typer.Context, use: "Use", *, dead_letters: str | None
+) -> "Deployment":
+    """What the settings of this process lead to; `dead_letters` is a container's URL."""
+    from worker.clock import SystemClock
+    from worker.own_checks.dead_letters import place_of
+    from worker.own_checks.deployment import Deployment
+    from worker.storage_places import signature_texts
+
+    place = place_of(dead_letters) if dead_letters else None
+    secrets = signature_texts(place.sas) if place else ()
+    settings = settings_for(context, use, level="error", secrets=secrets)
+    return Deployment(
+        settings=settings, use=use, clock=SystemClock(), dead_letters=place
+    )
 
 
 def ask_queue(

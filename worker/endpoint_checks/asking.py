@@ -12,8 +12,8 @@ from samples.grid.messages import JsonObject, in_schema, instant
 from samples.grid.sending import NoAnswerError, Request
 from worker.endpoint import Endpoint
 from worker.endpoint_checks import hints
-from worker.endpoint_checks.visit import Visit, passed
-from worker.ops.doctor import Finding, Grade
+from worker.endpoint_checks.visit import Visit
+from worker.ops.doctor import Finding, failed, noted, passed, skipped
 from worker.posting import SCHEMA_NAMES
 
 EVENT_TYPE = "invalid.recording-worker.doctor.test"
@@ -25,58 +25,45 @@ _WRONG_KEY = "a-wrong-key-of-the-doctor"
 _SUCCESS = range(200, 300)
 
 
-async def handshakes(visit: Visit) -> Sequence[Finding]:
-    """What creating, or updating, a subscription of each schema begins with."""
-    findings: list[Finding] = []
-    for schema in visit.schemas:
-        async with visit.grid(schema) as grid:
-            started = visit.clock.monotonic()
-            handshake = await grid.handshake()
-            took = visit.clock.monotonic() - started
-        findings += _of_handshake(schema, handshake, took)
-    return findings
+async def handshake(visit: Visit, schema: Schema) -> Sequence[Finding]:
+    """What creating, or updating, a subscription of this schema begins with."""
+    async with visit.grid(schema) as grid:
+        started = visit.clock.monotonic()
+        shake = await grid.handshake()
+        took = visit.clock.monotonic() - started
+    visit.patience.heard(anything=shake.status is not None)
+    return _of_handshake(schema, shake, took)
 
 
-def _of_handshake(schema: Schema, handshake: Handshake, took: float) -> list[Finding]:
+def _of_handshake(schema: Schema, shake: Handshake, took: float) -> list[Finding]:
     check = f"handshake, {SCHEMA_NAMES[schema]}"
-    if not handshake.is_passed:
+    if not shake.is_passed:
         return [
-            Finding(
-                check=check,
-                grade=Grade.NOT_OK,
-                seen="; ".join(handshake.problems),
+            failed(
+                check,
+                "; ".join(shake.problems),
+                hints.of_handshake(schema, shake.status),
                 means="Event Grid would not create the subscription",
-                hint=hints.of_handshake(schema, handshake.status),
             )
         ]
-    seen = f"answered {handshake.status} in {took:.2f} s"
+    seen = f"answered {shake.status} in {took:.2f} s"
     means = "Event Grid would create the subscription"
-    notes = [
-        Finding(check=check, grade=Grade.NOTE, seen=note) for note in handshake.notes
-    ]
+    notes = [noted(check, note) for note in shake.notes]
     return [passed(check, seen, means), *notes, *_slow(check, took)]
 
 
-async def deliveries(visit: Visit) -> Sequence[Finding]:
-    """A delivery of each schema, with a type of event that nobody acts on."""
-    findings: list[Finding] = []
-    for schema in visit.schemas:
-        check = f"delivery, {SCHEMA_NAMES[schema]}"
-        started = visit.clock.monotonic()
-        outcome = await _delivered(visit, schema)
-        took = visit.clock.monotonic() - started
-        is_taken = outcome.verdict.fate is Fate.DELIVERED
-        findings.append(
-            Finding(
-                check=check,
-                grade=Grade.OK if is_taken else Grade.NOT_OK,
-                seen=f"{outcome.seen} in {took:.2f} s" if is_taken else outcome.seen,
-                means=outcome.verdict.words,
-                hint="" if is_taken else hints.of_delivery(outcome.status),
-            )
-        )
-        findings += _slow(check, took) if is_taken else []
-    return findings
+async def delivery(visit: Visit, schema: Schema) -> Sequence[Finding]:
+    """A delivery of this schema, with a type of event that nobody acts on."""
+    check = f"delivery, {SCHEMA_NAMES[schema]}"
+    started = visit.clock.monotonic()
+    outcome = await _delivered(visit, schema)
+    took = visit.clock.monotonic() - started
+    words = outcome.verdict.words
+    if outcome.verdict.fate is not Fate.DELIVERED:
+        hint = hints.of_delivery(outcome.status)
+        return [failed(check, outcome.seen, hint, means=words)]
+    seen = f"{outcome.seen} in {took:.2f} s"
+    return [passed(check, seen, words), *_slow(check, took)]
 
 
 async def _delivered(
@@ -84,7 +71,9 @@ async def _delivered(
 ) -> Outcome:
     event = _event(visit, schema)
     async with visit.grid(schema, endpoint=endpoint) as grid:
-        return await grid.deliver([event])
+        outcome = await grid.deliver([event])
+    visit.patience.heard(anything=outcome.status is not None)
+    return outcome
 
 
 def _event(visit: Visit, schema: Schema) -> JsonObject:
@@ -106,22 +95,14 @@ async def rotated_key(visit: Visit) -> Sequence[Finding]:
     """A key that was rotated here and not there yet must cost no recording."""
     check = "delivery with a wrong key"
     if not visit.endpoint.has_credential:
-        return [Finding(check=check, grade=Grade.SKIPPED, seen="no key was given")]
+        return [skipped(check, "no key was given")]
     wrong = visit.endpoint.with_credential(_WRONG_KEY)
     outcome = await _delivered(visit, visit.schemas[0], endpoint=wrong)
     fate = outcome.verdict.fate
     if fate is Fate.RETRIED and outcome.status is not None:
         return [passed(check, outcome.seen, outcome.verdict.words)]
     hint = hints.OPEN_TO_ALL if fate is Fate.DELIVERED else hints.FINAL_FOR_ROTATED
-    return [
-        Finding(
-            check=check,
-            grade=Grade.NOT_OK,
-            seen=outcome.seen,
-            means=outcome.verdict.words,
-            hint=hint,
-        )
-    ]
+    return [failed(check, outcome.seen, hint, means=outcome.verdict.words)]
 
 
 async def strangers(visit: Visit) -> Sequence[Finding]:
@@ -138,16 +119,16 @@ async def strangers(visit: Visit) -> Sequence[Finding]:
     try:
         reply = await visit.ask(post)
     except NoAnswerError as error:
-        return [Finding(check=check, grade=Grade.NOTE, seen=error.seen)]
+        return [noted(check, error.seen)]
     seen = f"answered {reply.status}"
     if reply.status not in _SUCCESS:
         return [passed(check, seen)]
-    grade = Grade.NOT_OK if visit.endpoint.has_credential else Grade.NOTE
-    return [Finding(check=check, grade=grade, seen=seen, hint=hints.OPEN_TO_ALL)]
+    told = failed if visit.endpoint.has_credential else noted
+    return [told(check, seen, hints.OPEN_TO_ALL)]
 
 
 def _slow(check: str, took: float) -> list[Finding]:
     if took < SLOW_SECONDS:
         return []
     seen = f"took {took:.0f} s of the 30 s that Event Grid waits"
-    return [Finding(check=check, grade=Grade.NOTE, seen=seen, hint=hints.SLOW)]
+    return [noted(check, seen, hints.SLOW)]

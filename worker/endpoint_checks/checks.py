@@ -6,33 +6,27 @@ for us to see.
 https://learn.microsoft.com/azure/event-grid/troubleshoot-subscription-validation
 """
 
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Iterator
+from functools import partial
 
 from worker.endpoint_checks import asking, reaching
-from worker.endpoint_checks.visit import NobodyThereError, Visit
-from worker.ops.doctor import Examination, Finding, examination
-
-Check = Callable[[Visit], Coroutine[Any, Any, Sequence[Finding]]]
-CHECKS: tuple[Check, ...] = (
-    reaching.address,
-    reaching.connection,
-    reaching.readiness,
-    asking.handshakes,
-    asking.deliveries,
-    asking.rotated_key,
-    asking.strangers,
-)
+from worker.endpoint_checks.visit import Visit
+from worker.ops import doctor
+from worker.ops.doctor import Check, Examination, Tell
 
 
-async def examine(visit: Visit) -> Examination:
+async def examine(visit: Visit, *, tell: Tell) -> Examination:
     """Make all checks, one after the other, until one says that nobody is there."""
-    findings: list[Finding] = []
-    is_reachable = True
-    try:
-        for check in CHECKS:
-            findings += await check(visit)
-    except NobodyThereError as error:
-        findings.append(error.finding)
-        is_reachable = error.is_reachable
-    return examination(visit.endpoint.shown, findings, is_reachable=is_reachable)
+    return await doctor.examine(visit.endpoint.shown, _checks(visit), tell=tell)
+
+
+def _checks(visit: Visit) -> Iterator[Check]:
+    yield partial(reaching.address, visit)
+    yield partial(reaching.connection, visit)
+    yield partial(reaching.readiness, visit)
+    for schema in visit.schemas:
+        yield partial(asking.handshake, visit, schema)
+    for schema in visit.schemas:
+        yield partial(asking.delivery, visit, schema)
+    yield partial(asking.rotated_key, visit)
+    yield partial(asking.strangers, visit)

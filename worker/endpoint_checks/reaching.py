@@ -9,8 +9,15 @@ from http import HTTPStatus
 
 from samples.grid.sending import NoAnswerError, Request
 from worker.endpoint_checks import hints
-from worker.endpoint_checks.visit import NobodyThereError, Visit, passed
-from worker.ops.doctor import Finding, Grade
+from worker.endpoint_checks.visit import Visit
+from worker.ops.doctor import (
+    Finding,
+    NobodyThereError,
+    failed,
+    noted,
+    passed,
+    skipped,
+)
 from worker.sources.addresses import is_public
 from worker.subscribing import proxy_of
 
@@ -23,28 +30,16 @@ async def address(visit: Visit) -> Sequence[Finding]:
     endpoint = visit.endpoint
     if endpoint.is_loopback:
         seen = "this machine: for a rehearsal, Event Grid can't reach it"
-        return [Finding(check="address", grade=Grade.NOTE, seen=seen)]
+        return [noted("address", seen)]
     if not endpoint.is_https:
         seen, means = "plain http", "Event Grid would not create the subscription"
-        return [
-            Finding(
-                check="address",
-                grade=Grade.NOT_OK,
-                seen=seen,
-                means=means,
-                hint=hints.HTTPS,
-            )
-        ]
+        return [failed("address", seen, hints.HTTPS, means=means)]
     if proxy_of(endpoint) is not None:
         return [passed("address", "https, through a proxy")]
     private = [each for each in await _addresses(visit) if not is_public(each)]
     if private:
         seen = f"{endpoint.host} is {private[0]} here, which is not public"
-        return [
-            Finding(
-                check="address", grade=Grade.NOTE, seen=seen, hint=hints.PUBLIC_NAME
-            )
-        ]
+        return [noted("address", seen, hints.PUBLIC_NAME)]
     return [passed("address", "https, at a public address")]
 
 
@@ -54,12 +49,11 @@ async def _addresses(visit: Visit) -> list[str]:
         return await visit.resolve(endpoint.host, endpoint.port)
     except OSError:
         raise NobodyThereError(
-            Finding(
-                check="address",
-                grade=Grade.NOT_OK,
-                seen=f"{endpoint.host} can't be resolved",
+            failed(
+                "address",
+                f"{endpoint.host} can't be resolved",
+                hints.NAME,
                 means="Event Grid would try again, and give up in the end",
-                hint=hints.NAME,
             ),
             is_reachable=False,
         ) from None
@@ -70,9 +64,9 @@ async def connection(visit: Visit) -> Sequence[Finding]:
     endpoint = visit.endpoint
     if proxy_of(endpoint) is not None:
         seen = "through a proxy: the certificate was not looked at"
-        return [Finding(check="connection", grade=Grade.SKIPPED, seen=seen)]
+        return [skipped("connection", seen)]
     try:
-        async with asyncio.timeout(visit.answer_seconds):
+        async with asyncio.timeout(visit.patience.seconds):
             _, writer = await asyncio.open_connection(
                 endpoint.host,
                 endpoint.port,
@@ -92,12 +86,11 @@ def _untrusted(error: ssl.SSLError) -> Finding:
     why = "no TLS that both sides know"
     if isinstance(error, ssl.SSLCertVerificationError):
         why = error.verify_message
-    return Finding(
-        check="connection",
-        grade=Grade.NOT_OK,
-        seen=f"TLS failed: {why}",
+    return failed(
+        "connection",
+        f"TLS failed: {why}",
+        hints.CERTIFICATE,
         means="Event Grid would not connect",
-        hint=hints.CERTIFICATE,
     )
 
 
@@ -109,12 +102,11 @@ def _unconnected(error: OSError) -> Finding:
             seen = "connection refused"
         case _:
             seen = "no connection"
-    return Finding(
-        check="connection",
-        grade=Grade.NOT_OK,
-        seen=seen,
+    return failed(
+        "connection",
+        seen,
+        hints.LISTEN,
         means="Event Grid would try again, and give up in the end",
-        hint=hints.LISTEN,
     )
 
 
@@ -128,9 +120,7 @@ def _connected(writer: asyncio.StreamWriter, now: datetime) -> Finding:
     )
     seen = f"trusted until {ends_at:%Y-%m-%d}, {tls.version()}"
     if ends_at - now < SOON:
-        return Finding(
-            check="connection", grade=Grade.NOTE, seen=seen, hint=hints.RENEW
-        )
+        return noted("connection", seen, hints.RENEW)
     return passed("connection", seen)
 
 
@@ -140,20 +130,19 @@ async def readiness(visit: Visit) -> Sequence[Finding]:
         probe = visit.endpoint.beside("/readyz")
         reply = await visit.ask(Request(method="GET", url=probe, headers={}))
     except NoAnswerError as error:
-        return [Finding(check="/readyz", grade=Grade.NOTE, seen=error.seen)]
+        return [noted("/readyz", error.seen)]
     if reply.status == HTTPStatus.OK:
         return [passed("/readyz", "ready")]
     if reply.status != HTTPStatus.SERVICE_UNAVAILABLE:
         seen = f"answered {reply.status}: no probe of ours, or not for the public"
-        return [Finding(check="/readyz", grade=Grade.NOTE, seen=seen)]
+        return [noted("/readyz", seen)]
     told = reply.body.decode(errors="replace").strip()
     why = f": {told}" if _REASON.fullmatch(told) else ""
     return [
-        Finding(
-            check="/readyz",
-            grade=Grade.NOT_OK,
-            seen=f"not ready{why}",
+        failed(
+            "/readyz",
+            f"not ready{why}",
+            hints.NOT_READY,
             means="Event Grid would send deliveries again",
-            hint=hints.NOT_READY,
         )
     ]

@@ -12,15 +12,29 @@ import aiohttp
 from samples.event_grid import EventGrid, Schema
 from samples.grid import sending
 from samples.grid.handshakes import Reply
-from samples.grid.sending import Request
+from samples.grid.sending import NoAnswerError, Request
 from worker.endpoint import Endpoint
-from worker.ops.doctor import Finding, Grade
 from worker.ports import Clock
 from worker.subscribing import open_session, subscription_of, trust
 
 SUBSCRIPTION = "recording-worker-doctor"
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """Addresses of a host and port. Raises OSError."""
+
+
+AFTER_SILENCE_SECONDS = 5.0
+"""Who did not answer in all the time that Event Grid grants is not given that again."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Patience:
+    """How long an answer is waited for: less, once there was none."""
+
+    seconds: float
+
+    def heard(self, *, anything: bool) -> None:
+        if not anything:
+            self.seconds = min(self.seconds, AFTER_SILENCE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +46,7 @@ class Visit:
     session: aiohttp.ClientSession
     tls: ssl.SSLContext
     clock: Clock
-    answer_seconds: float
+    patience: Patience
     resolve: Resolve
 
     @asynccontextmanager
@@ -44,24 +58,19 @@ class Visit:
             endpoint or self.endpoint, schema, name=SUBSCRIPTION
         )
         async with EventGrid(
-            subscription, session=self.session, answer_seconds=self.answer_seconds
+            subscription, session=self.session, answer_seconds=self.patience.seconds
         ) as grid:
             yield grid
 
     async def ask(self, request: Request) -> Reply:
         """One plain request. Raises NoAnswerError."""
-        return await sending.ask(
-            self.session, request, answer_seconds=self.answer_seconds
-        )
-
-
-class NobodyThereError(Exception):
-    """No other check makes sense; `finding` says why."""
-
-    def __init__(self, finding: Finding, *, is_reachable: bool) -> None:
-        super().__init__(finding.seen)
-        self.finding = finding
-        self.is_reachable = is_reachable
+        try:
+            return await sending.ask(
+                self.session, request, answer_seconds=self.patience.seconds
+            )
+        except NoAnswerError:
+            self.patience.heard(anything=False)
+            raise
 
 
 async def resolved(host: str, port: int) -> list[str]:
@@ -90,11 +99,6 @@ async def visiting(
             session=session,
             tls=tls,
             clock=clock,
-            answer_seconds=answer_seconds,
+            patience=Patience(seconds=answer_seconds),
             resolve=resolve,
         )
-
-
-def passed(check: str, seen: str, means: str = "") -> Finding:
-    """Nothing to do here."""
-    return Finding(check=check, grade=Grade.OK, seen=seen, means=means)

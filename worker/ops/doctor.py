@@ -1,8 +1,9 @@
-"""What is wrong and how to mend it: findings of a list of checks."""
+"""What is wrong and how to mend it: findings of a list of checks, told as they come."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class Grade(StrEnum):
@@ -26,7 +27,7 @@ class Finding:
     grade: Grade
     seen: str
     means: str = ""
-    """What Event Grid would do about it."""
+    """What comes of it: what Event Grid would do, or the worker."""
     hint: str = ""
 
 
@@ -40,14 +41,62 @@ class Examination:
     findings: tuple[Finding, ...]
 
 
-def examination(
-    of: str, findings: Iterable[Finding], *, is_reachable: bool
-) -> Examination:
-    """Sum up: one finding that is not ok is enough."""
-    told = tuple(findings)
+Check = Callable[[], Coroutine[Any, Any, Sequence[Finding]]]
+Tell = Callable[[Finding], None]
+
+
+class NobodyThereError(Exception):
+    """No other check makes sense; `finding` says why."""
+
+    def __init__(self, finding: Finding, *, is_reachable: bool) -> None:
+        super().__init__(finding.seen)
+        self.finding = finding
+        self.is_reachable = is_reachable
+
+
+async def examine(of: str, checks: Iterable[Check], *, tell: Tell) -> Examination:
+    """Make all checks, one after the other, until one says that nobody is there.
+
+    Each finding is told at once: a check may take its time. One that is not ok is enough to
+    need attention.
+    """
+    findings: list[Finding] = []
+
+    def add(finding: Finding) -> None:
+        findings.append(finding)
+        tell(finding)
+
+    is_reachable = True
+    try:
+        for check in checks:
+            for finding in await check():
+                add(finding)
+    except NobodyThereError as error:
+        add(error.finding)
+        is_reachable = error.is_reachable
     return Examination(
         of=of,
         is_reachable=is_reachable,
-        needs_attention=any(each.grade is Grade.NOT_OK for each in told),
-        findings=told,
+        needs_attention=any(each.grade is Grade.NOT_OK for each in findings),
+        findings=tuple(findings),
     )
+
+
+def passed(check: str, seen: str, means: str = "") -> Finding:
+    """Nothing to do here."""
+    return Finding(check=check, grade=Grade.OK, seen=seen, means=means)
+
+
+def noted(check: str, seen: str, hint: str = "") -> Finding:
+    """Worth a look."""
+    return Finding(check=check, grade=Grade.NOTE, seen=seen, hint=hint)
+
+
+def failed(check: str, seen: str, hint: str = "", *, means: str = "") -> Finding:
+    """Somebody has to mend this."""
+    return Finding(check=check, grade=Grade.NOT_OK, seen=seen, means=means, hint=hint)
+
+
+def skipped(check: str, seen: str, hint: str = "") -> Finding:
+    """It was not looked at, and why."""
+    return Finding(check=check, grade=Grade.SKIPPED, seen=seen, hint=hint)

@@ -191,3 +191,9 @@ def attempts(db: sqlite3.Connection, row: str) -> list[Attempt]:
         )
         for found in db.execute(_ATTEMPTS, (row,))
     ]
+
+
+def beaten_at(db: sqlite3.Connection) -> datetime | None:
+    """When somebody last wrote to see whether that can be done."""
+    found = db.execute("SELECT at FROM heartbeat WHERE id = 1").fetchone()
+    return None if found is None else instant(found[0])

@@ -17,7 +17,7 @@ from typing import Self, TypeVar
 
 import structlog
 
-from worker.errors import MalformedEventError, WorkerError
+from worker.errors import MalformedEventError, QueueUnavailableError, WorkerError
 from worker.model import (
     Attempt,
     ChunkKey,
@@ -40,6 +40,8 @@ from worker.queues.leases import Ending, Leased, LeaseRequest
 from worker.tracebacks import message_of
 
 T = TypeVar("T")
+NO_OLDER = timedelta(minutes=1)
+"""Others write there too, and their clocks may be late."""
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 
@@ -206,6 +208,15 @@ class SqliteQueue:
     async def ready(self) -> None:
         """Write durably, into the file that was opened and not one that replaced it."""
         await self._write(lambda db: leases.beat(db, self._clock.now()))
+
+    async def round_trip(self) -> bool:
+        """Whether what is written is read, by another connection: see own_checks.queue."""
+        before = self._clock.now()
+        await self.ready()
+        written = await self._read(reads.beaten_at)
+        if written is None or written < before - NO_OLDER:
+            raise QueueUnavailableError("what is written is not what is read")
+        return True
 
     async def announced(self, recording: RecordingKey) -> Sequence[QueuedChunk]:
         return await self._read(lambda db: reads.announced(db, recording))

@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Self
 
 import aiohttp
@@ -90,6 +92,17 @@ class AcsSource:
             body = client.body(answer, expected=expected)
             yield AcsObject(client, target, facts=facts, body=body, held=held)
 
+    async def look(self, location: str, *, resource: str | None) -> "Looked":
+        """What is answered to a signed request, be it a refusal; nothing of it is read."""
+        client = self._entered()
+        target = client.target(location, resource=resource, check=self._hosts.check)
+        async with client.look(target) as answer:
+            return Looked(
+                status=answer.status,
+                host=answer.host,
+                date=answers.date_of(answer.response.headers),
+            )
+
     async def delete(self, location: str, *, proof: Receipt) -> DeleteAnswer:
         def check(hop: str) -> URL:
             answers.refuse_unproven(hop, proof)
@@ -123,6 +136,15 @@ class AcsSource:
                 at=self._clock.now(),
                 hops=answer.hops,
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """One answer, and when the far side says it was."""
+
+    status: int
+    host: str
+    date: datetime | None
 
 
 class AcsObject:

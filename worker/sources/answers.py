@@ -184,13 +184,21 @@ def parse_retry_after(headers: _Headers, *, now: datetime) -> float | None:
 
 
 def _seconds_until(date: str, now: datetime) -> float | None:
+    at = _moment(date)
+    return None if at is None else max((at - now).total_seconds(), 0.0)
+
+
+def date_of(headers: _Headers) -> datetime | None:
+    """When the far side says it answered."""
+    return _moment(headers.get("Date", ""))
+
+
+def _moment(date: str) -> datetime | None:
     try:
         at = parsedate_to_datetime(date)
     except (ValueError, OverflowError):
         return None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    return max((at - now).total_seconds(), 0.0)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def facts_from_first(

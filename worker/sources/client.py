@@ -108,6 +108,17 @@ class SignedClient:
             self._regional.forget(target.url)
             raise
 
+    @asynccontextmanager
+    async def look(self, target: Target) -> AsyncIterator[Answer]:
+        """Ask for one byte and yield the answer, whatever it is."""
+        async with (
+            self._ceiling.slot(),
+            self._answered(
+                "GET", target.url, target=target, headers={"Range": "bytes=0-0"}
+            ) as answer,
+        ):
+            yield answer
+
     async def body(
         self, answer: Answer, *, expected: int | None
     ) -> AsyncGenerator[bytes, None]:

@@ -403,3 +403,10 @@ PARTS = st.sampled_from(
 def test_the_usual_location_is_read_as_any_other(location: str) -> None:
     """The short way to its document says what the long way says."""
     assert names.document_in(location) == names._document_in(location)
+
+
+def test_probe_of_the_doctor_is_in_nobodys_way() -> None:
+    """One name for ever, below none that anything else lies under."""
+    assert names.PROBE == "probe/doctor.json"
+    others = (names.RECEIPTS, names.RECORDINGS, names.QUARANTINE, names.NOTICES)
+    assert not names.PROBE.startswith((*others, "announced/"))

@@ -16,7 +16,7 @@ from worker.queues.storage import trouble
 from worker.queues.storage.trouble import QueueBusyError
 from worker.retry import RetryPolicy
 from worker.storage_clients import Identity, queue_client
-from worker.storage_errors import FOREIGN, code_of
+from worker.storage_errors import FOREIGN, REFUSALS, code_of
 from worker.storage_places import Place
 
 T = TypeVar("T")
@@ -26,6 +26,9 @@ MOST_AT_ONCE = 32
 """What the service hands out in one answer."""
 LONGEST_HIDDEN_SECONDS = 7 * 24 * 3600
 FOR_EVER = -1
+PROBE = "probe"
+PROBE_SECONDS = 60
+"""How long a probe lives that could not be taken back."""
 
 
 class Channel:
@@ -90,12 +93,32 @@ class Channel:
 
         await self._call(look)
 
-    async def send(self, text: str, *, hidden_seconds: int = 0) -> ReceivedMessage:
+    async def probe(self) -> bool:
+        """Send a message and take it back; False: who may send may not take.
+
+        It is hidden from others as long as it lives, but for its last second.
+        """
+        sent = await self.send(
+            PROBE, hidden_seconds=PROBE_SECONDS - 1, live_seconds=PROBE_SECONDS
+        )
+        try:
+            hidden = PROBE_SECONDS // 2
+            receipt = await self.update(sent.id, sent.receipt, seconds=hidden)
+            await self.delete(sent.id, receipt)
+        except QueueUnavailableError as error:
+            if code_of(error.__cause__ or error) in REFUSALS:
+                return False
+            raise
+        return True
+
+    async def send(
+        self, text: str, *, hidden_seconds: int = 0, live_seconds: int = FOR_EVER
+    ) -> ReceivedMessage:
         """Durable when it returns; sent twice, maybe, if an answer was lost."""
 
         async def send() -> QueueMessage:
             return await self._client.send_message(
-                text, visibility_timeout=hidden_seconds, time_to_live=FOR_EVER
+                text, visibility_timeout=hidden_seconds, time_to_live=live_seconds
             )
 
         sent = await self._call(send)

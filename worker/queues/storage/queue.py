@@ -231,6 +231,12 @@ class StorageQueue:
             await channel.check()
         await self._means.ledger.ready()
 
+    async def round_trip(self) -> bool:
+        """A probe for each queue that nobody can see; False: this identity may only send."""
+        means = self._means
+        channels = (means.usual, means.urgent, means.poison)
+        return all([await channel.probe() for channel in channels])
+
     async def list(
         self,
         *,

@@ -1,0 +1,73 @@
+"""The list, and who goes through it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+
+from worker.ops import doctor
+from worker.ops.config import ConfigReport
+from worker.ops.doctor import (
+    Check,
+    Examination,
+    Finding,
+    Tell,
+    failed,
+    noted,
+    passed,
+    skipped,
+)
+from worker.own_checks import archive, dead_letters, disks, identity, queue
+from worker.own_checks.deployment import Deployment, guarded
+from worker.own_checks.source import source_checks
+from worker.settings import Settings
+from worker.settings_rules import Use
+
+SETTINGS, HANDSHAKE = "settings", "handshake"
+ASK_ENDPOINT = "recording-worker doctor --endpoint https://YOUR-HOST/api/events"
+
+
+async def examine(
+    deployment: Deployment | None, report: ConfigReport, use: Use, *, tell: Tell
+) -> Examination:
+    """Make all checks; without a deployment, for settings that are wrong, those alone."""
+    checks: list[Check] = [partial(_settings, report, use)]
+    if deployment is not None:
+        checks += _checks(deployment)
+    found = await doctor.examine(f"recording-worker {use}", checks, tell=tell)
+    is_there = deployment is None or _is_anything_there(deployment.settings)
+    return replace(found, is_reachable=is_there)
+
+
+def _checks(deployment: Deployment) -> Iterator[Check]:
+    yield guarded("archive disk", disks.archive_disk, deployment)
+    yield guarded("queue disk", disks.queue_disk, deployment)
+    yield from identity.identity_checks(deployment)
+    if deployment.use is not Use.WEBHOOK:
+        yield from source_checks(deployment)
+    yield guarded(archive.WRITE, archive.archive, deployment)
+    yield guarded(identity.RIGHTS, identity.rights, deployment)
+    yield guarded(queue.QUEUE, queue.queue, deployment)
+    yield guarded(queue.INBOX, queue.inbox, deployment)
+    yield guarded(dead_letters.CHECK, dead_letters.dead_letters, deployment)
+    yield _handshake
+
+
+async def _settings(report: ConfigReport, use: Use) -> Sequence[Finding]:
+    hint = f"recording-worker config --for {use}"
+    wrong = [failed(SETTINGS, problem, hint) for problem in report.problems]
+    odd = [noted(SETTINGS, warning, hint) for warning in report.warnings]
+    return [*wrong, *odd] or [passed(SETTINGS, f"all that `{use}` needs")]
+
+
+async def _handshake() -> Sequence[Finding]:
+    return [skipped(HANDSHAKE, "no endpoint was named", ASK_ENDPOINT)]
+
+
+def _is_anything_there(settings: Settings) -> bool:
+    """Not before the first start, where both lie on this machine."""
+    return bool(
+        settings.archive_place
+        or settings.queue_place
+        or settings.archive_directory.is_dir()
+        or settings.queue_file.is_file()
+    )
