@@ -28,7 +28,6 @@ app = typer.Typer(
     name="recording-worker",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
 
