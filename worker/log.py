@@ -42,6 +42,9 @@ chunks.at_risk | error | chunks, oldest_deadline
 attempt.crashed | error | exception
 process.crashed | error | exception
 delete.withheld | error | reason, error, blob
+hold.missing | error | recording, objects
+recording.held | warning | recording, by, objects, unlike
+recording.released | warning | recording, by, objects, unlike
 manifest.failed | error | reason, error, exception
 notice.failed | error | reason, error, exception
 notice.refused | error | name, error

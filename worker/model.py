@@ -230,6 +230,35 @@ class Listed(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """One thing that storage keeps under a name: the object, a version or a snapshot of it."""
+
+    name: str
+    size_bytes: int
+    is_current: bool
+    """The object itself, which `stat` and `read` see."""
+    is_held: bool
+    """Under legal hold: nobody can delete it."""
+    locked_until: datetime | None
+    """Until then an immutability policy keeps it."""
+    goes_in_days: int | None
+    """It was deleted; so long soft delete still keeps it, and then it goes by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgotten:
+    """What a queue forgot of a recording, or would."""
+
+    entries: int
+    deliveries: int
+    """Bodies of deliveries that spoke of nothing else, or were emptied."""
+    shared: int
+    """Bodies that stay a while: other recordings are in them."""
+    at_work: int
+    """Entries that stay because they are not settled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BlockDigest:
     """sha256 (hex) of the bytes [offset, offset + length) of one object."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
-from worker import __version__, byos, deadline, evidence, names, siblings
+from worker import __version__, byos, deadline, evidence, holding, names, siblings
 from worker.attempt import AttemptLog, Observer
 from worker.byos import NO_EXPORTS, Exports, Pinned
 from worker.closing import Closer
@@ -91,6 +91,7 @@ class Pipeline:
         attempt.flags = receipt.flags
         settlement = await self.closer.close(chunk, receipt, attempt, row=lease.row)
         await self._seal(receipt)
+        await holding.inherit(self.archive, receipt)
         return settlement
 
     async def _seal(self, receipt: Receipt) -> None:

@@ -15,6 +15,7 @@ from tests.fakes.clock import ManualClock
 from worker.archives.directory import DirectoryArchive
 from worker.archives.object_names import ArchiveNameError
 from worker.errors import AlreadyExistsError, IntegrityError
+from worker.keeping import ErasableArchive, HoldingArchive
 from worker.model import BlockDigest
 from worker.ops import finding
 from worker.ports import Archive
@@ -379,3 +380,67 @@ async def test_archive_in_order_is_ready(archive: Archive) -> None:
     await archive.ready()
 
     assert await names(archive, "") == []
+
+
+def erasable(archive: Archive) -> ErasableArchive:
+    assert isinstance(archive, ErasableArchive)
+    return archive
+
+
+async def test_erased_object_is_gone_and_its_name_is_free(archive: Archive) -> None:
+    """Once or twice; what lies beside it stays, and what begins like it."""
+    beside = NAME.replace("0000", "0001")
+    for name in (NAME, beside, f"{NAME}.more"):
+        await archive.create(name, b"x")
+
+    await erasable(archive).erase(NAME)
+    await erasable(archive).erase(NAME)
+
+    assert await archive.read(NAME) is None
+    assert await archive.stat(NAME) is None
+    assert await names(archive, "") == [f"{NAME}.more", beside]
+    await archive.create(NAME, b"y")
+    assert await archive.read(NAME) == b"y"
+
+
+async def test_last_object_takes_its_folders_with_it(archive: Archive) -> None:
+    """Also where folders are real; and they can be made again."""
+    await archive.create(NAME, b"x")
+
+    await erasable(archive).erase(NAME)
+    await archive.create(NAME, b"y")
+
+    assert await names(archive, "recordings/") == [NAME]
+
+
+async def test_erasing_what_was_never_there_is_as_good(archive: Archive) -> None:
+    """Whoever is killed half-way does it again."""
+    await erasable(archive).erase("nowhere/at/all")
+
+    assert await names(archive, "") == []
+
+
+async def test_all_that_is_kept_is_told_by_name(archive: Archive) -> None:
+    """In order, with sizes; nothing of it is held, locked or deleted by itself."""
+    await archive.create("a/2", b"xx")
+    await archive.create("a/1", b"x")
+    await archive.create("b", b"x")
+
+    kept = [each async for each in erasable(archive).kept("a/")]
+
+    assert [(each.name, each.size_bytes) for each in kept] == [("a/1", 1), ("a/2", 2)]
+    assert all(each.is_current for each in kept)
+    assert not any(each.is_held or each.locked_until for each in kept)
+    assert [each.goes_in_days for each in kept] == [None, None]
+
+
+async def test_hold_is_told_as_it_is_read_back(archive: Archive) -> None:
+    """None: where the storage knows no holds, as in Azurite; a directory can't be asked."""
+    await archive.create("a", b"x")
+    if not isinstance(archive, HoldingArchive):
+        assert isinstance(archive, DirectoryArchive)
+        return
+
+    told = [await archive.hold("a", held=held) for held in (True, True, False)]
+
+    assert told in ([True, True, False], [None, None, None])

@@ -92,6 +92,21 @@ def a_dead_chunk(word: str) -> Preparation:
     return prepared
 
 
+def a_held_recording(word: str) -> Preparation:
+    """The same under legal hold; Azurite itself knows none."""
+
+    @asynccontextmanager
+    async def prepared(world: World) -> AsyncIterator[Mapping[str, str]]:
+        async with brought_home(word)(world) as names:
+            held = await world.run(
+                *("recordings", "hold", names[word], "--reason", "case 4711")
+            )
+            assert held.code in {0, 3}, held.err
+            yield names
+
+    return prepared
+
+
 async def bring_home(world: World, name: str, *bodies: bytes, code: int = 0) -> None:
     """Replay these deliveries to their end."""
     saved = world.folder / f"saved-{name}"
@@ -192,6 +207,13 @@ NEEDS: dict[str, Need] = {
     "acs room participants add": IN_ROOM,
     "acs room participants remove": IN_ROOM,
     "acs call transfer": AT_CONTROL,
+    "recordings export": Need(prepared=brought_home("0-eus-d1-a1b2c3")),
+    "recordings hold": Need(
+        prepared=brought_home("0-eus-d1-a1b2c3"), codes=frozenset({0, 3})
+    ),
+    "recordings unhold": Need(
+        prepared=a_held_recording("0-eus-d1-a1b2c3"), codes=frozenset({0, 3})
+    ),
 }
 """By command. Take one of the preparations, or write one that makes what the example acts on:
 examples run in any order, and one that changes something must not change it for another."""

@@ -5,11 +5,12 @@ import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 from tests.fakes.clock import ManualClock
 from worker.archives.object_names import segments
-from worker.errors import AlreadyExistsError, IntegrityError
-from worker.model import BlockDigest, ReadBack, Stored
+from worker.errors import AlreadyExistsError, ArchiveForbiddenError, IntegrityError
+from worker.model import BlockDigest, Kept, ReadBack, Stored
 from worker.ports import Clock
 
 
@@ -32,7 +33,7 @@ class MemoryArchive:
     """Satisfies ports.Archive. `objects` and `calls` are there for tests to look at.
 
     Operations, as `fail_next(on=...)` and `calls` name them: writer, write, commit, create,
-    read, read_range, read_back, stat, list, ready, seal, held.
+    read, read_range, read_back, stat, list, ready, seal, held, hold, kept, erase.
     """
 
     def __init__(
@@ -50,6 +51,13 @@ class MemoryArchive:
         self.sealed: list[str] = []
         self.objects: dict[str, bytes] = {}
         self.calls: list[tuple[str, str]] = []
+        self.knows_holds = True
+        self.held: frozenset[str] = frozenset()
+        self.locked: dict[str, datetime] = {}
+        """Until when a policy keeps an object."""
+        self.has_soft_delete = False
+        self.versions: dict[str, bytes] = {}
+        """What soft delete keeps."""
 
     def fail_next(
         self,
@@ -133,6 +141,45 @@ class MemoryArchive:
     async def seal(self, name: str) -> None:
         await self.pass_faults("seal", name)
         self.sealed.append(name)
+
+    async def hold(self, name: str, *, held: bool) -> bool | None:
+        segments(name)
+        await self.pass_faults("hold", name)
+        self._present(name)
+        if not self.knows_holds:
+            return None
+        self.held = self.held | {name} if held else self.held - {name}
+        return name in self.held
+
+    async def kept(self, prefix: str) -> AsyncIterator[Kept]:
+        await self.pass_faults("kept", prefix)
+        for name in sorted({*self.objects, *self.versions}):
+            if not name.startswith(prefix):
+                continue
+            for is_current in (True, False):
+                if name in (self.objects if is_current else self.versions):
+                    yield self._kept(name, is_current=is_current)
+
+    def _kept(self, name: str, *, is_current: bool) -> Kept:
+        return Kept(
+            name=name,
+            size_bytes=len(self.objects[name] if is_current else self.versions[name]),
+            is_current=is_current,
+            is_held=name in self.held,
+            locked_until=self.locked.get(name),
+            goes_in_days=None if is_current else 7,
+        )
+
+    async def erase(self, name: str) -> None:
+        segments(name)
+        await self.pass_faults("erase", name)
+        if name in self.held or name in self.locked:
+            raise ArchiveForbiddenError(f"a hold or a policy keeps {name!r}")
+        data = self.objects.pop(name, None)
+        self._stored.pop(name, None)
+        if data is not None and self.has_soft_delete:
+            self.versions[name] = data
+        self.raise_fault("erase", name, late=True)
 
     async def pass_faults(self, operation: str, name: str) -> None:
         """Note the call, let other tasks run, and fail if so told."""

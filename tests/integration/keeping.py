@@ -1,6 +1,7 @@
 """Commands over a recording in both kinds of store: (SQLite, directory), (Azurite, Azurite)."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,11 @@ class Place:
 
         with capture_logs():
             asyncio.run(opened())
+
+    def lead_to(self, blob_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Have the archive behind a proxy before Azurite."""
+        container = os.environ["WORKER_ARCHIVE"].rpartition("/")[2]
+        monkeypatch.setenv("WORKER_ARCHIVE", f"{blob_url}/{container}")
 
     def names(self) -> list[str]:
         """All that is in the archive."""

@@ -17,6 +17,7 @@ import structlog
 from azure.storage.blob import StandardBlobTier
 
 from worker.archives import blob_facts
+from worker.archives.blob_keeping import BlobKeeping
 from worker.archives.blob_options import BlobOptions
 from worker.archives.blob_read_back import BlobReader
 from worker.archives.blob_store import BlobStore, Description
@@ -31,7 +32,7 @@ from worker.errors import (
     IntegrityError,
     RetryableError,
 )
-from worker.model import ReadBack, Stored
+from worker.model import Kept, ReadBack, Stored
 from worker.ports import Clock
 from worker.storage_clients import Identity, container_client
 from worker.storage_errors import create_command
@@ -71,6 +72,8 @@ class BlobArchive:
         self._store = BlobStore(
             self._container, place, clock=clock, random=random, options=options
         )
+        below = f"{place.prefix}/" if place.prefix else ""
+        self._keeping = BlobKeeping(self._container, self._store, below=below)
         self._recent = Recent(clock)
         self._reader = BlobReader(self._store, self._threads)
         self._open = AsyncExitStack()
@@ -220,6 +223,19 @@ class BlobArchive:
         properties = await self._store.head(name)
         if properties is not None and properties.blob_tier_inferred:
             await self._store.set_tier(name, StandardBlobTier.ARCHIVE)
+
+    async def hold(self, name: str, *, held: bool) -> bool | None:
+        segments(name)
+        return await self._keeping.hold(name, held=held)
+
+    async def kept(self, prefix: str) -> AsyncIterator[Kept]:
+        async for kept in self._keeping.kept(prefix):
+            yield kept
+
+    async def erase(self, name: str) -> None:
+        segments(name)
+        await self._keeping.erase(name)
+        self._recent.forget(name)
 
     async def ready(self) -> None:
         await self._store.get(_PROBE, 0, 1)

@@ -13,7 +13,7 @@ from typing import Self
 
 import structlog
 
-from worker.archives import objects, staging
+from worker.archives import erasing, objects, staging
 from worker.archives.directory_writer import DirectoryWriter
 from worker.archives.object_names import is_segment, segments
 from worker.archives.read_back import digest_file
@@ -22,7 +22,7 @@ from worker.archives.threads import Threads
 from worker.archives.tree import Parts, Tree
 from worker.archives.uncached import UncachedFile, missing_object
 from worker.archives.walk import Walk
-from worker.model import Listed, Pick, ReadBack, Stored
+from worker.model import Kept, Listed, Pick, ReadBack, Stored
 from worker.ports import Clock
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
@@ -163,6 +163,26 @@ class DirectoryArchive:
 
     async def seal(self, name: str) -> None:
         """A directory has one tier."""
+
+    async def kept(self, prefix: str) -> AsyncIterator[Kept]:
+        """A directory keeps what there is, and nothing else."""
+        async for name in self.list(prefix):
+            stored = await self.stat(name)
+            if stored is not None:
+                yield Kept(
+                    name=name,
+                    size_bytes=stored.size_bytes,
+                    is_current=True,
+                    is_held=False,
+                    locked_until=None,
+                    goes_in_days=None,
+                )
+
+    async def erase(self, name: str) -> None:
+        """Durably; folders that are empty go as well, for their names tell of calls."""
+        parts = self._parts(name)
+        kept = len(self._base)
+        await self._threads.run(erasing.erase, self._tree, parts, keep=kept)
 
     def _parts(self, name: str) -> Parts:
         return (*self._base, *segments(name))

@@ -34,6 +34,10 @@ class Recent:
         while self._bytes > MOST_BYTES:
             self._drop(next(iter(self._kept)))
 
+    def forget(self, name: str) -> None:
+        """It was erased."""
+        self._drop(name)
+
     def _drop(self, name: str) -> None:
         _, data = self._kept.pop(name, (0.0, b""))
         self._bytes -= len(data)

@@ -15,6 +15,7 @@ from worker.cli import (
     acs_rooms,
     doctor,
     export,
+    keeping,
     pausing,
     queue,
     recordings,
@@ -85,6 +86,8 @@ app.command(
 )(doctor.doctor)
 app.add_typer(queue.app, name="queue")
 recordings.app.command(export.NAME, epilog=export.EPILOG)(export.export)
+recordings.app.command(epilog=keeping.HOLD_EXAMPLE)(keeping.hold)
+recordings.app.command(epilog=keeping.UNHOLD_EXAMPLE)(keeping.unhold)
 app.add_typer(recordings.app, name="recordings")
 
 acs = typer.Typer(help="Recordings, rooms and calls at ACS.", rich_markup_mode=None)

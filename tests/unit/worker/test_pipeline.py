@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 import pytest
+from structlog.testing import capture_logs
 
 from samples.faults import Fault, FaultKind
 from tests.factories import SOURCE, ChunkFields, a_chunk
@@ -14,7 +15,7 @@ from tests.unit.worker.rig import BLOCK, Rig, metadata_of
 from worker import names
 from worker.errors import ArchiveForbiddenError, ArchiveUnavailableError
 from worker.model import Chunk, ChunkState
-from worker.stored import ProvenObject, decode
+from worker.stored import Hold, ProvenObject, decode, encode
 
 Part = Literal["content", "metadata", "delete"]
 FOREIGN = "https://evil.example.com/v1/objects/0-eus-d1-doc1"
@@ -197,6 +198,63 @@ async def test_pipeline_seals_content_when_all_else_is_done() -> None:
         number for number, call in enumerate(calls) if call == "create"
     )
     assert (await rig.queued(chunk)).state is ChunkState.DELETED
+
+
+def a_hold(chunk: Chunk, *, held: bool) -> bytes:
+    return encode(
+        Hold(
+            worker_version="1",
+            recording=chunk.recording,
+            held=held,
+            reason="case 4711",
+            at=START,
+            by="ann",
+        )
+    )
+
+
+async def test_chunk_of_a_recording_under_hold_is_held_when_it_comes_home() -> None:
+    """With its receipt and what was written of the recording; and again if that was cut."""
+    rig = Rig()
+    chunk = await rig.one()
+    folder = names.recording_folder(chunk.announcement, chunk.recording)
+    await rig.archive.create(names.hold_name(folder, 1), a_hold(chunk, held=True))
+    rig.archive.fail_next(ArchiveForbiddenError("no"), on="hold")
+
+    await rig.work_off()
+
+    assert rig.archive.held == set(rig.archive.objects)
+    assert names.receipt_name(chunk.key) in rig.archive.held
+    assert (await rig.queued(chunk)).state is ChunkState.DELETED
+
+
+async def test_chunk_of_a_released_recording_is_not_held() -> None:
+    """The document with the highest number counts."""
+    rig = Rig()
+    chunk = await rig.one()
+    folder = names.recording_folder(chunk.announcement, chunk.recording)
+    await rig.archive.create(names.hold_name(folder, 1), a_hold(chunk, held=True))
+    await rig.archive.create(names.hold_name(folder, 2), a_hold(chunk, held=False))
+
+    await rig.work_off()
+
+    assert not rig.archive.held
+
+
+async def test_hold_that_the_storage_does_not_know_is_loud_and_stops_nothing() -> None:
+    """The chunk is settled; `recordings hold` says more."""
+    rig = Rig()
+    rig.archive.knows_holds = False
+    chunk = await rig.one()
+    folder = names.recording_folder(chunk.announcement, chunk.recording)
+    await rig.archive.create(names.hold_name(folder, 1), a_hold(chunk, held=True))
+
+    with capture_logs() as logs:
+        await rig.work_off()
+
+    assert (await rig.queued(chunk)).state is ChunkState.DELETED
+    (told,) = [line for line in logs if line["event"] == "hold.missing"]
+    assert told["recording"] == chunk.recording
 
 
 async def test_nothing_pauses_for_what_can_not_be_sealed() -> None:

@@ -26,6 +26,7 @@ from worker.errors import (
     ThrottledError,
     WorkerError,
 )
+from worker.holding import HoldOwedError
 from worker.pipeline import MetadataOwedError, SealOwedError
 from worker.queues.storage.trouble import QueueBusyError
 from worker.settlement import (
@@ -74,6 +75,7 @@ OUTCOMES: dict[type[WorkerError], tuple[str, str, str]] = {
     DeleteOwedError: TRIED,
     MetadataOwedError: TRIED,
     SealOwedError: TRIED,
+    HoldOwedError: TRIED,
     NoBlobError: TRIED,
     PastEndError: TRIED,
     PermanentError: REFUSED,

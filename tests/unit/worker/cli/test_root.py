@@ -48,6 +48,8 @@ VERBS = [
     ["acs", "room", "participants", "add"],
     ["acs", "room", "participants", "remove"],
     ["acs", "call", "transfer"],
+    ["recordings", "hold"],
+    ["recordings", "unhold"],
 ]
 
 
