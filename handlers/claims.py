@@ -6,7 +6,7 @@ https://learn.microsoft.com/entra/identity-platform/access-token-claims-referenc
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeGuard
+from typing import Protocol, TypeGuard
 
 from yarl import URL
 
@@ -34,6 +34,36 @@ class Check(StrEnum):
     ROLE = "role"
 
 
+class Expectation(Protocol):
+    """What a bearer's claims are held against."""
+
+    def failed_check(self, claims: Mapping[str, object], *, now: float) -> Check | None:
+        """Return the first check that signed claims fail; None: they are ours."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedOfCalls:
+    """What Call Automation says in the token of a callback: it knows no tenant.
+
+    https://learn.microsoft.com/azure/communication-services/how-tos/call-automation/secure-webhook-endpoint
+    """
+
+    issuer: str
+    """`https://acscallautomation.communication.azure.com`, without a slash at the end."""
+    audiences: frozenset[str]
+    """Immutable ids of the ACS resources that are ours."""
+
+    def failed_check(self, claims: Mapping[str, object], *, now: float) -> Check | None:
+        issuers = {self.issuer, f"{self.issuer}/"}
+        results = (
+            *_times(claims, now),
+            (Check.ISSUER, _is_any(claims.get("iss"), of=issuers)),
+            (Check.AUDIENCE, _is_any(claims.get("aud"), of=self.audiences)),
+        )
+        return next((check for check, is_met in results if not is_met), None)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
     """What the claims of our tokens are: in any case, but for the role."""
@@ -58,6 +88,9 @@ class Expected:
             {f"{sts}/{self.tenant}/", f"{self.authority}/{self.tenant}/v2.0"}
         )
 
+    def failed_check(self, claims: Mapping[str, object], *, now: float) -> Check | None:
+        return failed_check(claims, expected=self, now=now)
+
 
 def failed_check(
     claims: Mapping[str, object], *, expected: Expected, now: float
@@ -66,11 +99,9 @@ def failed_check(
 
     Of any type, absent, or more of them than there should be: none of that raises.
     """
-    ends, begins = claims.get("exp"), claims.get("nbf", 0)
     named = [claims[claim] for claim in _CALLER if claim in claims]
     results = (
-        (Check.EXPIRY, _is_whole(ends) and ends + LEEWAY_SECONDS > now),
-        (Check.START, _is_whole(begins) and begins - LEEWAY_SECONDS <= now),
+        *_times(claims, now),
         (Check.ISSUER, _is_any(claims.get("iss"), of=expected.issuers)),
         (Check.AUDIENCE, _is_any(claims.get("aud"), of=expected.audiences)),
         (Check.TENANT, _is_any(claims.get("tid"), of={expected.tenant})),
@@ -81,6 +112,14 @@ def failed_check(
         (Check.ROLE, _has_role(claims.get("roles"), expected.role)),
     )
     return next((check for check, is_met in results if not is_met), None)
+
+
+def _times(claims: Mapping[str, object], now: float) -> tuple[tuple[Check, bool], ...]:
+    ends, begins = claims.get("exp"), claims.get("nbf", 0)
+    return (
+        (Check.EXPIRY, _is_whole(ends) and ends + LEEWAY_SECONDS > now),
+        (Check.START, _is_whole(begins) and begins - LEEWAY_SECONDS <= now),
+    )
 
 
 def said(claims: Mapping[str, object], check: Check) -> object:

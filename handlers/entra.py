@@ -1,4 +1,5 @@
-"""Who may post: bearers of a token that Entra ID issued to Event Grid for this endpoint.
+"""Who may post: bearers of a token that Entra ID issued to Event Grid for this endpoint, or
+that Call Automation signs for a callback.
 
 Event Grid sends it as `Authorization: Bearer` with every delivery, never in the query.
 https://learn.microsoft.com/azure/event-grid/secure-webhook-delivery
@@ -18,7 +19,7 @@ from jwt.types import Options
 
 from handlers import claims
 from handlers.auth import Verdict
-from handlers.claims import Check, Expected
+from handlers.claims import Check, Expectation
 from handlers.few_lines import FewLines
 from handlers.jwks import ALGORITHM
 from handlers.signing_keys import KeysUnavailableError
@@ -70,7 +71,7 @@ class TokenAuth:
     a delivery's admission: a few of those that passed are remembered, by digest.
     """
 
-    def __init__(self, expected: Expected, keys: Keys, *, clock: Clock) -> None:
+    def __init__(self, expected: Expectation, keys: Keys, *, clock: Clock) -> None:
         self._expected = expected
         self._keys = keys
         self._clock = clock
@@ -109,7 +110,7 @@ class TokenAuth:
         digest = hashlib.sha256(token.encode()).digest()
         verified = await self._verified(token, self._passed.get(digest))
         said, now = verified.claims, self._clock.now().timestamp()
-        check = claims.failed_check(said, expected=self._expected, now=now)
+        check = self._expected.failed_check(said, now=now)
         if check is not None:
             raise _RefusedError(check, found=claims.said(said, check))
         self._remember(digest, verified)

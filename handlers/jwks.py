@@ -52,46 +52,86 @@ class Authority:
 
     async def load_keys(self) -> Mapping[str, PyJWK]:
         """Return its keys by name, at least one; sets no limit of time. Raises KeySetError."""
-        host = self.keys_url.raw_authority
-        try:
-            body = await self._body()
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            why = " ".join(str(error).split())[:_LONGEST_REASON]
-            kind = type(error).__name__
-            raise KeySetError(
-                f"{host}: {kind}: {why}" if why else f"{host}: {kind}"
-            ) from error
-        keys = keys_in(body, tenant=self.tenant)
-        if not keys:
-            raise KeySetError(f"{host} sent no key that signs tokens")
-        return keys
+        body = await _fetched(self.keys_url, version=self.version)
+        return _some(keys_in(body, tenant=self.tenant), self.keys_url)
 
-    async def _body(self) -> bytes:
-        proxy = proxy_for(self.keys_url)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallAutomation:
+    """Call Automation, as the issuer of the tokens of its callbacks."""
+
+    url: str
+    """`https://acscallautomation.communication.azure.com`, without a slash at the end."""
+    version: str
+    """Ours, for User-Agent."""
+
+    @property
+    def configuration_url(self) -> URL:
+        """Where it says where its keys are."""
+        return URL(f"{self.url}/calling/.well-known/acsopenidconfiguration")
+
+    async def load_keys(self) -> Mapping[str, PyJWK]:
+        """As Authority does; keys that it says lie elsewhere are not taken."""
+        said = await _fetched(self.configuration_url, version=self.version)
+        keys_url = _keys_url_in(said, like=self.configuration_url)
+        if keys_url is None:
+            host = self.configuration_url.raw_authority
+            raise KeySetError(f"{host} does not say where its keys are")
+        body = await _fetched(keys_url, version=self.version)
+        return _some(keys_in(body, tenant=None), keys_url)
+
+
+def _keys_url_in(body: bytes, *, like: URL) -> URL | None:
+    """Where the keys are, if that is where `like` is."""
+    try:
+        keys_url = URL(json.loads(body)["jwks_uri"])
+        is_there = keys_url.origin() == like.origin()
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return keys_url if is_there else None
+
+
+def _some(keys: dict[str, PyJWK], url: URL) -> Mapping[str, PyJWK]:
+    if not keys:
+        raise KeySetError(f"{url.raw_authority} sent no key that signs tokens")
+    return keys
+
+
+async def _fetched(url: URL, *, version: str) -> bytes:
+    host = url.raw_authority
+    proxy = proxy_for(url)
+    try:
         async with (
-            await self._new_session() as session,
+            await _new_session(version) as session,
             session.get(
-                self.keys_url,
+                url,
                 allow_redirects=False,
                 proxy=proxy.url if proxy else None,
                 proxy_headers=proxy.headers if proxy else None,
             ) as answer,
         ):
-            return await _read(answer, host=self.keys_url.raw_authority)
+            return await _read(answer, host=host)
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        why = " ".join(str(error).split())[:_LONGEST_REASON]
+        kind = type(error).__name__
+        raise KeySetError(
+            f"{host}: {kind}: {why}" if why else f"{host}: {kind}"
+        ) from error
 
-    async def _new_session(self) -> aiohttp.ClientSession:
-        """One for each load: connections don't last an hour, and trust may change."""
-        context = await asyncio.to_thread(ssl.create_default_context)
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=context),
-            timeout=aiohttp.ClientTimeout(total=None),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            headers={
-                "User-Agent": f"recording-worker/{self.version}",
-                "Accept-Encoding": "identity",
-            },
-        )
+
+async def _new_session(version: str) -> aiohttp.ClientSession:
+    """One for each load: connections don't last an hour, and trust may change."""
+    context = await asyncio.to_thread(ssl.create_default_context)
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=context),
+        timeout=aiohttp.ClientTimeout(total=None),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        headers={
+            "User-Agent": f"recording-worker/{version}",
+            "Accept-Encoding": "identity",
+        },
+    )
 
 
 async def _read(answer: aiohttp.ClientResponse, *, host: str) -> bytes:
@@ -105,8 +145,9 @@ async def _read(answer: aiohttp.ClientResponse, *, host: str) -> bytes:
     return bytes(body)
 
 
-def keys_in(body: bytes, *, tenant: str) -> dict[str, PyJWK]:
+def keys_in(body: bytes, *, tenant: str | None) -> dict[str, PyJWK]:
     """Take the keys that may sign the tenant's tokens; what is anything else is left out.
+    None: there are no tenants.
 
     Of two keys with one name the first is taken. A body that is no set has no keys.
     """
@@ -126,7 +167,7 @@ def keys_in(body: bytes, *, tenant: str) -> dict[str, PyJWK]:
     return keys
 
 
-def _key_from(said: dict[str, Any], *, tenant: str) -> PyJWK | None:
+def _key_from(said: dict[str, Any], *, tenant: str | None) -> PyJWK | None:
     if not _signs_tokens(said) or not _is_for(tenant, said.get("issuer")):
         return None
     # Only the public half, whatever else is in it.
@@ -144,9 +185,9 @@ def _signs_tokens(said: dict[str, Any]) -> bool:
     return said.get("use") in (None, "sig") and said.get("alg") in (None, ALGORITHM)
 
 
-def _is_for(tenant: str, issuer: object) -> bool:
+def _is_for(tenant: str | None, issuer: object) -> bool:
     """Whether a key is for every tenant, or for ours: some are for personal accounts only."""
-    if issuer is None:
+    if issuer is None or tenant is None:
         return True
     named = issuer.casefold() if isinstance(issuer, str) else ""
     return _ANY_TENANT in named or f"/{tenant}/" in named

@@ -42,6 +42,8 @@ class Refusal(StrEnum):
     only the same bytes sent again can mend that."""
     UNPARSABLE = "unparsable"
     """No request of HTTP/1, or with a head beyond all limits: nobody knows whose it was."""
+    BAD_CALLBACK = "bad-callback"
+    """No events, from who is authentic: no recording hangs on it."""
     SLOW = "slow-body"
     TIMEOUT = "timeout"
     BUG = "bug"
@@ -86,7 +88,7 @@ def status_of(outcome: Outcome) -> int:
             | Consent.GIVEN
         ):
             return 200
-        case ReceivedKind.MALFORMED | Consent.NO_ORIGIN:
+        case ReceivedKind.MALFORMED | Refusal.BAD_CALLBACK | Consent.NO_ORIGIN:
             return 400
         case Refusal.STRANGER:
             return 401

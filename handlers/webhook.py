@@ -18,6 +18,7 @@ from handlers import binary_mode, connections, reading, statuses
 from handlers import health as probes
 from handlers.auth import Auth, Verdict
 from handlers.budget import BodyBudget, CrowdedOutError, Hold, Turns
+from handlers.callbacks import CallbackRoute
 from handlers.connections import ConnectionTable
 from handlers.finishing import AtWork
 from handlers.health import Health, Phase
@@ -31,6 +32,7 @@ from worker.clock import SystemClock
 from worker.ports import Clock
 
 PATH = "/api/events"
+CALLBACKS_PATH = "/api/callbacks"
 GRACE_SECONDS = 25.0
 EVENT_GRID_ORIGINS = frozenset(
     {
@@ -47,6 +49,8 @@ _EVENT_GRID_PREFIX = "aeg-"
 _NO_DELIVERIES = frozenset({"GET", "HEAD", "OPTIONS"})
 TURNED_AWAY: web.AppKey[Counter[str]] = web.AppKey("turned_away", Counter)
 """How many deliveries were turned away before they were understood, by reason."""
+CALLBACKS: web.AppKey[Counter[str]] = web.AppKey("callbacks", Counter)
+"""How many callbacks came, by type; only where they are taken."""
 CONNECTIONS: web.AppKey[ConnectionTable] = web.AppKey("connections", ConnectionTable)
 BODIES: web.AppKey[BodyBudget] = web.AppKey("bodies", BodyBudget)
 _PARTS: web.AppKey["_Parts"] = web.AppKey("parts")
@@ -75,10 +79,11 @@ class _Parts:
     table: ConnectionTable
     bodies: BodyBudget
     at_work: AtWork
+    turns: Turns
     clock: Clock
 
 
-def webhook_app(
+def webhook_app(  # noqa: PLR0913 - what it is made of
     receiver: DeliveryReceiver,
     auth: Auth,
     health: Health,
@@ -86,17 +91,14 @@ def webhook_app(
     origins: frozenset[str] = EVENT_GRID_ORIGINS,
     limits: Limits | None = None,
     clock: Clock | None = None,
+    callbacks: CallbackRoute | None = None,
 ) -> web.Application:
-    """Build the public endpoint: deliveries, both handshakes, probes. For webhook_runner."""
+    """Build the public endpoint: deliveries, both handshakes, probes. For webhook_runner.
+
+    Callbacks are taken within the same limits; None: there is no such path.
+    """
     limits, clock = limits or Limits(), clock or SystemClock()
-    parts = _Parts(
-        limits=limits,
-        refusals=Refusals(clock),
-        table=ConnectionTable(limits.connections),
-        bodies=BodyBudget(),
-        at_work=AtWork(limits.budget_seconds + limits.late_seconds),
-        clock=clock,
-    )
+    parts = _parts_of(limits, clock)
     app = web.Application()
     app[_PARTS], app[CONNECTIONS] = parts, parts.table
     app[TURNED_AWAY], app[BODIES] = parts.refusals.counts, parts.bodies
@@ -107,6 +109,8 @@ def webhook_app(
     async def consent(request: web.Request) -> web.Response:
         return _consent(request, known_origins)
 
+    if callbacks is not None:
+        _add_callbacks(app, callbacks, health)
     elsewhere = _Elsewhere({"POST": webhook.deliver, "OPTIONS": consent}, parts)
     app.add_routes(
         [
@@ -117,6 +121,26 @@ def webhook_app(
         ]
     )
     return app
+
+
+def _parts_of(limits: Limits, clock: Clock) -> _Parts:
+    return _Parts(
+        limits=limits,
+        refusals=Refusals(clock),
+        table=ConnectionTable(limits.connections),
+        bodies=BodyBudget(),
+        at_work=AtWork(limits.budget_seconds + limits.late_seconds),
+        turns=Turns(most=limits.turns),
+        clock=clock,
+    )
+
+
+def _add_callbacks(
+    app: web.Application, callbacks: CallbackRoute, health: Health
+) -> None:
+    called = _Webhook(callbacks.receiver, callbacks.auth, health, app[_PARTS])
+    app[CALLBACKS] = callbacks.receiver.counts
+    app.router.add_post(CALLBACKS_PATH, called.deliver, expect_handler=_not_yet)
 
 
 def webhook_runner(
@@ -177,7 +201,7 @@ class _Webhook:
         self._refusals = parts.refusals
         self._at_work = parts.at_work
         self._bodies = parts.bodies
-        self._turns = Turns(most=parts.limits.turns)
+        self._turns = parts.turns
 
     async def deliver(self, request: web.Request) -> web.Response:
         """Answer one delivery, whatever happens to it."""

@@ -23,6 +23,8 @@ delivery.rejected | after a flood | unsaid
 delivery.refused | error | reason, delivery_count, unsaid
 connections.closed | warning | reason, closed, open
 connections.unswept | error | exception
+callback.received | info, warning, error | type, state, recording_id, call_connection_id
+callback.received | what the service said | correlation_id, code, sub_code
 token.refused | warning | check, found, unsaid
 authority.unavailable | error, warning | error, exception
 authority.resumed | info | after_s

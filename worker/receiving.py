@@ -12,6 +12,7 @@ import structlog
 from aiohttp import web
 
 from handlers.auth import AnyAuth, Auth, KeyAuth, OpenAuth
+from handlers.callbacks import CallbackReceiver, CallbackRoute
 from handlers.health import Health, Probe
 from handlers.inbox import Inbox
 from handlers.limits import Limits
@@ -147,8 +148,11 @@ async def listening(
     limits = replace(
         limits, connections=min(limits.connections, most_descriptors() // 2)
     )
-    async with open_auth(settings, own_key=own_key) as auth:
-        app = webhook_app(late, auth, health, limits=limits)
+    async with (
+        open_auth(settings, own_key=own_key) as auth,
+        open_callbacks(settings, own_key=own_key) as callbacks,
+    ):
+        app = webhook_app(late, auth, health, limits=limits, callbacks=callbacks)
         endpoint = Endpoint(app, health, late)
         async with _served(webhook_runner(app), settings.listen) as endpoint.url:
             log.info("worker.listening", listen=endpoint.url)
@@ -210,6 +214,32 @@ async def _open_token_auth(settings: Settings) -> AsyncIterator[Auth]:
     keys = SigningKeys(authority.load_keys, clock=clock)
     async with keys.refreshed():
         yield TokenAuth(expected, keys, clock=clock)
+
+
+@asynccontextmanager
+async def open_callbacks(
+    settings: Settings, *, own_key: str = ""
+) -> AsyncIterator[CallbackRoute | None]:
+    """Who may call back, where somebody may; nobody may in a process of our own."""
+    if own_key or not settings.callbacks_resources:
+        yield None
+        return
+    # Start-up cost: cryptography is for those who use it.
+    from handlers.claims import ExpectedOfCalls
+    from handlers.entra import TokenAuth
+    from handlers.jwks import CallAutomation
+    from handlers.signing_keys import SigningKeys
+
+    clock = SystemClock()
+    expected = ExpectedOfCalls(
+        issuer=settings.callbacks_issuer,
+        audiences=frozenset(settings.callbacks_resources),
+    )
+    issuer = CallAutomation(url=expected.issuer, version=__version__)
+    keys = SigningKeys(issuer.load_keys, clock=clock)
+    async with keys.refreshed():
+        auth = TokenAuth(expected, keys, clock=clock)
+        yield CallbackRoute(receiver=CallbackReceiver(), auth=auth)
 
 
 @asynccontextmanager

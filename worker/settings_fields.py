@@ -67,6 +67,7 @@ Callers = Annotated[
     AfterValidator(settings_shapes.check_any),
     AfterValidator(settings_shapes.check_callers),
 ]
+ResourceIds = Annotated[Commas, AfterValidator(settings_shapes.check_resource_ids)]
 TokenAuthority = Annotated[str, AfterValidator(settings_shapes.check_authority)]
 ListenAt = Annotated[Listen, BeforeValidator(settings_shapes.parse_listen)]
 
@@ -165,6 +166,15 @@ class Fields(BaseSettings):
         default="https://login.microsoftonline.com",
         description="who issues the tokens: `https://login.microsoftonline.us`, "
         "`https://login.partner.microsoftonline.cn`",
+    )
+    callbacks_resources: ResourceIds = Field(
+        default=(),
+        description="immutable ids of the ACS resources, separated by commas, whose Call "
+        "Automation callbacks are taken at `/api/callbacks`; none: there is no such path",
+    )
+    callbacks_issuer: TokenAuthority = Field(
+        default="https://acscallautomation.communication.azure.com",
+        description="who signs the callbacks' tokens",
     )
     event_topics: Commas = Field(
         default=(), description="topics to accept, separated by commas; none: any"

@@ -75,6 +75,13 @@ def _entra_problems(settings: Fields) -> list[str]:
     return [f"{variable(name)}: does nothing without {tenant}" for name in alone]
 
 
+def _callback_problems(settings: Fields) -> list[str]:
+    is_alone = "callbacks_issuer" in settings.model_fields_set
+    if settings.callbacks_resources or not is_alone:
+        return []
+    return ["WORKER_CALLBACKS_ISSUER: does nothing without WORKER_CALLBACKS_RESOURCES"]
+
+
 def _embedded_problems(settings: Fields) -> list[str]:
     if not settings.is_source_real:
         return []
@@ -253,6 +260,11 @@ _RULES = (
         reads=frozenset({"webhook_entra_tenant", *_ENTRA}),
         uses=_LISTENING,
         check=_entra_problems,
+    ),
+    _Rule(
+        reads=frozenset({"callbacks_resources", "callbacks_issuer"}),
+        uses=_LISTENING,
+        check=_callback_problems,
     ),
     _Rule(
         reads=frozenset({"source_hosts", "archive", "queue"}),

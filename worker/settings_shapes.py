@@ -243,6 +243,16 @@ def check_callers(entries: tuple[str, ...]) -> tuple[str, ...]:
     return lowered
 
 
+def check_resource_ids(entries: tuple[str, ...]) -> tuple[str, ...]:
+    """Immutable ids of ACS resources, in lower case."""
+    lowered = tuple(entry.casefold() for entry in entries)
+    for number, entry in enumerate(lowered, start=1):
+        if not _GUID.fullmatch(entry):
+            how = "az communication show --query immutableResourceId"
+            raise ValueError(f"entry {number} is not a GUID: {how}")
+    return lowered
+
+
 def check_authority(text: str) -> str:
     """`https://HOST`, in lower case and without a slash; plain http on this machine only."""
     authority = text.casefold().removesuffix("/")

@@ -9,12 +9,31 @@ import asyncio
 import json
 import signal
 import sys
+from collections.abc import Callable, Sequence
 
 from samples.control.service import RESOURCE_ID, ControlStandIn
 
 
 def main() -> None:
     """Serve until SIGINT or SIGTERM."""
+    asyncio.run(_serve_until_signalled(options_from(sys.argv[1:])))
+
+
+async def _serve_until_signalled(options: argparse.Namespace) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    await serve(options, stopping=stopping, announce=_print_line)
+
+
+def _print_line(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def options_from(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the command line; exits with 2 and a usage line if it makes no sense."""
     parser = argparse.ArgumentParser(
         prog="python -m samples.control",
         description="Answer as the control API of ACS does, on loopback, until SIGINT.",
@@ -27,14 +46,16 @@ def main() -> None:
         metavar="CONNECTION=ID,ID",
         help="a call that goes on, and who takes part",
     )
-    asyncio.run(_serve(parser.parse_args()))
+    return parser.parse_args(arguments)
 
 
-async def _serve(options: argparse.Namespace) -> None:
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopping.set)
+async def serve(
+    options: argparse.Namespace,
+    *,
+    stopping: asyncio.Event,
+    announce: Callable[[str], None],
+) -> None:
+    """Serve until `stopping` is set; announces where, as one line of JSON, when ready."""
     async with ControlStandIn(port=options.port) as acs:
         for each in options.call:
             name, _, participants = each.partition("=")
@@ -44,8 +65,7 @@ async def _serve(options: argparse.Namespace) -> None:
             "connection_string": acs.connection_string,
             "resource_id": RESOURCE_ID,
         }
-        sys.stdout.write(json.dumps(ready) + "\n")
-        sys.stdout.flush()
+        announce(json.dumps(ready))
         await stopping.wait()
 
 

@@ -22,7 +22,8 @@ from worker.__main__ import main
 from worker.acs import calls
 from worker.acs.answers import Transfer, TransferState
 from worker.acs.clients import Clients, Resource, open_clients
-from worker.acs.trouble import AcsForbiddenError
+from worker.acs.trouble import AcsForbiddenError, error_from
+from worker.cli import acs_calls
 
 ALICE, BOB, PHONE = "8:acs:a_1", "8:acs:b_2", "+14255550123"
 TEAMS = "8:orgid:11111111-2222-4333-8444-555555555555"
@@ -447,20 +448,30 @@ async def test_people_move_into_another_call(
     assert ended.logged[0]["what"] == "call move"
 
 
-async def test_transfer_that_is_over_at_once_ends_the_wait(
-    operator: Operator, acs: ControlStandIn
+@pytest.mark.parametrize(
+    ("seen", "state", "code"),
+    [
+        (["transferAccepted"], "Transferred", 0),
+        (["transferring", "connected", "connected"], "Failed", 1),
+        (["transferring"] * 9, "Transferring", 3),
+    ],
+)
+async def test_transfer_is_waited_for(
+    operator: Operator,
+    acs: ControlStandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    seen: list[str],
+    state: str,
+    code: int,
 ) -> None:
-    """0; one that nothing is known of in time needs attention."""
-    acs.calls.add("c1", ALICE)
-    acs.planned = [Reply(status=202, body={}), _state("transferAccepted")]
-    taken = await operator.types("call", "transfer", "c1", "--to", BOB, "--wait", "9")
-    acs.planned = [Reply(status=202, body={})]
-    acs.calls.by_id.clear()
-    acs.planned += [_state("connected")]
-    again = await operator.types("call", "transfer", "c1", "--to", BOB)
+    """0 once it is taken, 1 if it is not, 3 if nobody knows yet."""
+    monkeypatch.setattr(acs_calls, "SystemClock", lambda: ManualClock(auto=True))
+    acs.planned = [Reply(status=202, body={}), *map(_state, seen)]
 
-    assert (taken.code, taken.fields["state"]) == (0, "Transferred")
-    assert (again.code, again.fields["state"]) == (0, "Transferring")
+    ended = await operator.types("call", "transfer", "c1", "--to", BOB, "--wait", "5")
+
+    assert (ended.code, ended.fields["state"]) == (code, state)
+    assert ("callback.received" in ended.err) is (code == 3)
 
 
 def _state(state: str) -> Reply:
@@ -630,3 +641,9 @@ async def test_identity_that_is_refused_is_said(
     async with open_clients(resource) as clients:
         with pytest.raises(AcsForbiddenError, match="no identity gets a token"):
             await calls.transfer_state(clients, "c1")
+
+
+def test_bug_of_ours_stays_one() -> None:
+    """Only what the SDK raises is explained."""
+    with pytest.raises(LookupError):
+        error_from(LookupError(), host="h")

@@ -6,7 +6,7 @@ import json
 import os
 import pty
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,9 @@ from worker.archives.directory import DirectoryArchive
 from worker.archives.local_file import LocalFile
 from worker.errors import AlreadyExistsError, IntegrityError
 from worker.model import ChunkKey
+from worker.ops.acs_media import UnprovenError, proof_of
+from worker.settings import Settings
+from worker.settings_rules import Use
 from worker.stored import Receipt, SourceDeleted, decode, encode
 
 START_NOW = datetime.now(UTC)
@@ -342,3 +345,37 @@ async def test_file_system_without_links_will_do(
 
     assert (tmp_path / "file").read_bytes() == b"abcd"
     assert files_in(tmp_path) == ["file"]
+
+
+async def test_proof_that_is_gone_by_then_deletes_nothing(
+    operator: Operator,  # noqa: ARG001 - where it is done
+    acs: StandIn,
+    home: Path,
+) -> None:
+    """It is looked up anew when the delete is due."""
+    (home / "data/archive").mkdir(parents=True)
+    settings = Settings.load(dict(os.environ), use=Use.ACS_MEDIA)
+    location = acs.locations(DOC).delete
+
+    with pytest.raises(UnprovenError, match="no receipt proves it"):
+        await driving.delete(settings, location, resource=None, unproven=False)
+
+    assert acs.requests == []
+
+
+class UnprotectedArchive(DirectoryArchive):
+    """Was asked for what its objects don't have."""
+
+    def unmet(self, protection: Mapping[str, str]) -> Sequence[str]:  # noqa: ARG002 - the port's
+        return ("immutability",)
+
+
+async def test_what_lacks_its_protection_is_not_proven(home: Path) -> None:
+    """As for a worker."""
+    await a_receipt(home)
+    async with UnprotectedArchive(
+        home / "data/archive", clock=ManualClock(), reserve_bytes=0
+    ) as archive:
+        proof = await proof_of(archive, f"https://h.example/v1/objects/{DOC}")
+
+    assert proof.why_none == "it lacks a protection that was asked for"

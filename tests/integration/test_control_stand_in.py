@@ -1,6 +1,9 @@
 """The stand-in for the control API, as the official clients of Microsoft see it."""
 
+import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -24,7 +27,8 @@ from azure.core.exceptions import (
     ResourceNotFoundError,
 )
 
-from samples.control.service import KEY, ControlStandIn
+from samples.control import __main__ as control
+from samples.control.service import KEY, RESOURCE_ID, ControlStandIn
 from worker.sdk_options import options_for
 
 SERVER_CALL = "aHR0cHM6Ly9jb252LmV4YW1wbGUvY29udi8x"
@@ -308,3 +312,42 @@ async def test_patch_and_repeat_need_what_they_need(acs: ControlStandIn) -> None
         "participants is missing.",
         "Repeatability-First-Sent is missing.",
     ]
+
+
+async def test_stand_in_says_where_it_is() -> None:
+    """And has the calls that were named."""
+    announced = asyncio.Event()
+    seen: list[str] = []
+
+    def announce(line: str) -> None:
+        seen.append(line)
+        announced.set()
+
+    stopping = asyncio.Event()
+    options = control.options_from(["--call", f"c1={ALICE.raw_id}", "--call", "c2"])
+    async with asyncio.TaskGroup() as group:
+        serving = control.serve(options, stopping=stopping, announce=announce)
+        group.create_task(serving)
+        await announced.wait()
+        ready = json.loads(seen[0])
+        async with CallAutomationClient(
+            ready["url"], AzureKeyCredential(KEY), **options_for(ready["url"])
+        ) as client:
+            call = await client.get_call_connection("c1").get_call_properties()
+        stopping.set()
+
+    assert call.targets is not None
+    assert [each.raw_id for each in call.targets] == [ALICE.raw_id]
+    assert ready["resource_id"] == RESOURCE_ID
+
+
+def test_stand_in_ends_by_a_signal() -> None:
+    """As a process of its own; its line comes when it is ready."""
+    ended = subprocess.Popen(
+        [sys.executable, "-m", "samples.control"], stdout=subprocess.PIPE, text=True
+    )
+    assert ended.stdout is not None
+    with ended:
+        assert json.loads(ended.stdout.readline())["url"].startswith("http://127")
+        ended.terminate()
+    assert ended.returncode == 0

@@ -15,6 +15,7 @@ THROWN_AWAY: dict[Outcome, int] = {
     ReceivedKind.MALFORMED: 400,
     Refusal.STRANGER: 401,
     Refusal.NO_SUCH_PATH: 404,
+    Refusal.BAD_CALLBACK: 400,
     Consent.NO_ORIGIN: 400,
     Consent.FOREIGN_ORIGIN: 403,
 }
