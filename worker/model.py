@@ -205,6 +205,16 @@ class QueueCounts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """One version of a blob of dead letters; `name` is the whole name in its container."""
+
+    name: str
+    etag: str
+    size_bytes: int
+    written_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
     """What the archive says about one object. `protection` e.g. {'legal_hold': 'true'}."""
 

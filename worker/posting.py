@@ -1,7 +1,7 @@
 """Saved events into an endpoint: as they were saved, or as Event Grid delivers them."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -31,8 +31,8 @@ SCHEMA_NAMES: dict[Schema, str] = {
     "eventgrid": "Event Grid's schema",
     "cloudevents": "CloudEvents",
 }
-Bodies = Sequence[tuple[str, bytes]]
-"""Names and contents of files."""
+Bodies = Iterable[tuple[str, bytes]]
+"""Names and contents of files, in order."""
 
 
 class HandshakeError(WorkerError):

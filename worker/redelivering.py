@@ -6,9 +6,10 @@ sent, for it is no event, goes byte for byte, for the endpoint to judge.
 """
 
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from itertools import groupby
 
 import aiohttp
@@ -27,6 +28,7 @@ from samples.grid.messages import size_of, type_of
 from samples.grid.verdicts import RESOLUTION_ERROR, SOCKET_ERROR
 from worker.endpoint import Endpoint
 from worker.errors import WorkerError
+from worker.ops.letters import Taken
 from worker.posting import SCHEMA_NAMES, Bodies
 from worker.subscribing import open_session, subscription_of, trust
 
@@ -90,6 +92,38 @@ class Redelivered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RedeliveredRow:
+    """One request; JSON fields of `replay --to --json`: additions only."""
+
+    file: str
+    number: int
+    of: int
+    schema: Schema | None
+    events: int
+    size_bytes: int
+    outcome: str
+    """`delivered`, `refused`, or `would-post`."""
+    status: int | None
+    verdict: str | None
+    """What Event Grid would do about it."""
+
+
+def row_of(batch: Batch, sent: Redelivered | None = None) -> RedeliveredRow:
+    done = "delivered" if sent and sent.is_taken else "refused"
+    return RedeliveredRow(
+        file=batch.file,
+        number=batch.number,
+        of=batch.of,
+        schema=batch.schema,
+        events=len(batch.events),
+        size_bytes=batch.size_bytes,
+        outcome=done if sent else "would-post",
+        status=sent.outcome.status if sent else None,
+        verdict=sent.outcome.verdict.words if sent else None,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a replay would send, in order, and how many events it would leave out."""
 
@@ -124,6 +158,16 @@ async def redeliver(
     endpoint: Endpoint, plan: Plan, *, answer_seconds: float
 ) -> AsyncIterator[Redelivered]:
     """Send one after the other. Raises UnreachableError as soon as nobody is there."""
+    async with open_redelivery(endpoint, answer_seconds=answer_seconds) as redelivery:
+        for batch in plan.batches:
+            yield await redelivery.send(batch)
+
+
+@asynccontextmanager
+async def open_redelivery(
+    endpoint: Endpoint, *, answer_seconds: float
+) -> AsyncIterator["Redelivery"]:
+    """One session, and a subscription for each schema."""
     async with (
         open_session(endpoint, tls=await trust()) as session,
         AsyncExitStack() as stack,
@@ -134,16 +178,52 @@ async def redeliver(
             grids[schema] = await stack.enter_async_context(
                 EventGrid(subscription, session=session, answer_seconds=answer_seconds)
             )
-        for batch in plan.batches:
-            if batch.schema is None:
-                outcome = await _send_as_it_is(
-                    session, endpoint, batch.body, answer_seconds=answer_seconds
-                )
-            else:
-                outcome = await grids[batch.schema].deliver(batch.events)
-            if outcome.verdict in {SOCKET_ERROR, RESOLUTION_ERROR}:
-                raise UnreachableError(f"{endpoint.shown}: {outcome.seen}")
-            yield Redelivered(batch=batch, outcome=outcome)
+        yield Redelivery(
+            endpoint=endpoint,
+            session=session,
+            grids=grids,
+            answer_seconds=answer_seconds,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redelivery:
+    """Sends batch by batch. Satisfies ops.letters.Taker."""
+
+    endpoint: Endpoint
+    session: aiohttp.ClientSession
+    grids: Mapping[Schema, EventGrid]
+    answer_seconds: float
+
+    @property
+    def to(self) -> str:
+        return self.endpoint.shown
+
+    async def send(self, batch: Batch) -> Redelivered:
+        """Raises UnreachableError if nobody is there."""
+        if batch.schema is None:
+            outcome = await _send_as_it_is(
+                self.session,
+                self.endpoint,
+                batch.body,
+                answer_seconds=self.answer_seconds,
+            )
+        else:
+            outcome = await self.grids[batch.schema].deliver(batch.events)
+        if outcome.verdict in {SOCKET_ERROR, RESOLUTION_ERROR}:
+            raise UnreachableError(f"{self.endpoint.shown}: {outcome.seen}")
+        return Redelivered(batch=batch, outcome=outcome)
+
+    async def take(self, name: str, body: bytes) -> Taken:
+        """All batches of one file; the first that is refused tells what is wrong."""
+        sent = [await self.send(batch) for batch in plan_of([(name, body)]).batches]
+        refused = next((each for each in sent if not each.is_taken), None)
+        return Taken(
+            is_taken=refused is None,
+            status=refused.outcome.status if refused else HTTPStatus.OK,
+            events=sum(len(each.batch.events) for each in sent),
+            error=refused.outcome.verdict.words if refused else None,
+        )
 
 
 async def _send_as_it_is(

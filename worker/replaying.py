@@ -208,11 +208,21 @@ async def _lost(
     return lost
 
 
-def read_bodies(paths: Sequence[Path]) -> list[tuple[str, bytes]]:
-    """File names and contents, in order."""
-    bodies = []
-    for path in event_files(paths):
+@dataclass(frozen=True, slots=True)
+class SavedBodies:
+    """Names and contents of files, read one at a time."""
+
+    files: tuple[Path, ...]
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        for path in self.files:
+            yield path.name, path.read_bytes()
+
+
+def read_bodies(paths: Sequence[Path]) -> SavedBodies:
+    """What lies there, once all of it is seen to be there. Raises ReplayFileError."""
+    files = tuple(event_files(paths))
+    for path in files:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ReplayFileError(f"{str(path)!r} is too large to be a delivery")
-        bodies.append((path.name, path.read_bytes()))
-    return bodies
+    return SavedBodies(files)

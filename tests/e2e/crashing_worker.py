@@ -44,6 +44,7 @@ MANIFEST = r".+/manifest\.\d+\.json"
 CHECKSUMS = r".+/manifest\.\d+\.sha256"
 SOURCE_DELETED = r".+\.source-deleted\.json"
 NOTICE = r"notices/.+\.json"
+REPLAYED = r"replayed/.+\.json"
 _SETTLE = ("complete", "reschedule")
 
 
@@ -69,6 +70,8 @@ POINTS = {
     "before_settle": _of(QUEUES, *_SETTLE, is_after=False),
     "after_settle": _of(QUEUES, *_SETTLE, is_after=True),
     "after_notice": _created(NOTICE),
+    "after_replayed_record": _created(REPLAYED),
+    "after_redrive": _of(QUEUES, "redrive", is_after=True),
     "after_publish": _of((EventGridTopic,), "publish", is_after=True),
 }
 

@@ -475,7 +475,7 @@ def test_event_files_are_found_by_name(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
 
-    bodies = replaying.read_bodies([tmp_path / "c.json", tmp_path])
+    bodies = list(replaying.read_bodies([tmp_path / "c.json", tmp_path]))
 
     assert bodies == [
         ("c.json", b"c.json"),

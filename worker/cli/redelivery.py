@@ -13,8 +13,11 @@ from worker.cli import failures, session
 
 if TYPE_CHECKING:
     # Start-up cost: see worker/cli/session.py.
+    from collections.abc import Iterator
+
     from worker.endpoint import Endpoint
-    from worker.redelivering import Plan, Redelivered
+    from worker.posting import Bodies
+    from worker.redelivering import Batch, Redelivered, RedeliveredRow
 
 To = Annotated[
     str | None,
@@ -35,7 +38,13 @@ PlainHttp = Annotated[
     bool, typer.Option("--plain-http", help="Let the endpoint be http beyond loopback.")
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="With --to: say what would be posted.")
+    bool,
+    typer.Option(
+        "--dry-run", help="With --to, or of a container: say what would be done."
+    ),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="With --to, or of a container: print JSON lines.")
 ]
 ANSWER_SECONDS = 30.0
 """As long as Event Grid waits."""
@@ -50,13 +59,35 @@ class Destination:
     headers: Sequence[str] = field(repr=False)
     plain_http: bool
     dry_run: bool
+    as_json: bool
+
+
+def destination(
+    to: str | None,
+    header: list[str] | None,
+    plain_http: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> Destination | None:
+    """None: not to an endpoint."""
+    if to is None:
+        if header or plain_http:
+            raise typer.BadParameter("--header and --plain-http go with --to")
+        return None
+    return Destination(
+        url=to,
+        headers=header or (),
+        plain_http=plain_http,
+        dry_run=dry_run,
+        as_json=as_json,
+    )
 
 
 def replay_to(
     context: typer.Context, files: Sequence[Path], destination: Destination
 ) -> int:
     """Deliver, and return the exit code."""
-    from worker import redelivering, replaying
+    from worker import replaying
 
     endpoint = session.endpoint_for(
         context,
@@ -64,78 +95,125 @@ def replay_to(
         headers=destination.headers,
         plain_http=destination.plain_http,
     )
-    plan = redelivering.plan_of(replaying.read_bodies(files))
+    work = _Work(
+        endpoint=endpoint,
+        bodies=replaying.read_bodies(files),
+        as_json=destination.as_json,
+    )
     if destination.dry_run:
-        _print_plan(endpoint, plan)
-        return failures.DONE
-    return asyncio.run(_deliver(endpoint, plan))
+        work.plan()
+    else:
+        asyncio.run(work.deliver())
+    return failures.NEEDS_ATTENTION if work.refused else failures.DONE
 
 
-def _print_plan(endpoint: "Endpoint", plan: "Plan") -> None:
-    from worker.cli import printing
+@dataclass(slots=True, kw_only=True)
+class _Work:
+    """File by file, so that no more than one is held."""
 
-    for batch in plan.batches:
-        size = printing.size(batch.size_bytes)
-        printing.print_line(
-            f"would post  {printing.cell(batch.file)}  {batch.what}, {size}"
-        )
-    _print_end(endpoint, plan, sent=())
+    endpoint: "Endpoint"
+    bodies: "Bodies"
+    as_json: bool
+    planned: int = 0
+    left_out: int = 0
+    taken: int = 0
+    refused: int = 0
+    may_be_mended: bool = False
 
+    def plan(self) -> None:
+        """Say what would be posted."""
+        from worker.redelivering import row_of
 
-async def _deliver(endpoint: "Endpoint", plan: "Plan") -> int:
-    import structlog
-
-    from worker import redelivering
-    from worker.cli import printing
-
-    log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
-    sent: list[Redelivered] = []
-    try:
-        async for each in redelivering.redeliver(
-            endpoint, plan, answer_seconds=ANSWER_SECONDS
-        ):
-            sent.append(each)
-            status = each.outcome.status or "---"
-            file = printing.cell(each.batch.file)
-            printing.print_line(
-                f"{status}  {file}  {each.batch.what}: {each.outcome.verdict.words}"
+        for batch in self._batches():
+            size = row_of(batch).size_bytes
+            self._print(
+                row_of(batch), f"would post  {batch.file}  {batch.what}, {_size(size)}"
             )
-    finally:
-        _print_end(endpoint, plan, sent=sent)
-        refused = sum(not each.is_taken for each in sent)
+        self._print_end()
+
+    async def deliver(self) -> None:
+        """Post, and say for each what was answered; what it came to, also if cut short."""
+        from worker import redelivering
+
+        batches = self._batches()
+        try:
+            async with redelivering.open_redelivery(
+                self.endpoint, answer_seconds=ANSWER_SECONDS
+            ) as redelivery:
+                for batch in batches:
+                    self._add(await redelivery.send(batch))
+        finally:
+            # The others are counted.
+            for _ in batches:
+                pass
+            self._print_end()
+            self._log()
+
+    def _batches(self) -> "Iterator[Batch]":
+        from worker.redelivering import plan_of
+
+        for body in self.bodies:
+            plan = plan_of([body])
+            self.left_out += plan.left_out
+            self.planned += len(plan.batches)
+            yield from plan.batches
+
+    def _add(self, each: "Redelivered") -> None:
+        from worker.redelivering import row_of
+
+        outcome = each.outcome
+        self.taken += each.is_taken
+        self.refused += not each.is_taken
+        # 400 is said of the events; else it is the endpoint, or the key, that is wrong.
+        is_mendable = outcome.status != HTTPStatus.BAD_REQUEST
+        self.may_be_mended |= is_mendable and not each.is_taken
+        status, batch = outcome.status or "---", each.batch
+        line = f"{status}  {batch.file}  {batch.what}: {outcome.verdict.words}"
+        self._print(row_of(batch, each), line)
+
+    def _print(self, row: "RedeliveredRow", line: str) -> None:
+        from worker.cli import printing
+
+        if self.as_json:
+            printing.print_json_lines([row])
+        else:
+            printing.print_line(printing.cell(line))
+
+    def _print_end(self) -> None:
+        from worker.cli import printing
+
+        if self.as_json:
+            return
+        left_out = f"{self.left_out} of Event Grid itself" if self.left_out else None
+        printing.print_line()
+        printing.print_fields(
+            ("to", self.endpoint.shown),
+            ("delivered", self.taken or None),
+            ("refused", self.refused or None),
+            ("not sent", self._not_sent or None),
+            ("left out", left_out),
+            ("next", LOOK_CLOSER if self.may_be_mended else None),
+        )
+
+    @property
+    def _not_sent(self) -> int:
+        return self.planned - self.taken - self.refused
+
+    def _log(self) -> None:
+        import structlog
+
+        log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
         log.warning(
             "replay.posted",
-            to=endpoint.shown,
+            to=self.endpoint.shown,
             by=session.user(),
-            delivered=len(sent) - refused,
-            refused=refused,
-            not_sent=len(plan.batches) - len(sent),
+            delivered=self.taken,
+            refused=self.refused,
+            not_sent=self._not_sent,
         )
-    return failures.NEEDS_ATTENTION if refused else failures.DONE
 
 
-def _print_end(
-    endpoint: "Endpoint", plan: "Plan", *, sent: "Sequence[Redelivered]"
-) -> None:
-    """What it came to, also where it was cut short."""
+def _size(size_bytes: int) -> str:
     from worker.cli import printing
 
-    taken = sum(each.is_taken for each in sent)
-    refused = len(sent) - taken
-    printing.print_line()
-    printing.print_fields(
-        ("to", endpoint.shown),
-        ("delivered", taken or None),
-        ("refused", refused or None),
-        ("not sent", len(plan.batches) - len(sent) or None),
-        (
-            "left out",
-            f"{plan.left_out} of Event Grid itself" if plan.left_out else None,
-        ),
-        ("next", LOOK_CLOSER if any(map(_may_be_mended, sent)) else None),
-    )
-
-
-def _may_be_mended(each: "Redelivered") -> bool:
-    """Whether it is the endpoint, or the key, that was wrong: 400 is said of the events."""
-    return not each.is_taken and each.outcome.status != HTTPStatus.BAD_REQUEST
+    return printing.size(size_bytes)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import redelivery, session
+from worker.cli import letters, redelivery, session
 
 if TYPE_CHECKING:
     from worker.posting import Bodies, Posting
@@ -18,39 +18,77 @@ if TYPE_CHECKING:
 NEEDS_ATTENTION = 3
 
 
+Files = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE…|URL",
+        help="Event files, folders of them, or a container of dead letters.",
+    ),
+]
+Simulate = Annotated[
+    bool,
+    typer.Option(
+        help="Deliver from a stand-in for Event Grid, with the samples' media"
+        " in one for ACS."
+    ),
+]
+
+
 def replay(  # noqa: PLR0913, PLR0917 - the options of a command
     context: typer.Context,
-    files: Annotated[
-        list[Path], typer.Argument(help="Event files, or folders of them.")
-    ],
-    simulate: Annotated[
-        bool,
-        typer.Option(
-            help="Deliver from a stand-in for Event Grid, with the samples' media"
-            " in one for ACS."
-        ),
-    ] = False,
+    files: Files,
+    simulate: Simulate = False,
     to: redelivery.To = None,
     header: redelivery.Header = None,
     plain_http: redelivery.PlainHttp = False,
+    since: letters.Since = None,
+    until: letters.Until = None,
+    again: letters.Again = False,
+    everything: letters.All = False,
     dry_run: redelivery.DryRun = False,
+    as_json: redelivery.AsJson = False,
 ) -> None:
     """Feed saved events in, and bring their chunks home.
 
     `replay FOLDER --to https://YOUR-HOST/api/events` posts them to a deployed endpoint:
     exit 3 if something is refused, 1 if nobody is there. A key in the URL is seen by
     everybody on this machine; WORKER_WEBHOOK_KEYS is not.
+
+    `replay https://ACCOUNT.blob.core.windows.net/CONTAINER/PREFIX` queues Event Grid's dead
+    letters (or posts them, with --to): workers bring their chunks home. What was taken is
+    remembered in the archive and passed by; the blobs stay.
     """
-    if to is not None:
-        if simulate:
-            raise typer.BadParameter("--to and --simulate exclude each other")
-        destination = redelivery.Destination(
-            url=to, headers=header or (), plain_http=plain_http, dry_run=dry_run
-        )
-        raise typer.Exit(redelivery.replay_to(context, files, destination))
-    if header or plain_http or dry_run:
-        raise typer.BadParameter("--header, --plain-http and --dry-run go with --to")
-    _replay_here(context, files, simulate=simulate)
+    to_where = redelivery.destination(to, header, plain_http, dry_run, as_json)
+    which = letters.Which(since=since, until=until, again=again, everything=everything)
+    if any(map(_is_url, files)):
+        url = _one_url(files, simulate=simulate)
+        wanted = letters.Wanted(url, which, to_where, dry_run, as_json)
+        raise typer.Exit(letters.replay_letters(context, wanted))
+    letters.refuse_without_container(which)
+    paths = [Path(file) for file in files]
+    if to_where is not None:
+        _refuse_both(simulate)
+        raise typer.Exit(redelivery.replay_to(context, paths, to_where))
+    if dry_run or as_json:
+        raise typer.BadParameter("--dry-run and --json go with --to, or a container")
+    _replay_here(context, paths, simulate=simulate)
+
+
+def _refuse_both(simulate: bool) -> None:
+    if simulate:
+        raise typer.BadParameter("--to and --simulate exclude each other")
+
+
+def _is_url(text: str) -> bool:
+    return text.casefold().startswith(("https://", "http://"))
+
+
+def _one_url(files: list[str], *, simulate: bool) -> str:
+    if simulate:
+        raise typer.BadParameter("--simulate goes with files")
+    if len(files) > 1:
+        raise typer.BadParameter("one container at a time, and no files beside it")
+    return files[0]
 
 
 def _replay_here(context: typer.Context, files: list[Path], *, simulate: bool) -> None:
@@ -96,7 +134,7 @@ async def _replay(
         settings = session.settings_for(
             context, Use.SERVE, level="warning", overrides=overrides
         )
-        addressed = [(name, stand_in.address(body)) for name, body in bodies]
+        addressed = ((name, stand_in.address(body)) for name, body in bodies)
         return await _watched(settings, addressed, posting.as_event_grid)
 
 

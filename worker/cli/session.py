@@ -134,11 +134,27 @@ def endpoint_for(
 
     Without `topic`, the first that the settings accept.
     """
+    _, endpoint = settings_and_endpoint(
+        context, url, headers=headers, plain_http=plain_http, topic=topic
+    )
+    return endpoint
+
+
+def settings_and_endpoint(
+    context: typer.Context,
+    url: str,
+    *,
+    headers: Sequence[str],
+    plain_http: bool,
+    topic: str | None = None,
+    secrets: Sequence[str] = (),
+) -> "tuple[Settings, Endpoint]":
+    """The same with the settings; `secrets` are no log's either."""
     from worker.endpoint import endpoint_of
     from worker.settings_rules import Use
 
     named = endpoint_of(url, headers=headers, is_plain_allowed=True)
-    settings = settings_for(context, Use.READ, secrets=named.secrets)
+    settings = settings_for(context, Use.READ, secrets=(*named.secrets, *secrets))
     endpoint = endpoint_of(
         url,
         headers=headers,
@@ -146,7 +162,7 @@ def endpoint_for(
         is_plain_allowed=plain_http,
     )
     topics = [topic] if topic else settings.event_topics
-    return replace(endpoint, topic=topics[0]) if topics else endpoint
+    return settings, replace(endpoint, topic=topics[0]) if topics else endpoint
 
 
 def deployment_for(

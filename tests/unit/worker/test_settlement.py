@@ -100,7 +100,7 @@ OUTCOMES: dict[type[WorkerError], tuple[str, str, str]] = {
 COMMANDS = (
     *("worker.cli.", "worker.replaying", "worker.redelivering"),
     *("worker.posting", "worker.endpoint", "worker.acs.", "worker.ops."),
-    "worker.own_checks.",
+    *("worker.own_checks.", "worker.archives.letter"),
 )
 """What only an operator's command meets, never an attempt."""
 
