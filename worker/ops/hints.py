@@ -36,6 +36,7 @@ REASONS: dict[str, str] = {
     "archive-conflict": RECORDING,
     "archive-lost": RECORDING,
     "delete-owed": RECORDING,
+    "hold-owed": RECORDING,
     "integrity": RECORDING,
     "metadata-owed": RECORDING,
     "permanent": RECORDING,
