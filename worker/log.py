@@ -65,7 +65,7 @@ queue.released | warning | by, chunks, left
 queue.rebuilt | warning | worker, chunks, deliveries, unreadable
 delivery.missing | error | name
 replay.posted | warning | to, by, delivered, refused, not_sent
-acs.asked | warning | what, subject, resource, by
+acs.asked | warning | what, subject, state, resource, by
 letters.replayed | warning | container, to, by, replayed, known, left
 message.poisoned | error | queue, error
 archive.swept | info | files

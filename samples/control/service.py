@@ -38,6 +38,8 @@ class ControlRequest:
     """One request as it arrived, authentic or not."""
 
     method: str
+    target: str
+    """Path and query as they came over the wire."""
     path: str
     query: dict[str, str]
     headers: dict[str, str]
@@ -95,6 +97,7 @@ class ControlStandIn:
     async def _handle(self, request: web.BaseRequest) -> web.Response:
         asked = ControlRequest(
             method=request.method,
+            target=request.raw_path,
             path=request.rel_url.path,
             query=dict(request.query),
             headers=dict(request.headers),

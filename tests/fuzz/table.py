@@ -8,6 +8,7 @@ from tests.fuzz.target import Target
 from tests.fuzz.targets import (
     answer,
     array,
+    callback,
     delivery,
     documents,
     inbox,
@@ -28,6 +29,7 @@ TARGETS: Mapping[str, Target] = {
         delivery.BINARY,
         delivery.SUBJECT,
         inbox.INBOX,
+        callback.CALLBACK,
         array.ARRAY,
         request.REQUEST,
         request.WIRE,

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import trustme
@@ -105,6 +106,8 @@ async def test_recording_is_steered(operator: Operator, acs: ControlStandIn) -> 
     gone = await operator.types("recording", "state", recording)
 
     assert started.fields["state"] == "active"
+    # As it was signed: the client's own transport would send `=` for what it signed as `%3D`.
+    assert quote(recording, safe="") in acs.requests[-1].target
     assert states == ["inactive", "inactive", "active", "active", "inactive"]
     (line,) = started.logged
     assert line["event"] == "acs.asked"
@@ -356,7 +359,10 @@ async def test_update_is_rehearsed_on_the_room_as_it_is(
     ended = await operator.types("room", "update", room, "--pstn-dial-out", "--dry-run")
 
     assert [asked.method for asked in acs.requests] == ["GET"]
-    assert json.loads(ended.out.partition("\n")[2])["pstnDialOutEnabled"] is True
+    body = json.loads(ended.out.partition("\n")[2])
+    assert body["pstnDialOutEnabled"] is True
+    assert body["validFrom"] == "2027-01-01T00:00:00Z"
+    assert body["validUntil"].startswith("2027-06-30")
 
 
 async def test_rooms_are_listed_over_pages(
@@ -445,7 +451,10 @@ async def test_people_move_into_another_call(
     said = json.loads(ended.out)
     assert (said["to_call"], said["moved"]) == ("c2", [BOB])
     assert acs.calls.by_id["c2"].participants == [BOB]
-    assert ended.logged[0]["what"] == "call move"
+    (line,) = ended.logged
+    assert (line["what"], line["subject"], line["state"]) == (
+        *("call move", "c1", "Transferring"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -544,6 +553,11 @@ async def test_refusal_while_waiting_is_told(acs: ControlStandIn) -> None:
             "answered 403: no\n",
             "recording-worker config --for acs",
         ),
+        (
+            Reply(status=200, body={"no": "room"}),
+            "answered what its client can't read\n",
+            "recording-worker config --for acs",
+        ),
         (Reply(status=409), "answered 409\n", "recording-worker acs room get --help"),
     ],
 )
@@ -593,11 +607,15 @@ async def test_resource_must_be_known(
 
 
 async def test_no_credential_is_a_matter_of_configuration(operator: Operator) -> None:
-    """78; `config --for acs` says the same."""
+    """78; `config --for acs`, which other errors hint at, says the same."""
     ended = await operator.types("room", "list")
+    code = await asyncio.to_thread(main, ("config", "--for", "acs"))
+    told = operator.capsys.readouterr().err
 
-    assert ended.code == 78
-    assert f"error: {CONNECTION}: must be set, or {ENDPOINT}" in ended.err
+    assert (ended.code, code) == (78, 78)
+    problem = f"error: {CONNECTION}: must be set, or {ENDPOINT}"
+    assert problem in ended.err
+    assert problem in told
 
 
 @pytest.fixture

@@ -229,6 +229,23 @@ async def test_delete_is_not_redirected_to_another_document(
     assert acs.deleted == set()
 
 
+async def test_unproven_delete_takes_one_document_too(
+    acs: StandIn, source: AcsSource
+) -> None:
+    """Whoever said that it may go said so of that one."""
+    acs.put("other", content=DATA, metadata=None)
+    other = acs.locations("other").delete
+    acs.plan(DOC, "delete", [Fault.redirect_to(other)])
+    location = acs.locations(DOC).delete
+
+    with pytest.raises(UnprovenDeleteError):
+        await source.delete_unproven(location, resource=None)
+    assert acs.deleted == set()
+
+    answer = await source.delete_unproven(location, resource=None)
+    assert (answer.status, acs.deleted) == (200, {DOC})
+
+
 async def test_foreign_key_is_named_when_it_is_refused(
     acs: StandIn, clock: ManualClock, ceiling: ConnectionCeiling
 ) -> None:

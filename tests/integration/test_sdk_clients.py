@@ -12,6 +12,10 @@ from azure.core.exceptions import HttpResponseError
 from tests.fakes.clock import START
 from tests.topic import KEY
 from worker import storage_places
+from worker.acs import rooms
+from worker.acs.calls import transfer_state
+from worker.acs.clients import Resource, open_clients
+from worker.acs.trouble import AcsAnswerError, AcsRefusedError
 from worker.errors import TopicUnavailableError
 from worker.storage_clients import Identity, container_client, queue_client
 from worker.storage_places import Place, Service
@@ -93,7 +97,21 @@ async def tell(service: Listener) -> None:
         await topic.publish([notice])
 
 
-ASKING = pytest.mark.parametrize("ask", [ask_for_blobs, ask_for_messages, tell])
+async def ask_for_a_call(service: Listener) -> None:
+    resource = Resource(name="acs", endpoint=service.url, key=KEY)
+    async with open_clients(resource) as clients:
+        await transfer_state(clients, "c1")
+
+
+async def ask_for_a_room(service: Listener) -> None:
+    resource = Resource(name="acs", endpoint=service.url, key=KEY)
+    async with open_clients(resource) as clients:
+        await rooms.get(clients, "1")
+
+
+ASKING = pytest.mark.parametrize(
+    "ask", [ask_for_blobs, ask_for_messages, tell, ask_for_a_call, ask_for_a_room]
+)
 
 
 @ASKING
@@ -113,12 +131,12 @@ async def test_environment_adds_nothing_to_a_request(
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
 
-    with suppress(HttpResponseError):
+    with suppress(HttpResponseError, AcsAnswerError):
         await ask(service)
 
     assert other.asked == []
     (request,) = service.asked
-    assert "Authorization" not in request.headers
+    assert not request.headers.get("Authorization", "").startswith("Basic")
 
 
 @ASKING
@@ -128,7 +146,7 @@ async def test_credential_does_not_follow_a_redirect(
     """It is for the host that was named, and for no other."""
     service.elsewhere = other.url
 
-    with pytest.raises((HttpResponseError, TopicUnavailableError)):
+    with pytest.raises((HttpResponseError, TopicUnavailableError, AcsRefusedError)):
         await ask(service)
 
     assert len(service.asked) == 1

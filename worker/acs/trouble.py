@@ -41,6 +41,13 @@ class AcsUnavailableError(WorkerError):
     hint = "recording-worker config --for acs"
 
 
+class AcsAnswerError(WorkerError):
+    """ACS agreed, in words that its own client can't read; what was asked for is done."""
+
+    reason = "acs-answer"
+    hint = "recording-worker config --for acs"
+
+
 class NoResourceError(WorkerError):
     """Which ACS resource is meant can't be told, or it is none of ours."""
 

@@ -116,13 +116,20 @@ def print_planned(planned: "Planned", *, as_json: bool) -> None:
     sys.stderr.write("a dry run: nothing was sent\n")
 
 
-def log_asked(what: str, *, resource: str | None, subject: str | None) -> None:
+def log_asked(
+    what: str, *, resource: str | None, subject: str | None, state: str | None = None
+) -> None:
     """The line that says who did what; who takes part in a call is no part of it."""
     import structlog
 
     log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
     log.warning(
-        "acs.asked", what=what, subject=subject, resource=resource, by=session.user()
+        "acs.asked",
+        what=what,
+        subject=subject,
+        state=state,
+        resource=resource,
+        by=session.user(),
     )
 
 

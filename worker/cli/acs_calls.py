@@ -160,7 +160,7 @@ def _transfer(
     async def transferred(clients: "Clients") -> "Transfer":
         begun = await asked.transfer(clients, wish)
         # Before it is waited for: it is asked for, whatever becomes of us.
-        _log("call transfer", clients, wish.call_connection)
+        _log("call transfer", clients, begun)
         if not wait:
             return begun
         state = await asked.wait_for_transfer(
@@ -184,7 +184,7 @@ def _move(context: typer.Context, wish: "MoveWish", how: How) -> None:
 
     async def moved(clients: "Clients") -> "Transfer":
         found = await asked.move(clients, wish)
-        _log("call move", clients, wish.from_call)
+        _log("call move", clients, found)
         return found
 
     found = acs.ask(context, moved, how)
@@ -192,8 +192,13 @@ def _move(context: typer.Context, wish: "MoveWish", how: How) -> None:
         _print(found, how)
 
 
-def _log(what: str, clients: "Clients", call: str) -> None:
-    acs.log_asked(what, resource=clients.resource.name, subject=call)
+def _log(what: str, clients: "Clients", begun: "Transfer") -> None:
+    acs.log_asked(
+        what,
+        resource=clients.resource.name,
+        subject=begun.call_connection,
+        state=begun.state,
+    )
 
 
 def _print(found: "Transfer", how: How) -> None:

@@ -224,7 +224,9 @@ def _tell(
     async def asked(clients: "Clients") -> "RecordingState":
         found = await question(clients)
         resource = clients.resource.name
-        acs.log_asked(what, resource=resource, subject=found.recording_id)
+        acs.log_asked(
+            what, resource=resource, subject=found.recording_id, state=found.state
+        )
         return found
 
     _print_state(acs.ask(context, asked, how), how)
