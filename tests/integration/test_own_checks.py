@@ -216,7 +216,7 @@ async def test_disk_without_room_is_not_ok(
     """Chunks would wait; the queue's disk has its own measure."""
     found = await look(here | {"WORKER_ARCHIVE_RESERVE_MIB": "1048576"}, clock)
 
-    wrong = of(found, "archive disk", Grade.NOT_OK)
+    wrong = of(found, "disk of archive", Grade.NOT_OK)
     assert "1048576 of them in reserve" in wrong.seen
     assert wrong.hint.startswith("df -h ")
     # The archive itself refuses to be written to, for the same reason.
@@ -230,12 +230,12 @@ async def test_disk_with_little_room_is_noted(
     _, room = (
         each
         for each in (await look(here, clock)).findings
-        if each.check == "archive disk"
+        if each.check == "disk of archive"
     )
     free_mib = int(room.seen.split()[0])
     found = await look(here | {"WORKER_ARCHIVE_RESERVE_MIB": str(free_mib // 2)}, clock)
 
-    assert of(found, "archive disk", Grade.NOTE).hint.startswith("df -h ")
+    assert of(found, "disk of archive", Grade.NOTE).hint.startswith("df -h ")
 
 
 @pytest.mark.parametrize(("is_real", "grade"), [(True, "not ok"), (False, "note")])
@@ -265,7 +265,7 @@ async def test_folder_that_everybody_may_write_to_is_not_ok(
     archive = tmp_path / "archive"
     archive.chmod(0o777)
 
-    wrong = broken(await look(here, clock), "archive disk")
+    wrong = broken(await look(here, clock), "disk of archive")
 
     assert wrong.hint == f"chmod o-w {archive}"
     archive.chmod(0o775)

@@ -39,8 +39,8 @@ async def examine(
 
 
 def _checks(deployment: Deployment) -> Iterator[Check]:
-    yield guarded("archive disk", disks.archive_disk, deployment)
-    yield guarded("queue disk", disks.queue_disk, deployment)
+    yield guarded("disk of archive", disks.archive_disk, deployment)
+    yield guarded("disk of queue", disks.queue_disk, deployment)
     yield from identity.identity_checks(deployment)
     if deployment.use is not Use.WEBHOOK:
         yield from source_checks(deployment)

@@ -24,7 +24,7 @@ async def archive_disk(deployment: Deployment) -> Sequence[Finding]:
         return []
     return await asyncio.to_thread(
         _look,
-        "archive disk",
+        "disk of archive",
         settings.archive_directory,
         reserve_mib=settings.archive_reserve_mib,
         is_real=settings.is_source_real,
@@ -38,7 +38,7 @@ async def queue_disk(deployment: Deployment) -> Sequence[Finding]:
         return []
     return await asyncio.to_thread(
         _look,
-        "queue disk",
+        "disk of queue",
         settings.queue_file.parent,
         reserve_mib=QUEUE_RESERVE_MIB,
         is_real=settings.is_source_real,
