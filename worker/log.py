@@ -62,6 +62,7 @@ queue.resumed | info | after_s
 queue.rescued | warning | chunks, deliveries
 queue.redriven | warning | by, chunks, left
 queue.released | warning | by, chunks, left
+recordings.verified | warning, info | by, scope, report, chunks, problems
 queue.rebuilt | warning | worker, chunks, deliveries, unreadable
 delivery.missing | error | name
 replay.posted | warning | to, by, delivered, refused, not_sent

@@ -36,6 +36,8 @@ CONTROL = "control/"
 REPLAYED = "replayed/"
 PROBE = "probe/doctor.json"
 """What `doctor` writes, and nothing else ever."""
+VERIFICATIONS = "reports/verify/"
+RECONCILIATIONS = "reports/reconcile/"
 
 
 def safe_id(text: str) -> str:
@@ -215,6 +217,32 @@ def content_proof_name(chunk: Chunk) -> str:
 
 def _receipt_stem(key: ChunkKey) -> str:
     return f"{RECEIPTS}{digest(key)[:2]}/{key}"
+
+
+def verification_name(started_at: datetime, scope: str) -> str:
+    """`20260301T120000Z-12345678`: one run, and what it was asked for; sorts by time."""
+    at = f"{started_at.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    return f"{at}-{digest('verification', scope)[:8]}"
+
+
+def verify_part_name(run: str, number: int, reached: str) -> str:
+    """`reports/verify/RUN/000001-3f.json`: a stretch of a run, and how far it came.
+
+    `reached` is the folder of the last receipt, or `recordings`: whoever looks for one
+    chunk's verification knows by it where to look.
+    """
+    return f"{VERIFICATIONS}{run}/{number:06d}-{reached}.json"
+
+
+def verify_summary_name(run: str) -> str:
+    """What a run found; there once it came to its end."""
+    return f"{VERIFICATIONS}{run}/summary.json"
+
+
+def reconcile_name(at: datetime, data: bytes) -> str:
+    """`reports/reconcile/20260301T120000Z-12345678.json`."""
+    name = f"{at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{hashlib.sha256(data).hexdigest()[:8]}"
+    return f"{RECONCILIATIONS}{name}.json"
 
 
 def quarantine_name(body: bytes, received_at: datetime) -> str:

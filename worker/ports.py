@@ -13,7 +13,7 @@ from collections.abc import (
 )
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from worker.model import (
     Attempt,
@@ -24,8 +24,6 @@ from worker.model import (
     Delivery,
     Lane,
     Lease,
-    Listed,
-    Pick,
     PutResult,
     QueueCounts,
     QueuedChunk,
@@ -312,22 +310,6 @@ class Archive(Protocol):
 
     async def ready(self) -> None:
         """Prove that the archive can be reached, or raise one of its errors."""
-        ...
-
-
-@runtime_checkable
-class FolderListing(Protocol):
-    """What an archive may be able to do: list folders, with a document of each.
-
-    Where a folder is open anyhow, as in a directory, that is far cheaper than `list` and a
-    `read` for each.
-    """
-
-    def list_folders(self, prefix: str, *, pick: Pick) -> AsyncIterator[Listed]:
-        """Folders that hold objects whose names start with `prefix`, in order.
-
-        `prefix` ends in `/`. `pick` chooses of a folder's files which one is read.
-        """
         ...
 
 

@@ -308,7 +308,12 @@ Document = (
 
 def encode(value: Document) -> bytes:
     """Deterministic JSON with `v` and `kind`, for people and machines."""
-    document = _ADAPTERS[type(value)].dump_python(value, mode="json")
+    return encode_as(_ADAPTERS[type(value)], value)
+
+
+def encode_as(adapter: TypeAdapter[Any], value: object) -> bytes:
+    """The same for a document of another module."""
+    document = adapter.dump_python(value, mode="json")
     kind = type(value).__name__.lower()
     stamped = {"v": FORMAT_VERSION, "kind": kind, **document}
     readable = json.loads(
@@ -324,10 +329,15 @@ def _without_lone_surrogates(text: str) -> str:
 
 def decode(kind: type[T], data: bytes) -> T:
     """Read what `encode` wrote. Raises NewerFormatError or StoredFormatError."""
+    return decode_as(_ADAPTERS[kind], kind, data)
+
+
+def decode_as(adapter: TypeAdapter[Any], kind: type[T], data: bytes) -> T:
+    """The same for a document of another module."""
     try:
         # Not json.loads: a listing decodes a document per recording, and this is most of it.
         _refuse_newer(_STAMP.validate_json(data).v)
-        value: T = _ADAPTERS[kind].validate_json(data)
+        value: T = adapter.validate_json(data)
     except _DAMAGE as error:
         raise StoredFormatError(
             f"not a {kind.__name__.lower()}: {_first_line(error)}"

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.azurite import Azurite
 from tests.blobs import blob_archive
 from tests.fakes.archive import MemoryArchive
 from tests.fakes.clock import ManualClock
+from worker.abilities import Digesting
 from worker.archives.directory import DirectoryArchive
 from worker.archives.object_names import ArchiveNameError
 from worker.errors import AlreadyExistsError, IntegrityError
@@ -326,6 +328,23 @@ async def test_names_are_listed_in_order_by_prefix(archive: Archive) -> None:
     assert await names(archive, "a/b/c/") == []
     assert await names(archive, "nothing/") == []
     assert await names(archive, "../") == []
+
+
+async def test_digest_says_what_the_read_back_says(archive: Archive) -> None:
+    """Where an archive can hash through the caches; without blocks, as a whole alone."""
+    if not isinstance(archive, Digesting):
+        return
+    data = sample(2 * BLOCK_BYTES + 7)
+    await archive.create(NAME, data)
+    await archive.create("empty", b"")
+
+    back = await archive.read_back(NAME, block_bytes=BLOCK_BYTES)
+
+    assert await archive.digest(NAME, block_bytes=BLOCK_BYTES) == back
+    assert await archive.digest(NAME, block_bytes=None) == replace(back, blocks=())
+    assert (await archive.digest("empty", block_bytes=None)).sha256 == sha256(b"")
+    with pytest.raises(IntegrityError, match="is not in the archive"):
+        await archive.digest("nothing", block_bytes=None)
 
 
 async def test_folders_are_listed_with_a_document(archive: Archive) -> None:

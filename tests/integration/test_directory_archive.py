@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 import stat
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from blockbuster import BlockBuster, blockbuster_ctx
 from structlog.testing import capture_logs
 
 from tests.fakes.clock import ManualClock
-from worker.archives import staging, tree, walk
+from worker.archives import digesting, staging, tree, walk
 from worker.archives.directory import DirectoryArchive
 from worker.errors import (
     ArchiveFullError,
@@ -415,3 +416,44 @@ async def test_folder_that_can_not_be_listed_is_left_closed(
             await names(archive)
 
     assert len(os.listdir("/dev/fd")) == before  # noqa: PTH208 - one look
+
+
+async def test_digest_that_nobody_waits_for_ends(
+    archive: DirectoryArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever cancels it does not wait for the rest of a long file."""
+    await archive.create(NAME, bytes(4 * BLOCK_BYTES))
+    monkeypatch.setattr(digesting, "PIECE_BYTES", BLOCK_BYTES)
+    began, go_on = threading.Event(), threading.Event()
+    readv, reads = os.readv, []
+
+    def slow(descriptor: int, buffers: list[memoryview]) -> int:
+        reads.append(descriptor)
+        began.set()
+        go_on.wait(10)
+        return readv(descriptor, buffers)
+
+    monkeypatch.setattr(os, "readv", slow)
+    task = asyncio.create_task(archive.digest(NAME, block_bytes=None))
+    await asyncio.to_thread(began.wait, 10)
+    task.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert len(reads) == 1
+
+
+async def test_digest_of_what_can_not_be_read_says_so(
+    archive: DirectoryArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bad sector is of this object, not of the archive."""
+    await archive.create(NAME, b"x")
+
+    def fail(_descriptor: int, _buffers: list[memoryview]) -> int:
+        raise OSError(errno.EIO, "disk")
+
+    monkeypatch.setattr(os, "readv", fail)
+    with pytest.raises(IntegrityError, match="can't be read"):
+        await archive.digest(NAME, block_bytes=None)

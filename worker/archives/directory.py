@@ -4,6 +4,7 @@ Durable when it says so, create-only, and never outside its root: tree.py and st
 how. Every step that touches the disk runs in a thread of the archive's own pool.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from typing import Self
 import structlog
 
 from worker.archives import erasing, objects, staging
+from worker.archives.digesting import FileDigest
 from worker.archives.directory_writer import DirectoryWriter
 from worker.archives.object_names import is_segment, segments
 from worker.archives.read_back import digest_file
@@ -121,6 +123,20 @@ class DirectoryArchive:
         finally:
             await self._threads.finish(file.close)
 
+    async def digest(self, name: str, *, block_bytes: int | None) -> ReadBack:
+        """As abilities.Digesting says."""
+        hashing = FileDigest(
+            tree=self._tree, parts=self._parts(name), block_bytes=block_bytes
+        )
+        running = asyncio.create_task(self._threads.run(hashing.run))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            # A file may be hours of reading.
+            hashing.stop()
+            await asyncio.gather(running, return_exceptions=True)
+            raise
+
     async def stat(self, name: str) -> Stored | None:
         parts = self._parts(name)
         return await self._threads.run(objects.stat, self._tree, parts, name)
@@ -140,7 +156,7 @@ class DirectoryArchive:
                 most = min(2 * most, MOST_NAMES)
 
     async def list_folders(self, prefix: str, *, pick: Pick) -> AsyncIterator[Listed]:
-        """As ports.FolderListing says."""
+        """As abilities.FolderListing says."""
         async with self._walk(prefix) as walk:
             while listed := await self._threads.run(walk.folders, MOST_NAMES, pick):
                 for each in listed:

@@ -22,6 +22,7 @@ from worker.cli import (
     replay,
     serving,
     state,
+    verify,
 )
 from worker.cli.session import Invocation
 
@@ -88,6 +89,9 @@ app.add_typer(queue.app, name="queue")
 recordings.app.command(export.NAME, epilog=export.EPILOG)(export.export)
 recordings.app.command(epilog=keeping.HOLD_EXAMPLE)(keeping.hold)
 recordings.app.command(epilog=keeping.UNHOLD_EXAMPLE)(keeping.unhold)
+recordings.app.command(
+    "verify", epilog="Example: recording-worker recordings verify --all"
+)(verify.verify)
 app.add_typer(recordings.app, name="recordings")
 
 acs = typer.Typer(help="Recordings, rooms and calls at ACS.", rich_markup_mode=None)

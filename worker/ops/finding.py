@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from worker import names
+from worker.abilities import FolderListing
 from worker.errors import NewerFormatError
 from worker.model import ChunkKey
 from worker.ops import metadata
 from worker.ops.ahead import ahead
-from worker.ports import Archive, FolderListing
+from worker.ports import Archive
 from worker.stored import Erased, Manifest, Receipt, StoredFormatError, decode
 
 T = TypeVar("T")
@@ -49,6 +50,17 @@ class Folder:
     def manifest_number(self) -> int | None:
         """The number of the current manifest."""
         return _highest(self.files, "manifest.")
+
+    @property
+    def manifest_numbers(self) -> list[int]:
+        """Of all manifests, the oldest first."""
+        return _numbers(self.files, "manifest.")
+
+    @property
+    def chunk_files(self) -> list[tuple[ChunkKey, str]]:
+        """Names of contents and metadata documents, whole, each with its chunk."""
+        matches = (_CHUNK_FILE.fullmatch(file) for file in self.files)
+        return [(ChunkKey(m["key"]), self.path + m.string) for m in matches if m]
 
     @property
     def hold_number(self) -> int | None:
@@ -160,16 +172,19 @@ def _current_manifest(files: Sequence[str]) -> str | None:
 
 
 def _highest(files: Sequence[str], start: str) -> int | None:
-    """The highest number of documents that begin so: `manifest.0001.json` has 1.
+    return max(_numbers(files, start), default=None)
 
-    Not by regular expressions: all files of an archive come by here.
+
+def _numbers(files: Sequence[str], start: str) -> list[int]:
+    """The numbers of documents that begin so, in order: `manifest.0001.json` has 1.
+
+    Not by regular expressions alone: all files of an archive come by here.
     """
-    numbers = [
+    return sorted(
         int(file[len(start) : -len(_JSON)])
         for file in files
         if file.startswith(start) and file.endswith(_JSON) and _NUMBER.fullmatch(file)
-    ]
-    return max(numbers, default=None)
+    )
 
 
 def _folder(path: str, files: Sequence[str]) -> Folder | None:

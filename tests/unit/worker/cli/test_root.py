@@ -31,6 +31,7 @@ VERBS = [
     ["queue", "release"],
     ["recordings", "list"],
     ["recordings", "show"],
+    ["recordings", "verify"],
     ["recordings", "export"],
     ["acs", "recording", "start"],
     ["acs", "recording", "state"],
