@@ -14,7 +14,8 @@ a test:
         acs.plan("doc", "content", [Fault.cut_after(100), Fault.status(503)])
         location = acs.locations("doc").content
 
-As a process of its own, until SIGINT: `python -m samples.acs --help`.
+As a process of its own, until SIGINT: `python -m samples.acs --help`. The control API of ACS
+(recordings, rooms, calls) has a stand-in too: `samples/control/`.
 """
 
 import asyncio

@@ -6,7 +6,7 @@ import json
 import os
 import pty
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,19 +15,21 @@ import pytest
 
 from samples.acs import StandIn
 from samples.faults import Fault
+from tests.azurite import Azurite
 from tests.fakes.clock import ManualClock
 from tests.isolation import isolated_logs
 from tests.proofs import a_proof
-from worker import driving, names
+from worker import app, driving, names
 from worker.__main__ import main
 from worker.archives.directory import DirectoryArchive
 from worker.archives.local_file import LocalFile
 from worker.errors import AlreadyExistsError, IntegrityError
 from worker.model import ChunkKey
 from worker.ops.acs_media import UnprovenError, proof_of
+from worker.ports import Archive
 from worker.settings import Settings
 from worker.settings_rules import Use
-from worker.stored import Receipt, SourceDeleted, decode, encode
+from worker.stored import SourceDeleted, decode, encode
 
 START_NOW = datetime.now(UTC)
 """Signatures are held against the clock of the machine."""
@@ -89,23 +91,25 @@ def files_in(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
-async def a_receipt(home: Path, **other: object) -> Receipt:
+async def a_receipt(home: Path, **other: object) -> None:
     """An archive that proves DOC, as a worker would have left it."""
-    proof = a_proof(DOC)
     async with DirectoryArchive(
         home / "data/archive", clock=ManualClock(), reserve_bytes=0
     ) as archive:
-        for name, data in (("c.mp4", DATA), ("c.json", METADATA)):
-            await archive.create(f"recordings/{name}", data)
-        content, metadata = (
-            replace(proof.content, name=f"recordings/{name}", size_bytes=size)
-            for name, size in (("c.mp4", len(DATA)), ("c.json", len(METADATA)))
-        )
-        said: dict[str, object] = {"content": content, "metadata": metadata} | other
-        receipt = replace(proof, **said)  # type: ignore[arg-type]  # what a test says
-        name = names.receipt_name(ChunkKey(DOC))
-        await archive.create(name, encode(receipt))
-    return receipt
+        await put_proof(archive, **other)
+
+
+async def put_proof(archive: Archive, **other: object) -> None:
+    proof = a_proof(DOC)
+    for name, data in (("c.mp4", DATA), ("c.json", METADATA)):
+        await archive.create(f"recordings/{name}", data)
+    content, metadata = (
+        replace(proof.content, name=f"recordings/{name}", size_bytes=size)
+        for name, size in (("c.mp4", len(DATA)), ("c.json", len(METADATA)))
+    )
+    said: dict[str, object] = {"content": content, "metadata": metadata} | other
+    receipt = replace(proof, **said)  # type: ignore[arg-type]  # what a test says
+    await archive.create(names.receipt_name(ChunkKey(DOC)), encode(receipt))
 
 
 async def test_download_is_whole_and_by_ranges(
@@ -131,6 +135,8 @@ async def test_download_of_metadata_is_shown(operator: Operator, acs: StandIn) -
 
     assert ended.code == 0
     assert f"sha256  {hashlib.sha256(METADATA).hexdigest()}\n" in ended.out
+    line = json.loads(ended.err)
+    assert (line["what"], line["subject"]) == ("recording download", DOC)
 
 
 async def test_file_that_is_there_stays(
@@ -201,6 +207,27 @@ async def test_what_a_receipt_proves_is_deleted_at_once(
     record = home / "data/archive" / names.source_deleted_name(ChunkKey(DOC))
     assert decode(SourceDeleted, record.read_bytes()).answer.status == 200
     assert json.loads(first.err)["what"] == "recording delete"
+
+
+async def test_proof_may_lie_in_a_container(
+    operator: Operator,
+    acs: StandIn,
+    azurite: Azurite,
+    unique_name: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And so does the answer."""
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite.connection_string)
+    container = azurite.container(unique_name("acs"), "archive")
+    monkeypatch.setenv("WORKER_ARCHIVE", container)
+    settings = Settings.load(dict(os.environ), use=Use.ACS_MEDIA)
+    async with app.open_archive(settings) as archive:
+        await put_proof(archive)
+        ended = await operator.types("delete", acs.locations(DOC).delete)
+        record = await archive.read(names.source_deleted_name(ChunkKey(DOC)))
+
+    assert (ended.code, acs.deleted) == (0, {DOC})
+    assert decode(SourceDeleted, record or b"").answer.status == 200
 
 
 async def test_dry_run_says_whether_it_is_proven(

@@ -1,6 +1,7 @@
 """`POST /api/callbacks` as the settings make it, called by a stand-in that signs as ACS does."""
 
 import asyncio
+import gzip
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -181,6 +182,22 @@ async def test_what_is_no_callback_is_thrown_away(
         status = await post(endpoint, acs.callbacks.token(), body=b"<html>")
 
     assert status == 400
+
+
+async def test_callback_is_held_to_what_deliveries_are_held_to(
+    opened: Open, acs: ControlStandIn
+) -> None:
+    """Phases and limits alike: 503 while it drains, and for what is too large."""
+    packed = gzip.compress(b" " * (9 << 20))
+    async with opened(acs.url) as endpoint:
+        token = acs.callbacks.token()
+        large = await post(
+            endpoint, token, body=packed, headers={"Content-Encoding": "gzip"}
+        )
+        endpoint.health.drain()
+        late = await post(endpoint, token)
+
+    assert (large, late) == (503, 503)
 
 
 async def test_issuer_that_is_away_is_our_trouble(

@@ -11,6 +11,7 @@ import typer
 from worker import __version__
 from worker.cli import (
     acs_calls,
+    acs_media,
     acs_recordings,
     acs_rooms,
     doctor,
@@ -95,6 +96,8 @@ recordings.app.command(
 app.add_typer(recordings.app, name="recordings")
 
 acs = typer.Typer(help="Recordings, rooms and calls at ACS.", rich_markup_mode=None)
+acs_recordings.app.command("download", epilog=acs_media.DOWNLOAD)(acs_media.download)
+acs_recordings.app.command("delete", epilog=acs_media.DELETE)(acs_media.delete)
 acs.add_typer(acs_recordings.app, name="recording")
 acs.add_typer(acs_rooms.app, name="room")
 acs.add_typer(acs_calls.app, name="call")
