@@ -23,7 +23,6 @@ from tests.identity import IdentityEndpoint
 from tests.storage_proxy import Fault as StorageFault
 from tests.storage_proxy import StorageProxy
 from worker import app, names
-from worker.archives.dead_letters import MOST
 from worker.model import Stored
 from worker.ops.config import config_report
 from worker.ops.doctor import Examination, Finding, Grade
@@ -646,14 +645,21 @@ async def test_inbox_is_looked_at(
 async def test_dead_letters_are_looked_for_beside_the_archive(
     there: Environment, clock: ManualClock, own_account: Azurite
 ) -> None:
-    """No container is worth a note, an empty one is right, and what lies there is not."""
+    """No container is worth a note, an empty one is right, what lies there is not until it
+    is replayed."""
     text = own_account.connection_string
     without = await look(there, clock)
     async with BlobServiceClient.from_connection_string(text) as service:
         container = await service.create_container("dead-letters")
         empty = await look(there, clock)
-        await container.upload_blob("TOPIC/SUB/2026/3/1/9/a.json", b"[]")
+        letter = "TOPIC/SUB/2026/3/1/9/a.json"
+        blob = await container.upload_blob(letter, b"[]")
         found = await look(there, clock)
+        etag = (await blob.get_blob_properties()).etag.strip('"')
+    where = own_account.container("dead-letters")
+    async with app.open_archive(Settings.load(there)) as archive:
+        await archive.create(names.replayed_name(where, letter, etag), b"{}")
+    replayed = await look(there, clock)
 
     assert of(without, "dead letters").grade is Grade.NOTE
     assert "az storage container create --name dead-letters" in (
@@ -662,7 +668,8 @@ async def test_dead_letters_are_looked_for_beside_the_archive(
     assert of(empty, "dead letters").grade is Grade.OK
     wrong = broken(found, "dead letters")
     assert wrong.seen.startswith("1 in ")
-    assert wrong.hint.startswith("recording-worker replay ")
+    assert wrong.hint == f"recording-worker replay {where} --all"
+    assert of(replayed, "dead letters").grade is Grade.OK
 
 
 async def test_dead_letters_that_were_named_have_to_be_there(
@@ -673,7 +680,8 @@ async def test_dead_letters_that_were_named_have_to_be_there(
 
     wrong = broken(await look(either, clock, dead_letters_url=url), "dead letters")
 
-    assert "az storage container create --name no-such-dead-letters" in wrong.hint
+    assert "ContainerNotFound" in wrong.seen
+    assert wrong.hint.startswith("az storage container list ")
 
 
 async def test_dead_letters_of_a_directory_are_not_known(
@@ -690,8 +698,7 @@ async def test_many_dead_letters_are_not_counted_to_their_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is enough to be paged for."""
-    assert MOST == 1000
-    monkeypatch.setattr("worker.archives.dead_letters.MOST", 2)
+    monkeypatch.setattr(dead_letters, "MOST", 2)
     text = own_account.connection_string
     async with BlobServiceClient.from_connection_string(text) as service:
         container = await service.create_container("dead-letters")

@@ -72,6 +72,17 @@ class LetterRow:
         return self.outcome in {"refused", "too-large", "gone"}
 
 
+async def is_known(archive: Archive | None, container: str, letter: Letter) -> bool:
+    """Whether this version of the blob was taken before; nobody knows without an archive."""
+    if archive is None:
+        return False
+    return await archive.stat(record_name(container, letter)) is not None
+
+
+def record_name(container: str, letter: Letter) -> str:
+    return names.replayed_name(container, letter.name, letter.etag.strip('"'))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LetterReplay:
     """A replay of one container. Without an archive nothing is remembered."""
@@ -99,13 +110,7 @@ class LetterReplay:
                 yield await self._replay(letter)
 
     async def _is_known(self, letter: Letter) -> bool:
-        if self.archive is None:
-            return False
-        return await self.archive.stat(self._record_name(letter)) is not None
-
-    def _record_name(self, letter: Letter) -> str:
-        etag = letter.etag.strip('"')
-        return names.replayed_name(self.letters.container, letter.name, etag)
+        return await is_known(self.archive, self.letters.container, letter)
 
     async def _replay(self, letter: Letter) -> LetterRow:
         body = await self.letters.read(letter)
@@ -130,7 +135,8 @@ class LetterReplay:
             by=self.by,
         )
         with suppress(AlreadyExistsError):
-            await self.archive.create(self._record_name(letter), encode(record))
+            name = record_name(self.letters.container, letter)
+            await self.archive.create(name, encode(record))
 
 
 def _row(letter: Letter, outcome: str, taken: Taken | None = None) -> LetterRow:

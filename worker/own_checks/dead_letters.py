@@ -3,19 +3,39 @@
 Whether a subscription names it is told by Azure's management alone: see the hint.
 """
 
+import heapq
+import random
 from collections.abc import Sequence
-from dataclasses import replace
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from datetime import datetime
 
-from worker.errors import ArchiveForbiddenError, WorkerError
+from worker import app
+from worker.archives.letter_blobs import LetterBlobs, LettersUnavailableError
+from worker.errors import WorkerError
+from worker.model import Letter
 from worker.ops.doctor import Finding, failed, noted, passed, skipped
+from worker.ops.letters import is_known
 from worker.own_checks.deployment import Deployment
+from worker.ports import Archive
+from worker.storage_clients import open_identity
 from worker.storage_errors import create_command
 from worker.storage_places import NoPlaceError, Place, Service, parse
 
 CHECK = "dead letters"
 USUAL_NAME = "dead-letters"
 """As deploy/event-subscription.json has it."""
+MOST = 1000
+"""Of the newest so many it is looked up whether they were replayed."""
 SAY = "recording-worker doctor --dead-letters https://ACCOUNT.blob.core.windows.net/dead-letters"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """What nobody has replayed of the newest MOST."""
+
+    blobs: int
+    oldest: datetime | None
 
 
 class DeadLettersUrlError(WorkerError):
@@ -38,22 +58,58 @@ async def dead_letters(deployment: Deployment) -> Sequence[Finding]:
     place = deployment.dead_letters or _usual(deployment)
     if place is None:
         return [skipped(CHECK, "where they are is not known here", SAY)]
-    # Start-up cost: the SDK is for those who use it.
-    from worker.archives.dead_letters import waiting
-    from worker.storage_clients import open_identity
-
-    account = deployment.settings.storage_account
     try:
-        async with open_identity(account) as identity:
-            found = await waiting(place, identity)
-    except ArchiveForbiddenError as error:
-        return [_no_container(deployment, place, error)]
-    if not found.blobs:
+        found = await _waiting(deployment, place)
+    except LettersUnavailableError as error:
+        return [_unread(deployment, place, error)]
+    if found.oldest is None:
         return [passed(CHECK, f"none waits in {place.url}")]
-    since = f"{found.oldest:%Y-%m-%d %H:%M}Z" if found.oldest else "?"
-    seen = f"{found.blobs} in {place.url}, the oldest of {since}"
+    seen = f"{found.blobs} in {place.url}, the oldest of {found.oldest:%Y-%m-%d %H:%M}Z"
     means = "chunks that nobody has fetched, gone from ACS 24 h after the call"
-    return [failed(CHECK, seen, f"recording-worker replay {place.url}", means=means)]
+    hint = f"recording-worker replay {place.url} --all"
+    return [failed(CHECK, seen, hint, means=means)]
+
+
+async def _waiting(deployment: Deployment, place: Place) -> Waiting:
+    async with AsyncExitStack() as stack:
+        identity = await stack.enter_async_context(
+            open_identity(deployment.settings.storage_account)
+        )
+        letters = await stack.enter_async_context(
+            LetterBlobs(
+                place,
+                identity,
+                clock=deployment.clock,
+                random=random.SystemRandom(),
+            )
+        )
+        newest = await _newest(letters)
+        memory = await _memory(deployment, stack) if newest else None
+        written = [
+            letter.written_at
+            for letter in newest
+            if not await is_known(memory, letters.container, letter)
+        ]
+    return Waiting(blobs=len(written), oldest=min(written, default=None))
+
+
+async def _newest(letters: LetterBlobs) -> Sequence[Letter]:
+    """At most MOST; no more are held."""
+    kept: list[tuple[datetime, str, Letter]] = []
+    async for letter in letters.written(since=None, until=None):
+        heapq.heappush(kept, (letter.written_at, letter.name, letter))
+        if len(kept) > MOST:
+            heapq.heappop(kept)
+    return [letter for *_, letter in kept]
+
+
+async def _memory(deployment: Deployment, stack: AsyncExitStack) -> Archive | None:
+    """The archive knows what was replayed; none is made for that."""
+    settings = deployment.settings
+    if not settings.archive_place and not settings.archive_directory.is_dir():
+        return None
+    archive = app.open_archive(settings, create=False)
+    return await stack.enter_async_context(archive)
 
 
 def _usual(deployment: Deployment) -> Place | None:
@@ -64,10 +120,11 @@ def _usual(deployment: Deployment) -> Place | None:
     return replace(archive, name=USUAL_NAME, prefix="")
 
 
-def _no_container(
-    deployment: Deployment, place: Place, error: ArchiveForbiddenError
+def _unread(
+    deployment: Deployment, place: Place, error: LettersUnavailableError
 ) -> Finding:
-    if error.hint != create_command(place) or deployment.dead_letters:
+    is_absent = " container list " in (error.hint or "")
+    if not is_absent or deployment.dead_letters:
         return failed(CHECK, str(error), error.hint or SAY)
     seen = f"no container {place.name} in {place.account}: what Event Grid gives up is lost"
-    return noted(CHECK, f"{seen}, unless it has another one", error.hint)
+    return noted(CHECK, f"{seen}, unless it has another one", create_command(place))
