@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from worker import app
+from worker.acs.resources import resource_from
 from worker.archives.local_file import LocalFile
 from worker.clock import SystemClock
 from worker.limits import MemoryBudget
@@ -19,6 +20,7 @@ async def download(
     settings: Settings, location: str, path: Path, *, resource: str | None
 ) -> Download:
     """Bring what lies at a location into a file that is not there yet."""
+    named = resource_from(settings, resource).name
     clock = SystemClock()
     range_bytes = settings.block_mib * app.MIB
     async with (
@@ -29,7 +31,7 @@ async def download(
             source,
             file,
             location,
-            resource=resource,
+            resource=named,
             limits=TransferLimits(
                 range_bytes=range_bytes, max_ranges=settings.max_ranges
             ),
@@ -77,6 +79,5 @@ async def delete(
             )
         if not unproven:
             raise acs_media.UnprovenError(proof.why_none or "nothing proves it")
-        return await acs_media.delete_unproven(
-            source, location, proof, resource=resource
-        )
+        named = resource_from(settings, resource).name
+        return await acs_media.delete_unproven(source, location, proof, resource=named)

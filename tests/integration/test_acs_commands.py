@@ -22,7 +22,8 @@ from tests.isolation import isolated_logs
 from worker.__main__ import main
 from worker.acs import calls
 from worker.acs.answers import Transfer, TransferState
-from worker.acs.clients import Clients, Resource, open_clients
+from worker.acs.clients import Clients, open_clients
+from worker.acs.resources import Resource
 from worker.acs.trouble import AcsForbiddenError, error_from
 from worker.cli import acs_calls
 
@@ -249,6 +250,7 @@ async def test_every_verb_can_be_rehearsed(
     ("command", "error"),
     [
         (("recording", "start"), "exactly one of --server-call"),
+        (("recording", "start", "--room", "1", "--request-id", "7"), "invalid value"),
         (
             ("recording", "start", "--room", "1", "--group-call", "2"),
             "exactly one of --server-call",

@@ -139,6 +139,24 @@ async def test_download_of_metadata_is_shown(operator: Operator, acs: StandIn) -
     assert (line["what"], line["subject"]) == ("recording download", DOC)
 
 
+async def test_resource_is_chosen_where_there_are_several(
+    operator: Operator, acs: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its name or its host: no event says whose it is."""
+    other = "endpoint=https://other.communication.azure.com/;accesskey=d3Jvbmc="
+    both = f"{acs.connection_string} {other}"
+    monkeypatch.setenv("AZURE_COMMUNICATION_CONNECTION_STRING", both)
+    command = ("download", acs.locations(DOC).content, "-o", "chunk.mp4")
+
+    none = await operator.types(*command)
+    named = await operator.types(
+        *command, "--resource", "contoso.communication.azure.com"
+    )
+
+    assert "say which resource is meant by --resource: contoso, other" in none.err
+    assert (none.code, named.code) == (1, 0)
+
+
 async def test_file_that_is_there_stays(
     operator: Operator, acs: StandIn, home: Path
 ) -> None:

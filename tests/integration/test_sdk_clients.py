@@ -14,7 +14,8 @@ from tests.topic import KEY
 from worker import storage_places
 from worker.acs import rooms
 from worker.acs.calls import transfer_state
-from worker.acs.clients import Resource, open_clients
+from worker.acs.clients import open_clients
+from worker.acs.resources import Resource
 from worker.acs.trouble import AcsAnswerError, AcsRefusedError
 from worker.errors import TopicUnavailableError
 from worker.storage_clients import Identity, container_client, queue_client

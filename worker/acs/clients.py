@@ -8,7 +8,7 @@ import json
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import aiohttp
@@ -22,57 +22,15 @@ from azure.core.rest import AsyncHttpResponse, HttpRequest
 from yarl import URL
 
 from worker.acs.answers import Planned
-from worker.acs.trouble import NoResourceError
+from worker.acs.resources import Resource
 from worker.entra import MachineIdentity
 from worker.log import REDACTED
 from worker.sdk_options import options_for
-from worker.settings import Settings
-from worker.settings_shapes import acs_resource, connection_parts
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 _NOBODY = "bm9ib2R5"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resource:
-    """One ACS resource that we may ask; without a key by this machine's identity."""
-
-    name: str
-    endpoint: str
-    """Without a slash at its end, which Call Automation's client would sign as a host."""
-    key: str | None = field(default=None, repr=False)
-
-    @property
-    def host(self) -> str:
-        return URL(self.endpoint).raw_authority
-
-
-def resource_from(settings: Settings, name: str | None) -> Resource:
-    """The resource of that name, or the only one. Raises NoResourceError."""
-    known = {each.name: each for each in _resources(settings)}
-    listed = ", ".join(sorted(known))
-    if name is None and len(known) > 1:
-        raise NoResourceError(f"say which resource is meant by --resource: {listed}")
-    wanted = name.casefold().partition(".")[0] if name else next(iter(known))
-    if wanted not in known:
-        raise NoResourceError(f"no such ACS resource is set up here, but {listed}")
-    return known[wanted]
-
-
-def _resources(settings: Settings) -> list[Resource]:
-    keys = [connection_parts(s.get_secret_value()) for s in settings.connection_strings]
-    told = [(parts["endpoint"], parts["accesskey"]) for parts in keys]
-    told += [(endpoint, "") for endpoint in settings.endpoints]
-    return [
-        Resource(
-            name=acs_resource(endpoint),
-            endpoint=endpoint.rstrip("/"),
-            key=key or None,
-        )
-        for endpoint, key in told
-    ]
 
 
 class WouldSendError(Exception):

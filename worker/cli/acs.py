@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, TypeVar
+from uuid import UUID
 
 import typer
 
@@ -28,8 +29,7 @@ Resource = Annotated[
     typer.Option(metavar="NAME", help="Which ACS resource, if several are set up."),
 ]
 RequestId = Annotated[
-    str | None,
-    typer.Option(metavar="UUID", help="Said again, it is done no second time."),
+    UUID | None, typer.Option(help="Said again, it is done no second time.")
 ]
 Callback = Annotated[
     str | None,
@@ -43,7 +43,7 @@ class How:
 
     resource: str | None = None
     dry_run: bool = False
-    request_id: str | None = None
+    request_id: UUID | None = None
     as_json: bool = False
 
 
@@ -70,7 +70,8 @@ def ask(
     context: typer.Context, question: "Callable[[Clients], Awaitable[T]]", how: How
 ) -> "T | None":
     """Ask the resource. None: a dry run, which has printed what would be sent."""
-    from worker.acs.clients import WouldSendError, open_clients, resource_from
+    from worker.acs.clients import WouldSendError, open_clients
+    from worker.acs.resources import resource_from
     from worker.acs.trouble import AcsRefusedError
 
     settings = settings_of(context)
@@ -78,7 +79,9 @@ def ask(
 
     async def asked() -> T:
         async with open_clients(
-            resource, rehearse=how.dry_run, request_id=how.request_id
+            resource,
+            rehearse=how.dry_run,
+            request_id=str(how.request_id) if how.request_id else None,
         ) as clients:
             return await question(clients)
 
