@@ -16,6 +16,12 @@ from worker.settings import Settings
 from worker.transfer import TransferLimits
 
 
+async def check(settings: Settings, location: str) -> None:
+    """Raise HostNotAllowedError unless we would ask there; asks nothing."""
+    async with app.open_source(settings, SystemClock()) as source:
+        source.check(location)
+
+
 async def download(
     settings: Settings, location: str, path: Path, *, resource: str | None
 ) -> Download:

@@ -620,6 +620,22 @@ async def test_no_credential_is_a_matter_of_configuration(operator: Operator) ->
     assert problem in told
 
 
+async def test_rehearsal_shows_nobody(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch, identity: IdentityEndpoint
+) -> None:
+    """No token is asked for what is not sent."""
+    monkeypatch.setenv(ENDPOINT, "https://calls.communication.azure.com")
+
+    ended = await operator.types("room", "delete", "1", "--dry-run", "--json")
+
+    assert (ended.code, identity.asked) == (0, [])
+    assert json.loads(ended.out) == {
+        "method": "DELETE",
+        "url": "https://calls.communication.azure.com/rooms/1?api-version=2025-03-13",
+        "body": None,
+    }
+
+
 @pytest.fixture
 async def acs_under_tls(
     tmp_path_factory: pytest.TempPathFactory,

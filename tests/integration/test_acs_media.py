@@ -259,6 +259,26 @@ async def test_dry_run_says_whether_it_is_proven(
     assert (ended.code, acs.requests) == (0, [])
     assert "proof     in the archive, by its receipt" in ended.out
     assert "nothing was sent: a dry run" in ended.out
+    assert f"DELETE {acs.locations(DOC).delete}\n" in ended.out
+
+
+async def test_download_is_rehearsed(
+    operator: Operator, acs: StandIn, home: Path
+) -> None:
+    """The request without what may be a secret; nothing is sent, and no file made."""
+    location = acs.locations(DOC).content
+
+    ended = await operator.types(
+        "download", f"{location}?sig=x", "-o", "c", "--dry-run"
+    )
+    foreign = await operator.types(
+        "download", "https://files.example/c", "-o", "c", "--dry-run", "--json"
+    )
+
+    assert (ended.code, foreign.code) == (0, 1)
+    assert ended.out == f"GET {location}\n"
+    assert "not an allowed source host" in foreign.err
+    assert (acs.requests, files_in(home)) == ([], [])
 
 
 FLAGGED = {"flags": ("structure",)}

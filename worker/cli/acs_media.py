@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli import acs, failures
-from worker.cli.acs import AsJson, Resource
+from worker.cli.acs import AsJson, DryRun, Resource
 
 if TYPE_CHECKING:
     # Start-up cost: see worker/cli/session.py.
@@ -26,6 +26,7 @@ def download(
         Path, typer.Option("--output", "-o", help="A file that is not there yet.")
     ],
     resource: Resource = None,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Fetch one object from ACS into a file, by parallel ranges.
@@ -35,10 +36,21 @@ def download(
     from worker import driving, names
 
     settings = acs.settings_of(context, for_media=True)
+    if dry_run:
+        asyncio.run(driving.check(settings, url))
+        _print_request("GET", url, as_json=as_json)
+        return
     found = asyncio.run(driving.download(settings, url, output, resource=resource))
     document = names.document_in(url)
     acs.log_asked("recording download", resource=resource, subject=document)
     _print_download(found, as_json=as_json)
+
+
+def _print_request(method: str, url: str, *, as_json: bool) -> None:
+    from worker.acs.answers import Planned
+
+    shown = url.partition("?")[0]
+    acs.print_planned(Planned(method=method, url=shown, body=None), as_json=as_json)
 
 
 def _print_download(found: "Download", *, as_json: bool) -> None:
@@ -79,6 +91,8 @@ def delete(
     proof = asyncio.run(driving.proof_of(settings, url))
     if dry_run:
         _print_deleted(_not_deleted(proof), as_json=as_json)
+        if not as_json:
+            _print_request("DELETE", url, as_json=False)
         return
     is_told = proof.why_none is not None and _is_told(proof, yes=yes)
     if proof.why_none is not None and not is_told:
