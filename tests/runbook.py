@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -21,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 PROGRAM = "recording-worker"
 RUNBOOK = ROOT / "deploy/RUNBOOK.md"
 DOCUMENTS = (ROOT / "README.md", RUNBOOK)
-NOT_YET = ("recordings verify", "recordings erase")
+NOT_YET = ("recordings erase",)
 """Verbs that hints name already."""
 _CODE = re.compile(r"`([^`\n]+)`")
 _FENCED = re.compile(r"^```[a-z]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -68,6 +69,7 @@ def verbs() -> set[str]:
     return set(_root().commands)
 
 
+@cache
 def _root() -> Any:
     return typer.main.get_command(app)
 

@@ -190,6 +190,7 @@ NEEDS: dict[str, Need] = {
     "queue show": Need(prepared=a_dead_chunk("0-eus-d1-a1b2c3")),
     "queue rebuild": Need(codes=frozenset({0, 1})),
     "queue release": Need(codes=frozenset({0, 1})),
+    "recordings audit": Need(prepared=brought_home("0-eus-d1-a1b2c3")),
     "recordings show": Need(prepared=brought_home("0-eus-d1-a1b2c3")),
     "acs recording start": IN_ROOM,
     "acs recording state": AT_CONTROL,

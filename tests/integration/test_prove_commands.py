@@ -183,3 +183,19 @@ def test_archive_is_verified(run: Run) -> None:
         assert len(listed) == 6
 
     in_archive(kept)
+
+
+def test_custody_is_told(run: Run, tmp_path: Path) -> None:
+    """With the verification that came later; as a page too."""
+    in_archive(put_call)
+    assert run("recordings", "verify", "call-7")[0] == 0
+
+    code, out, _ = run("recordings", "audit", SERVER_CALL, "--json")
+    page = run("recordings", "audit", SERVER_CALL, "-o", "audit.html")
+
+    found = json.loads(out)
+    assert (code, page[0]) == (0, 0)
+    assert [chunk["document_id"] for chunk in found["chunks"]] == ["d7-0", "d7-1"]
+    for chunk in found["chunks"]:
+        assert chunk["steps"][-1]["what"] == "verified"
+    assert "d7-1" in (tmp_path / "audit.html").read_text()

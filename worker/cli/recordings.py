@@ -251,7 +251,7 @@ def _print_chunks(detail: "RecordingDetail", now: datetime) -> None:
             chunk.index,
             printing.size(chunk.size_bytes),
             printing.length(chunk.duration_ms),
-            "erased" if chunk.erased else chunk.verified,
+            _verified(chunk),
             _at_source(chunk, now),
             chunk.content.removeprefix(detail.recording.folder),
         )
@@ -277,6 +277,12 @@ def _print_erased(found: "ErasedRecording") -> None:
     )
     printing.print_table(columns, lines)
     printing.print_line()
+
+
+def _verified(chunk: "ChunkRow") -> str | None:
+    if chunk.problem:
+        return "unreadable"
+    return "erased" if chunk.erased else chunk.verified
 
 
 def _at_source(chunk: "ChunkRow", now: datetime) -> str:

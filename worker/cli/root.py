@@ -14,6 +14,7 @@ from worker.cli import (
     acs_media,
     acs_recordings,
     acs_rooms,
+    audit,
     doctor,
     export,
     keeping,
@@ -90,6 +91,9 @@ app.add_typer(queue.app, name="queue")
 recordings.app.command(export.NAME, epilog=export.EPILOG)(export.export)
 recordings.app.command(epilog=keeping.HOLD_EXAMPLE)(keeping.hold)
 recordings.app.command(epilog=keeping.UNHOLD_EXAMPLE)(keeping.unhold)
+recordings.app.command(
+    epilog="Example: recording-worker recordings audit 0-eus-d1-a1b2c3 -o audit.html"
+)(audit.audit)
 recordings.app.command(
     "verify", epilog="Example: recording-worker recordings verify --all"
 )(verify.verify)

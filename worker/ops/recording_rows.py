@@ -64,6 +64,8 @@ class ChunkRow:
     pauses: tuple[Pause, ...] = ()
     """When recording was paused, as the metadata says it."""
     erased: bool = False
+    problem: str | None = None
+    """Why what the receipt, or a document beside it, says could not be read."""
 
     @property
     def is_external(self) -> bool:

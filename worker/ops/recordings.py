@@ -152,6 +152,13 @@ async def _with_state(
 
 async def _with_source(archive: Archive, chunk: ChunkRow) -> ChunkRow:
     """What only the receipt and the metadata know, and the source's answer to the delete."""
+    try:
+        return await _proven(archive, chunk)
+    except (NewerFormatError, StoredFormatError) as error:
+        return replace(chunk, problem=str(error))
+
+
+async def _proven(archive: Archive, chunk: ChunkRow) -> ChunkRow:
     key = ChunkKey(chunk.key)
     receipt = await stored(archive, names.receipt_name(key), Receipt)
     deleted = await stored(archive, names.source_deleted_name(key), SourceDeleted)

@@ -270,3 +270,16 @@ def test_unreadable_manifest_shows_as_what_it_is(
 
     assert "state      unreadable: " in run("recordings", "show", "call-1").out
     assert run("recordings", "show", "call-1", "--paths").out == ""
+
+
+def test_unreadable_receipt_hides_no_other(
+    run: Run, composed: Composed, chunks: tuple[Chunk, ...]
+) -> None:
+    """The manifest's line stands, and says so."""
+    composed.archive.objects[names.receipt_name(chunks[0].key)] = b"torn"
+
+    ended = run("recordings", "show", "call-1")
+
+    assert ended.code == 0
+    assert "unreadable" in ended.out
+    assert "read-back" in ended.out

@@ -32,6 +32,7 @@ VERBS = [
     ["recordings", "list"],
     ["recordings", "show"],
     ["recordings", "verify"],
+    ["recordings", "audit"],
     ["recordings", "export"],
     ["acs", "recording", "start"],
     ["acs", "recording", "state"],
