@@ -63,6 +63,7 @@ queue.rescued | warning | chunks, deliveries
 queue.redriven | warning | by, chunks, left
 queue.released | warning | by, chunks, left
 recordings.verified | warning, info | by, scope, report, chunks, problems
+queue.pruned | warning | by, chunks, deliveries, before
 queue.rebuilt | warning | worker, chunks, deliveries, unreadable
 delivery.missing | error | name
 replay.posted | warning | to, by, delivered, refused, not_sent

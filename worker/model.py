@@ -163,6 +163,14 @@ class Redriven(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """How much left the queue, or would."""
+
+    entries: int
+    deliveries: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueuedChunk:
     """One queue entry as an operator sees it."""
 

@@ -24,6 +24,7 @@ from worker.model import (
     Delivery,
     Lane,
     Lease,
+    Pruned,
     PutResult,
     QueueCounts,
     QueuedChunk,
@@ -219,6 +220,14 @@ class QueueMending(Protocol):
         """Have an entry that a worker holds due now, as it was before; whether one held it.
 
         Whoever holds it all the same loses the lease, or does the same beside the next.
+        """
+        ...
+
+    async def prune(self, *, before: datetime, dead: bool, dry_run: bool) -> Pruned:
+        """Forget what expired and was settled before then, with what was received of it.
+
+        Of the dead only if `dead` says so; never what is at work, nor a recording that has a
+        chunk at work. What is home is known by its receipt as before.
         """
         ...
 

@@ -19,6 +19,7 @@ from worker.model import (
     Lane,
     Lease,
     LeaseToken,
+    Pruned,
     PutResult,
     QueueCounts,
     QueuedChunk,
@@ -326,6 +327,35 @@ class MemoryQueue:
         known.not_before, known.settled_at = self.clock.now(), None
         known.reason, known.error, known.note = None, None, None
         return Redriven.REDRIVEN
+
+    async def prune(self, *, before: datetime, dead: bool, dry_run: bool) -> Pruned:
+        self._check()
+        at_work = {
+            entry.chunk.recording
+            for entry in self._entries.values()
+            if entry.settled_at is None
+        }
+        old = [
+            entry
+            for entry in self._entries.values()
+            if entry.settled_at is not None
+            and max(entry.settled_at, entry.chunk.expires_at) < before
+            and (dead or entry.state is not ChunkState.DEAD)
+            and entry.chunk.recording not in at_work
+        ]
+        left = {row: e for row, e in self._entries.items() if e not in old}
+        known = {entry_id(chunk) for entry in left.values() for chunk in [entry.chunk]}
+        bodies = [
+            delivery
+            for delivery in self.deliveries
+            if delivery.received_at < before
+            and known.isdisjoint(map(entry_id, delivery.chunks))
+        ]
+        if not dry_run:
+            self._entries = left
+            self._history = {r: a for r, a in self._history.items() if r in left}
+            self.deliveries = [d for d in self.deliveries if d not in bodies]
+        return Pruned(entries=len(old), deliveries=len(bodies))
 
     async def give_back(self, entry: QueuedChunk) -> bool:
         self._check()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import choosing, mending, session
+from worker.cli import choosing, mending, pruning, session
 from worker.clock import SystemClock
 from worker.model import ChunkState
 
@@ -109,6 +109,10 @@ def rebuild(
 app.command(
     "redrive", epilog="Example: recording-worker queue redrive --all --dry-run"
 )(mending.redrive)
+app.command(
+    "prune",
+    epilog="Example: recording-worker queue prune --older-than 30d --dry-run",
+)(pruning.prune)
 app.command(
     "release", epilog="Example: recording-worker queue release --worker HOST-123"
 )(mending.release)

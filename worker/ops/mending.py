@@ -104,6 +104,31 @@ async def queue_release(
             yield _row(entry, "released" if is_released else "not-held")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneReport:
+    """What left the queue, or would; JSON fields of `queue prune --json`: additions only."""
+
+    entries: int
+    deliveries: int
+    before: datetime
+    dead: bool
+    dry_run: bool
+
+
+async def queue_prune(
+    queue: QueueMending, *, before: datetime, dead: bool, dry_run: bool
+) -> PruneReport:
+    """Forget what was settled before then."""
+    pruned = await queue.prune(before=before, dead=dead, dry_run=dry_run)
+    return PruneReport(
+        entries=pruned.entries,
+        deliveries=pruned.deliveries,
+        before=before,
+        dead=dead,
+        dry_run=dry_run,
+    )
+
+
 def _row(entry: QueuedChunk, outcome: str) -> MendedRow:
     chunk = entry.chunk
     return MendedRow(

@@ -25,6 +25,7 @@ from worker.model import (
     Delivery,
     Lane,
     Lease,
+    Pruned,
     PutResult,
     QueueCounts,
     QueuedChunk,
@@ -32,7 +33,7 @@ from worker.model import (
     Redriven,
 )
 from worker.ports import Clock
-from worker.queues import connection, leases, puts, reads
+from worker.queues import connection, leases, pruning, puts, reads
 from worker.queues.connection import DatabaseThread, OpenedFile
 from worker.queues.entries import bounded
 from worker.queues.group_commit import GroupCommit
@@ -277,6 +278,23 @@ class SqliteQueue:
         return await self._write(
             lambda db: leases.give_back(db, entry.row, self._clock.now())
         )
+
+    async def prune(self, *, before: datetime, dead: bool, dry_run: bool) -> Pruned:
+        """Batch by batch; the file keeps its size, and uses the room again."""
+        if dry_run:
+            return await self._read(
+                lambda db: pruning.would_prune(db, before, dead=dead)
+            )
+        entries = deliveries = 0
+        while True:
+            some = await self._write(
+                lambda db: pruning.prune_some(db, before, dead=dead)
+            )
+            entries, deliveries = entries + some.entries, deliveries + some.deliveries
+            if not some.entries and not some.deliveries:
+                break
+        await self._read(pruning.drop_log)
+        return Pruned(entries=entries, deliveries=deliveries)
 
     async def _write(self, write: Callable[[sqlite3.Connection], T]) -> T:
         return await self._commits.submit(write)

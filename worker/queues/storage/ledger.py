@@ -18,6 +18,7 @@ from worker.errors import (
     QueueUnavailableError,
     RetryableError,
 )
+from worker.keeping import ErasableArchive
 from worker.model import Chunk, ChunkState, RecordingKey
 from worker.ports import Archive, Clock
 from worker.queues.storage import names
@@ -161,6 +162,13 @@ class Ledger:
             return False
         return True
 
+    async def erase(self, name: str) -> None:
+        """Only where the archive can: see keeping.ErasableArchive."""
+        if not isinstance(self._archive, ErasableArchive):
+            raise QueueUnavailableError("the archive can't erase")
+        with _told_as_ours():
+            await self._archive.erase(name)
+
     async def mark(self, due: DueName, mark: Mark) -> None:
         await self.create(due.marked(mark, self._clock.now()))
 
@@ -254,11 +262,17 @@ class Ledger:
                 yield found
 
     async def unfanned_in(self, prefix: str) -> AsyncIterator[tuple[PartName, bool]]:
-        async for group in self._grouped(prefix, names.parse_part, _which_part):
-            part, _ = group[0]
-            endings = {ending for _, ending in group}
+        async for part, endings in self.deliveries_in(prefix):
             if part.chunks and "json" in endings and "fanned" not in endings:
                 yield part, "urgent" in endings
+
+    async def deliveries_in(
+        self, prefix: str
+    ) -> AsyncIterator[tuple[PartName, set[str]]]:
+        """Parts of deliveries, the first to come first, with all endings of their names."""
+        async for group in self._grouped(prefix, names.parse_part, _which_part):
+            part, _ = group[0]
+            yield part, {ending for _, ending in group}
 
     async def _grouped(
         self, prefix: str, parse: Callable[[str], T], key: Callable[[T], object]

@@ -29,6 +29,7 @@ from worker.model import (
     Delivery,
     Lane,
     Lease,
+    Pruned,
     PutResult,
     QueueCounts,
     QueuedChunk,
@@ -47,6 +48,7 @@ from worker.queues.storage.means import Means
 from worker.queues.storage.messages import DeliveryMessage
 from worker.queues.storage.parallel import in_parallel
 from worker.queues.storage.parts import NewPart, parts_of
+from worker.queues.storage.pruning import Pruning
 from worker.queues.storage.rescue import Rescue
 from worker.queues.storage.settling import Again
 from worker.storage_clients import Identity
@@ -265,6 +267,10 @@ class StorageQueue:
     async def give_back(self, entry: QueuedChunk) -> bool:
         """Who holds what is not known here: an entry that is at work gets one more message."""
         return await self._rescue.send_one(entry)
+
+    async def prune(self, *, before: datetime, dead: bool, dry_run: bool) -> Pruned:
+        pruning = Pruning(means=self._means, before=before, dead=dead, dry_run=dry_run)
+        return await pruning.run()
 
     async def rebuild(self, *, dry_run: bool = False) -> Rebuilt:
         """Send a message for every outstanding chunk and delivery: for a lost queue."""

@@ -29,6 +29,7 @@ VERBS = [
     ["queue", "show"],
     ["queue", "redrive"],
     ["queue", "release"],
+    ["queue", "prune"],
     ["recordings", "list"],
     ["recordings", "show"],
     ["recordings", "verify"],
