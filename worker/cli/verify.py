@@ -192,8 +192,8 @@ def _log(run: "VerifyRun") -> None:
     import structlog
 
     log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
-    tell = log.warning if run.tally.problems else log.info
-    tell(
+    write = log.warning if run.tally.problems else log.info
+    write(
         "recordings.verified",
         by=session.user(),
         scope=run.wanted.scope,
