@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 HEADER = "only this app"
+OBJECT = "22222222-3333-4444-5555-666666666666"
 TENANT = "11111111-2222-3333-4444-555555555555"
 _CREDENTIALS_OF_OTHERS = (
     *("AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_TENANT_ID"),
@@ -68,6 +69,7 @@ class IdentityEndpoint:
             "nbf": now,
             "exp": now + self.lifetime_s,
             "jti": len(self.issued),
+            "oid": OBJECT,
         }
         parts = (json.dumps(part).encode() for part in ({"alg": "none"}, claims))
         words = [base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts]

@@ -24,6 +24,7 @@ from worker.closing import Closer
 from worker.consumer import POLL_SECONDS, Consumer
 from worker.limits import ConnectionCeiling, MemoryBudget
 from worker.notices import Notices
+from worker.ops.doctor import ProbedQueue
 from worker.pauses import Pauses
 from worker.pipeline import Pipeline
 from worker.ports import (
@@ -60,7 +61,7 @@ CPython's 5 ms the thread never gets to ask, and a commit of 2 ms was seen to ta
 """
 
 
-class WholeQueue(ChunkQueue, QueueListing, QueueMending, Protocol):
+class WholeQueue(ChunkQueue, QueueListing, QueueMending, ProbedQueue, Protocol):
     """What every queue of ours is, for those who work, who look, and who mend."""
 
 

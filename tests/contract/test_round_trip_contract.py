@@ -15,7 +15,7 @@ from tests.contract.queues import (
 )
 from tests.factories import a_chunk, a_delivery
 from tests.fakes.clock import ManualClock
-from worker.own_checks.queue import ProbedQueue
+from worker.ops.doctor import ProbedQueue
 
 
 @pytest.fixture(params=["memory", "sqlite", "storage"])

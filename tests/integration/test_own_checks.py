@@ -1,5 +1,7 @@
 """What the doctor says where it runs: each thing that it checks is broken for real, once."""
 
+import json
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -19,10 +21,12 @@ from tests.azurite import Azurite, container_signature
 from tests.conftest import UniqueName
 from tests.fakes.archive import MemoryArchive
 from tests.fakes.clock import START, ManualClock
-from tests.identity import IdentityEndpoint
+from tests.identity import OBJECT, IdentityEndpoint
+from tests.isolation import isolated_logs
 from tests.storage_proxy import Fault as StorageFault
 from tests.storage_proxy import StorageProxy
-from worker import app, names
+from worker import app, filesystems, names
+from worker.__main__ import main
 from worker.model import Stored
 from worker.ops.config import config_report
 from worker.ops.doctor import Examination, Finding, Grade
@@ -117,6 +121,8 @@ async def look(
         tell=told.append,
     )
     assert tuple(told) == found.findings
+    programs = {each.hint.split()[0] for each in found.findings if each.hint}
+    assert programs <= {"recording-worker", "az", "chmod", "date", "df"}
     text = repr(found)
     assert canaries.seen(text) == []
     assert not [each for each in (OTHER_KEY, ACCOUNT_KEY, "sig=") if each in text]
@@ -735,12 +741,177 @@ async def test_token_is_asked_for_where_no_key_is(
     refused = await look(by_token, clock)
 
     to_acs = [each for each in strange.findings if "to ACS" in each.seen]
-    assert [each.grade for each in to_acs] == [Grade.OK]
+    assert [each.seen for each in to_acs] == [f"to ACS: Entra ID, object {OBJECT}"]
     assert "answered 401" in of(strange, f"source {acs.regional_host}").seen
     wrong = of(refused, "identity", Grade.NOT_OK)
     assert wrong.seen.startswith("to ACS: no token of Entra ID")
     assert wrong.hint == "az login"
     assert not [token for token in identity.issued if token in repr(strange)]
+
+
+@pytest.mark.parametrize("token", ["opaque", "eyJhbGciOiJub25lIn0.eyJvaWQiOiI_In0.x"])
+async def test_token_that_names_nobody_is_none_the_less_one(
+    here: Environment,
+    clock: ManualClock,
+    acs: StandIn,
+    identity: IdentityEndpoint,
+    monkeypatch: pytest.MonkeyPatch,
+    token: str,
+) -> None:
+    """What is in it is Entra ID's own business."""
+    endpoint = acs.connection_string.partition(";")[0].removeprefix("endpoint=")
+    by_token = here | {"AZURE_COMMUNICATION_ENDPOINT": endpoint}
+    del by_token["AZURE_COMMUNICATION_CONNECTION_STRING"]
+    monkeypatch.setattr(IdentityEndpoint, "_token", lambda *_: token)
+    acs.tokens.add(token)
+
+    found = await look(by_token, clock)
+
+    assert not found.needs_attention
+    assert identity.issued
+    assert token not in repr(found)
+
+
+async def test_each_place_has_its_own_identity(
+    there: Environment, clock: ManualClock, own_account: Azurite
+) -> None:
+    """A signature in a URL goes first, and that of a connection string is one, too."""
+    signed = own_account.signature()
+    found = await look(
+        there | {"WORKER_ARCHIVE": f"{there['WORKER_ARCHIVE']}?{signed}"}, clock
+    )
+    text = own_account.connection_string
+    key = text[text.index("AccountKey=") : text.index("BlobEndpoint=")]
+    by_signature = text.replace(key, f"SharedAccessSignature={signed};")
+    other = await look(there | {"AZURE_STORAGE_CONNECTION_STRING": by_signature}, clock)
+
+    told = [each.seen for each in found.findings if each.check == "identity"]
+    assert "to WORKER_ARCHIVE: the signature in its URL" in told
+    assert f"to WORKER_QUEUE: the access key of {own_account.account}" in told
+    assert of(found, "dead letters").grade is Grade.SKIPPED
+    told = [each.seen for each in other.findings if each.check == "identity"]
+    assert f"to WORKER_ARCHIVE: the signature of {own_account.account}" in told
+
+
+async def test_user_without_a_name_is_told_by_number(
+    here: Environment, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+
+    found = await look(here, clock)
+
+    assert "on this machine: uid 54321" in {each.seen for each in found.findings}
+
+
+async def test_service_that_fails_says_nothing_of_rights(
+    azurite: Azurite,
+    environment: Environment,
+    clock: ManualClock,
+    unique_name: UniqueName,
+) -> None:
+    """It is told as the trouble that it is."""
+    name = unique_name("unsure")
+    signed = azurite.signature()
+    found = environment | {"WORKER_QUEUE": f"{azurite.queue(name)}?{signed}"}
+    async with StorageProxy(azurite.blob_url) as proxy:
+        found |= {"WORKER_ARCHIVE": f"{proxy.url}/{name}?{signed}"}
+        await start(found)
+        busy = StorageFault.status(503, "ServerBusy")
+        proxy.plan(busy, on="delete", times=100)
+        looked = await look(found, clock)
+
+    wrong = broken(looked, "rights")
+    assert "the service is busy" in wrong.seen
+
+
+async def test_system_that_does_not_tell_its_mounts_is_skipped(
+    here: Environment,
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Only Linux does."""
+    monkeypatch.setattr(filesystems, "MOUNTINFO", tmp_path / "none")
+
+    found = await look(here, clock)
+
+    assert of(found, "disk of archive", Grade.SKIPPED).hint == ""
+    assert not found.needs_attention
+
+
+class Shell:
+    """Who types `doctor`, in this very process, with nobody at the source."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self._capsys = capsys
+        monkeypatch.setenv(
+            "AZURE_COMMUNICATION_CONNECTION_STRING",
+            "endpoint=https://contoso.communication.azure.com/;accesskey=eA==",
+        )
+        monkeypatch.setenv("WORKER_SOURCE_HOSTS", "127.0.0.1:1")
+
+    def types(self, *arguments: str) -> tuple[int, str]:
+        with isolated_logs():
+            code = main(["doctor", *arguments])
+        return code, self._capsys.readouterr().out
+
+
+@pytest.fixture
+def shell(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> Shell:
+    monkeypatch.chdir(tmp_path)
+    return Shell(monkeypatch, capsys)
+
+
+def test_command_tells_people_and_machines(shell: Shell, tmp_path: Path) -> None:
+    """1 where nothing is yet, 3 where something is and needs attention."""
+    nothing, lines = shell.types()
+    (tmp_path / "data" / "archive").mkdir(parents=True)
+    something, document = shell.types("--json", "--for", "consume")
+
+    assert (nothing, something) == (1, 3)
+    assert "not ok   source 127.0.0.1:1" in lines
+    assert "         hint: recording-worker status\n" in lines
+    told = json.loads(document)
+    assert (told["of"], told["needs_attention"]) == ("recording-worker consume", True)
+
+
+def test_command_ends_with_the_code_of_settings_that_are_wrong(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As every verb."""
+    monkeypatch.setenv("WORKER_MAX_CHUNKS", "none")
+
+    code, lines = shell.types()
+
+    assert code == 78
+    assert "not ok   settings" in lines
+
+
+def test_command_takes_the_container_of_dead_letters(shell: Shell) -> None:
+    """Nobody is there: one finding more."""
+    _, lines = shell.types("--dead-letters", "http://127.0.0.1:1/account/letters")
+
+    assert "not ok   dead letters" in lines
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--topic", "t"), ("--endpoint", "https://a.b/", "--dead-letters", "u")],
+)
+def test_options_that_do_not_go_together_are_usage(
+    shell: Shell, arguments: tuple[str, ...]
+) -> None:
+    """Exit 2, before anything is asked."""
+    assert shell.types(*arguments) == (2, "")
 
 
 async def test_check_that_meets_no_end_or_no_disk_is_a_finding(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 
 class Grade(StrEnum):
@@ -39,6 +39,18 @@ class Examination:
     is_reachable: bool
     needs_attention: bool
     findings: tuple[Finding, ...]
+
+
+@runtime_checkable
+class ProbedQueue(Protocol):
+    """A queue that can be tried without anybody taking the probe for a chunk."""
+
+    async def round_trip(self) -> bool:
+        """Put something in and take it out; False: this identity may only put in.
+
+        Raises QueueUnavailableError.
+        """
+        ...
 
 
 Check = Callable[[], Coroutine[Any, Any, Sequence[Finding]]]

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
 
 from worker import app
 from worker.ops.doctor import Finding, noted, passed
@@ -12,18 +11,6 @@ from worker.settings_rules import Use
 QUEUE, INBOX = "queue", "inbox"
 
 
-@runtime_checkable
-class ProbedQueue(Protocol):
-    """A queue that can be tried without anybody taking the probe for a chunk."""
-
-    async def round_trip(self) -> bool:
-        """Put something in and take it out; False: this identity may only put in.
-
-        Raises QueueUnavailableError.
-        """
-        ...
-
-
 async def queue(deployment: Deployment) -> Sequence[Finding]:
     """A probe in and out."""
     settings = deployment.settings
@@ -31,8 +18,6 @@ async def queue(deployment: Deployment) -> Sequence[Finding]:
         seen = f"there is no queue at {settings.queue} yet"
         return [noted(QUEUE, seen, "recording-worker serve")]
     async with app.open_queue(settings, create=False) as opened:
-        if not isinstance(opened, ProbedQueue):
-            raise TypeError("a queue of ours that can't be tried")
         may_take = await opened.round_trip()
     if may_take or deployment.use is Use.WEBHOOK:
         how = "in and out" if may_take else "in; this identity may take nothing out"

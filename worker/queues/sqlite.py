@@ -211,7 +211,7 @@ class SqliteQueue:
         await self._write(lambda db: leases.beat(db, self._clock.now()))
 
     async def round_trip(self) -> bool:
-        """Whether what is written is read, by another connection: see own_checks.queue."""
+        """Whether what is written is read, by another connection: see ops.doctor."""
         before = self._clock.now()
         await self.ready()
         written = await self._read(reads.beaten_at)
