@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 PROGRAM = "recording-worker"
 RUNBOOK = ROOT / "deploy/RUNBOOK.md"
 DOCUMENTS = (ROOT / "README.md", RUNBOOK)
-NOT_YET = ("recordings erase",)
+NOT_YET = ()
 """Verbs that hints name already."""
 _CODE = re.compile(r"`([^`\n]+)`")
 _FENCED = re.compile(r"^```[a-z]*\n(.*?)^```", re.MULTILINE | re.DOTALL)

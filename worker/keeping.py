@@ -3,7 +3,7 @@
 Beside worker/ports.py, for no worker ever does it: adapters and fakes are held to these, too.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Protocol, runtime_checkable
 
 from worker.model import Forgotten, Kept, RecordingKey
@@ -41,9 +41,12 @@ class ErasableArchive(Protocol):
 class ForgettingQueue(Protocol):
     """A queue that can forget a recording, for `recordings erase`."""
 
-    async def forget(self, recording: RecordingKey, *, dry_run: bool) -> Forgotten:
+    async def forget(
+        self, recording: RecordingKey, documents: Collection[str], *, dry_run: bool
+    ) -> Forgotten:
         """Remove the recording's settled and dead entries, and what was received of it.
 
-        Entries that are not settled stay, and are counted. May be done again after a kill.
+        `documents` are its documentIds: a body that names one is of it, too. Entries that are
+        not settled stay, and are counted. May be done again after a kill.
         """
         ...

@@ -46,6 +46,7 @@ process.crashed | error | exception
 delete.withheld | error | reason, error, blob
 hold.missing | error | recording, objects
 recording.held | warning | recording, by, objects, unlike
+recording.erased | warning | recording, by, reason, chunks, objects, bytes
 recording.released | warning | recording, by, objects, unlike
 manifest.failed | error | reason, error, exception
 notice.failed | error | reason, error, exception

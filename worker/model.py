@@ -27,6 +27,20 @@ class ChunkState(StrEnum):
     DEAD = "dead"
 
 
+class ErasureReason(StrEnum):
+    """Why a recording is erased: a word of ours, for one of theirs might name somebody.
+
+    After article 17(1) of the GDPR: https://eur-lex.europa.eu/eli/reg/2016/679/oj#art_17
+    """
+
+    REQUEST = "data-subject-request"
+    CONSENT = "consent-withdrawn"
+    UNNEEDED = "no-longer-needed"
+    UNLAWFUL = "unlawful"
+    OBLIGATION = "legal-obligation"
+    TEST = "test-data"
+
+
 class Lane(StrEnum):
     """In which order a queue leases what is due."""
 

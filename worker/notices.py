@@ -7,21 +7,30 @@ hears it twice can tell.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 from worker import names
-from worker.errors import AlreadyExistsError
-from worker.model import Chunk, Lease, QueuedChunk
+from worker.errors import AlreadyExistsError, NewerFormatError
+from worker.model import Chunk, Lease, QueuedChunk, RecordingKey
 from worker.ports import Archive, Clock
-from worker.stored import Manifest, ManifestChunk, MissingChunk, Notice, encode
+from worker.stored import (
+    Manifest,
+    ManifestChunk,
+    MissingChunk,
+    Notice,
+    StoredFormatError,
+    decode,
+    encode,
+)
 
 ARCHIVED = "RecordingWorker.RecordingArchived"
 AT_RISK = "RecordingWorker.RecordingAtRisk"
 DEAD_LETTERED = "RecordingWorker.ChunkDeadLettered"
+_DEAD = "chunk-dead-lettered"
 MOST_NOTICE_BYTES = 900_000
 """Event Grid takes 1 MB, and what it takes is wrapped a little more than what we store."""
 MOST_LISTED = 100
@@ -111,6 +120,33 @@ class Notices:
         self.outbox.put(name)
 
 
+async def of_recording(
+    archive: Archive, recording: RecordingKey, folders: Iterable[str]
+) -> AsyncIterator[str]:
+    """All notices of a recording that lies in these folders, and what marks them as told.
+
+    Those of dead chunks are read: their names say nothing of the recording.
+    """
+    ids = [f"recording-archived-{names.digest(each)[:32]}-" for each in folders]
+    stems = (*ids, f"recording-at-risk-{recording}-")
+    is_dead = f"{_DEAD}-"
+    stem, is_its = "", False
+    async for name in archive.list(names.NOTICES):
+        file = name.rpartition("/")[2]
+        if file.startswith(is_dead) and name.endswith(".json"):
+            data = await archive.read(name)
+            stem, is_its = name, data is not None and _is_of(data, recording)
+        if file.startswith(stems) or (is_its and name.startswith(stem)):
+            yield name
+
+
+def _is_of(data: bytes, recording: RecordingKey) -> bool:
+    try:
+        return bool(decode(Notice, data).data.get("recording") == recording)
+    except (StoredFormatError, NewerFormatError):
+        return False
+
+
 def archived_notice(
     manifest: Manifest, *, folder: str, number: int, at: datetime, archive_url: str
 ) -> Notice:
@@ -170,7 +206,7 @@ def dead_notice(lease: Lease, reason: str, *, at: datetime, archive_url: str) ->
         "expiresAt": _iso(chunk.expires_at),
     }
     return Notice(
-        id=f"chunk-dead-lettered-{died}",
+        id=f"{_DEAD}-{died}",
         type=DEAD_LETTERED,
         subject=_subject(chunk),
         time=at,

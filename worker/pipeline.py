@@ -10,7 +10,16 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
-from worker import __version__, byos, deadline, evidence, holding, names, siblings
+from worker import (
+    __version__,
+    byos,
+    deadline,
+    evidence,
+    holding,
+    names,
+    siblings,
+    tombstones,
+)
 from worker.attempt import AttemptLog, Observer
 from worker.byos import NO_EXPORTS, Exports, Pinned
 from worker.closing import Closer
@@ -24,10 +33,10 @@ from worker.errors import (
     WorkerError,
 )
 from worker.evidence import MetadataFacts, RangeReader
-from worker.model import Chunk, Lease
+from worker.model import Chunk, ChunkState, Lease
 from worker.ports import Archive, Clock, Source
 from worker.proving import Prover
-from worker.settlement import Settlement
+from worker.settlement import Complete, Settlement
 from worker.stored import ProvenObject, Receipt, covers, decode, encode
 
 
@@ -79,6 +88,8 @@ class Pipeline:
         """
         chunk, receipt = await siblings.identified(self.archive, lease.chunk)
         lease = replace(lease, chunk=chunk)
+        if await tombstones.of_chunk(self.archive, chunk) is not None:
+            return await self._settle_erased(chunk)
         if receipt is None:
             receipt = await self._bring_home_or_find(lease, attempt)
             self.observer.stage(chunk, "archived")
@@ -93,6 +104,18 @@ class Pipeline:
         await self._seal(receipt)
         await holding.inherit(self.archive, receipt)
         return settlement
+
+    async def _settle_erased(self, chunk: Chunk) -> Settlement:
+        """Nothing is fetched, and nothing deleted at the source: there is no proof for it.
+
+        The source drops its copy by itself, as it does with all.
+        """
+        self.observer.stage(chunk, tombstones.ERASED)
+        await self.closer.queue.wake(chunk.recording)
+        until = f"the source keeps its copy until {chunk.expires_at:%Y-%m-%d %H:%MZ}"
+        is_over = self.clock.now() >= chunk.expires_at
+        note = tombstones.ERASED if is_over else f"{tombstones.ERASED}; {until}"
+        return Complete(state=ChunkState.DELETED, note=note)
 
     async def _seal(self, receipt: Receipt) -> None:
         """Proven, and nothing of ours reads it again."""

@@ -4,9 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from worker import announced, deadline, names
+from worker import announced, deadline, names, tombstones
 from worker.errors import AlreadyExistsError
-from worker.model import Announcement, Chunk, ChunkKey, ChunkState, QueuedChunk, Sibling
+from worker.model import (
+    Announcement,
+    Chunk,
+    ChunkKey,
+    ChunkState,
+    QueuedChunk,
+    RecordingKey,
+    Sibling,
+)
 from worker.ports import Archive, ChunkQueue
 from worker.recording import RecordingView
 from worker.stored import (
@@ -55,7 +63,7 @@ async def view(  # noqa: PLR0913 - what is looked at, and how far
     queued = await queue.announced(chunk.recording)
     folder = names.recording_folder(chunk.announcement, chunk.recording)
     _, manifest = await current_manifest(archive, folder)
-    look = _Look(archive=archive, folder=folder, whole=whole)
+    look = _Look(archive=archive, recording=chunk.recording, folder=folder, whole=whole)
     look.remember(manifest)
     look.announce([*chunk.announced, _sibling(chunk)])
     look.announce_all(queued)
@@ -96,6 +104,7 @@ class _Look:
     """One look around, as it fills in."""
 
     archive: Archive
+    recording: RecordingKey
     folder: str
     whole: bool
     is_awaited_here: bool = False
@@ -170,6 +179,9 @@ class _Look:
             receipt = await read_receipt(self.archive, key)
             if receipt is not None:
                 self.found(receipt)
+            elif await tombstones.of_key(self.archive, key, self.recording):
+                # Nobody waits for what an operator erased: it counts as given up.
+                self.dead[key] = tombstones.ERASED
 
     def dead_for_good(self) -> dict[ChunkKey, str]:
         """Those given up that nobody else brought home, or still tries to.

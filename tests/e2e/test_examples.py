@@ -212,6 +212,7 @@ NEEDS: dict[str, Need] = {
     "recordings hold": Need(
         prepared=brought_home("0-eus-d1-a1b2c3"), codes=frozenset({0, 3})
     ),
+    "recordings erase": Need(prepared=brought_home("0-eus-d1-a1b2c3")),
     "recordings unhold": Need(
         prepared=a_held_recording("0-eus-d1-a1b2c3"), codes=frozenset({0, 3})
     ),

@@ -16,6 +16,7 @@ from worker.model import (
     ChunkKey,
     ChunkState,
     Delivery,
+    Forgotten,
     Lane,
     Lease,
     LeaseToken,
@@ -364,6 +365,31 @@ class MemoryQueue:
             return False
         await self.release(known.lease)
         return True
+
+    async def forget(
+        self, recording: RecordingKey, documents: Collection[str], *, dry_run: bool
+    ) -> Forgotten:
+        self._check()
+        its = [e for e in self._entries.values() if e.chunk.recording == recording]
+        settled = [entry for entry in its if entry.settled_at is not None]
+        known = {entry.chunk.document_id for entry in its} | set(documents)
+        bodies = [
+            delivery
+            for delivery in self.deliveries
+            if any(document.encode() in delivery.body for document in known)
+        ]
+        if not dry_run:
+            for entry in settled:
+                del self._entries[entry.row]
+                self._history.pop(entry.row, None)
+            for delivery in bodies:
+                self.deliveries.remove(delivery)
+        return Forgotten(
+            entries=len(settled),
+            deliveries=len(bodies),
+            shared=0,
+            at_work=len(its) - len(settled),
+        )
 
     def _check(self) -> None:
         if self.trouble is not None:

@@ -1,18 +1,27 @@
-"""`recordings hold` and `recordings unhold`."""
+"""`recordings hold`, `unhold` and `erase`."""
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from worker.cli import confirming, failures, session
+from worker.model import ErasureReason
 
 if TYPE_CHECKING:
     # Start-up cost: see worker/cli/session.py.
+    from worker.app import WholeQueue
+    from worker.ops.erasing import EraseReport, Order
     from worker.ops.holding import HoldReport
+    from worker.ports import Archive
+    from worker.settings import Settings
 
 HOLD_EXAMPLE = "Example: recording-worker recordings hold 0-eus-d1-a1b2c3 --reason X17"
 UNHOLD_EXAMPLE = (
     "Example: recording-worker recordings unhold 0-eus-d1-a1b2c3 --reason X17"
+)
+ERASE_EXAMPLE = (
+    "Example: recording-worker recordings erase 0-eus-d1-a1b2c3 --reason unlawful"
 )
 Recording = Annotated[
     str, typer.Argument(metavar="ID", help="Recording, call or document.")
@@ -146,3 +155,114 @@ def _storage(report: "HoldReport") -> str | None:
             " the hold, nobody else does"
         )
     return "held, read back" if report.held else "released, read back"
+
+
+def erase(
+    context: typer.Context,
+    text: Recording,
+    reason: Annotated[ErasureReason, typer.Option(help="Why; of these words alone.")],
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Erase all of a recording, for good; a tombstone without personal data stays.
+
+    Refused under legal hold, while a policy locks it, and while chunks are at work.
+    Exit 3: something is left to be done, which the table says.
+    """
+    from worker.cli import printing
+    from worker.clock import SystemClock
+    from worker.ops.erasing import Order, recordings_erase
+
+    confirming.confirm(f"erase {text} for good?", yes=yes or dry_run)
+    order = Order(
+        reason=reason, by=session.user(), at=SystemClock().now(), dry_run=dry_run
+    )
+
+    async def work(
+        queue: "WholeQueue", archive: "Archive | None", _: "Settings"
+    ) -> "EraseReport | None":
+        return await recordings_erase(archive, queue, text, order) if archive else None
+
+    report = session.ask_both(context, work)
+    if report is None:
+        raise session.NotInArchiveError(f"the archive knows no {text!r}")
+    if not dry_run:
+        _log_erased(report, order)
+    if as_json:
+        printing.print_json(report)
+    else:
+        _print_erased(report)
+    is_whole = not (report.came_meanwhile or report.elsewhere)
+    raise typer.Exit(failures.DONE if is_whole else failures.NEEDS_ATTENTION)
+
+
+def _log_erased(report: "EraseReport", order: "Order") -> None:
+    import structlog
+
+    log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
+    log.warning(
+        "recording.erased",
+        recording=report.recording,
+        by=order.by,
+        reason=order.reason.value,
+        chunks=report.chunks,
+        objects=len(report.objects),
+        bytes=report.size_bytes,
+    )
+
+
+def _print_erased(report: "EraseReport") -> None:
+    from worker.cli import printing
+    from worker.clock import SystemClock
+
+    now = SystemClock().now()
+    if report.dry_run:
+        for name in report.objects:
+            printing.print_line(printing.cell(name))
+        printing.print_line()
+    done = "would be erased" if report.dry_run else "erased"
+    size = printing.size(report.size_bytes)
+    printing.print_fields(
+        ("recording", report.recording),
+        (done, f"{len(report.objects)} objects, {size}"),
+        ("tombstones", report.chunks),
+        ("queue", f"{report.queue_entries} entries, {report.deliveries} deliveries"),
+        ("shared", _shared(report)),
+        *(("elsewhere", f"erase it yourself: {url}") for url in report.elsewhere),
+        ("soft delete", _soft_deleted(report)),
+        ("source", _at_source(report.source_keeps_until, now)),
+        ("left", _left(report)),
+    )
+
+
+def _shared(report: "EraseReport") -> str | None:
+    if not report.shared_deliveries:
+        return None
+    return (
+        f"{report.shared_deliveries} deliveries speak of other recordings too:"
+        " they stay until a lifecycle rule takes them"
+    )
+
+
+def _soft_deleted(report: "EraseReport") -> str | None:
+    if not report.soft_deleted:
+        return None
+    return (
+        f"{report.soft_deleted} objects can be restored for"
+        f" {report.soft_deleted_days} more days"
+    )
+
+
+def _at_source(until: datetime | None, now: datetime) -> str | None:
+    from worker.cli import printing
+
+    if until is None:
+        return None
+    return f"ACS keeps its copy until {printing.moment(until, now=now)}"
+
+
+def _left(report: "EraseReport") -> str | None:
+    if not report.came_meanwhile:
+        return None
+    return f"{report.came_meanwhile} came meanwhile: run it again"

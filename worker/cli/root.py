@@ -97,6 +97,7 @@ recordings.app.command(
 recordings.app.command(
     "verify", epilog="Example: recording-worker recordings verify --all"
 )(verify.verify)
+recordings.app.command(epilog=keeping.ERASE_EXAMPLE)(keeping.erase)
 app.add_typer(recordings.app, name="recordings")
 
 acs = typer.Typer(help="Recordings, rooms and calls at ACS.", rich_markup_mode=None)

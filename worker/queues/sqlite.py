@@ -23,6 +23,7 @@ from worker.model import (
     ChunkKey,
     ChunkState,
     Delivery,
+    Forgotten,
     Lane,
     Lease,
     Pruned,
@@ -33,7 +34,7 @@ from worker.model import (
     Redriven,
 )
 from worker.ports import Clock
-from worker.queues import connection, leases, pruning, puts, reads
+from worker.queues import connection, forgetting, leases, pruning, puts, reads
 from worker.queues.connection import DatabaseThread, OpenedFile
 from worker.queues.entries import bounded
 from worker.queues.group_commit import GroupCommit
@@ -205,6 +206,20 @@ class SqliteQueue:
 
     async def wake(self, recording: RecordingKey) -> None:
         await self._write(lambda db: leases.wake(db, recording, self._clock.now()))
+
+    async def forget(
+        self, recording: RecordingKey, documents: Collection[str], *, dry_run: bool
+    ) -> Forgotten:
+        """As keeping.ForgettingQueue; what is deleted is gone from the file as well."""
+        if dry_run:
+            return await self._read(
+                lambda db: forgetting.would_forget(db, recording, documents)
+            )
+        forgotten = await self._write(
+            lambda db: forgetting.forget(db, recording, documents)
+        )
+        await self._read(forgetting.drop_log)
+        return forgotten
 
     async def ready(self) -> None:
         """Write durably, into the file that was opened and not one that replaced it."""

@@ -10,9 +10,10 @@ from tests.fakes.archive import MemoryArchive
 from tests.fakes.clock import START, ManualClock
 from tests.fakes.queue import MemoryQueue
 from tests.proofs import a_proof
-from worker import deadline, names, recording, siblings
+from tests.tombs import a_tombstone
+from worker import deadline, names, recording, siblings, tombstones
 from worker.errors import ArchiveUnavailableError, NewerFormatError
-from worker.model import Chunk, ChunkKey, ChunkState, Lease
+from worker.model import Chunk, ChunkKey, ChunkState, Lease, RecordingKey
 from worker.queues.entries import entry_id
 from worker.recording import RecordingView
 from worker.stored import MissingChunk, Receipt, StoredFormatError, encode
@@ -242,9 +243,9 @@ async def test_whole_look_asks_for_every_sibling_once(bench: Bench) -> None:
 
     view = await bench.view(chunks[0], whole=True)
 
-    assert sorted(bench.looked_up()) == sorted(
-        names.receipt_name(chunk.key) for chunk in chunks
-    )
+    receipts = [names.receipt_name(chunk.key) for chunk in chunks]
+    tombstone = names.erased_name(chunks[0].key)
+    assert sorted(bench.looked_up()) == sorted([*receipts, tombstone])
     assert set(view.receipts) == {chunk.key for chunk in chunks[1:3]}
 
 
@@ -409,3 +410,31 @@ def test_what_is_missing_is_said_in_one_bounded_line() -> None:
 def test_states_of_the_queue_are_all_accounted_for() -> None:
     """A new state must be told alive, waiting or dead."""
     assert set(ChunkState) == {"pending", "leased", "archived", "deleted", "dead"}
+
+
+async def test_erased_sibling_is_waited_for_by_nobody(bench: Bench) -> None:
+    """It counts as given up, also if only the others' announcement knows of it."""
+    chunks = some_chunks(3)
+    await bench.archived(chunks[2])
+    for chunk in chunks[:2]:
+        await tombstones.make(bench.archive, a_tombstone(chunk))
+
+    view = await bench.view(chunks[2])
+
+    assert view.dead == {chunk.key: "erased" for chunk in chunks[:2]}
+    assert not view.alive
+    told = [(gap.index, gap.reason) for gap in recording.missing_of(view)]
+    assert told == [(0, "erased"), (1, "erased")]
+
+
+async def test_tombstone_of_another_recording_is_none(bench: Bench) -> None:
+    """That one was erased, which happened to name the same document."""
+    chunks = some_chunks(2)
+    await bench.archived(chunks[1])
+    other = replace(a_tombstone(chunks[0]), recording=RecordingKey("other"))
+    await tombstones.make(bench.archive, other)
+
+    view = await bench.view(chunks[1])
+
+    assert view.dead == {}
+    assert chunks[0].key not in view.receipts

@@ -141,33 +141,33 @@ class Ledger:
     """Raises QueueUnavailableError whatever troubles the archive."""
 
     def __init__(self, archive: Archive, clock: Clock) -> None:
-        self._archive = archive
+        self.archive = archive
         self._clock = clock
         self.parts = Parts(self)
 
     async def ready(self) -> None:
         with _told_as_ours():
-            await self._archive.ready()
+            await self.archive.ready()
 
     async def read(self, name: str) -> bytes | None:
         with _told_as_ours():
-            return await self._archive.read(name)
+            return await self.archive.read(name)
 
     async def create(self, name: str, data: bytes = b"") -> bool:
         """Whether the name was free."""
         try:
             with _told_as_ours():
-                await self._archive.create(name, data)
+                await self.archive.create(name, data)
         except AlreadyExistsError:
             return False
         return True
 
     async def erase(self, name: str) -> None:
         """Only where the archive can: see keeping.ErasableArchive."""
-        if not isinstance(self._archive, ErasableArchive):
+        if not isinstance(self.archive, ErasableArchive):
             raise QueueUnavailableError("the archive can't erase")
         with _told_as_ours():
-            await self._archive.erase(name)
+            await self.archive.erase(name)
 
     async def mark(self, due: DueName, mark: Mark) -> None:
         await self.create(due.marked(mark, self._clock.now()))
@@ -184,7 +184,7 @@ class Ledger:
 
     async def names(self, prefix: str) -> AsyncIterator[str]:
         with _told_as_ours():
-            async for name in self._archive.list(prefix):
+            async for name in self.archive.list(prefix):
                 yield name
 
     async def proof(self, chunk: Chunk) -> Receipt | None:
@@ -206,7 +206,7 @@ class Ledger:
         """Whether the source's answer to the delete is on record."""
         with _told_as_ours():
             name = archive_names.source_deleted_name(chunk.key)
-            return await self._archive.stat(name) is not None
+            return await self.archive.stat(name) is not None
 
     async def due(self, start: datetime, end: datetime) -> AsyncIterator[DueEntry]:
         """What expires between, in that order."""

@@ -27,6 +27,7 @@ from worker.model import (
     ChunkKey,
     ChunkState,
     Delivery,
+    Forgotten,
     Lane,
     Lease,
     Pruned,
@@ -38,7 +39,7 @@ from worker.model import (
     Redriven,
 )
 from worker.ports import Archive, Clock
-from worker.queues.storage import messages, redriving, settling
+from worker.queues.storage import forgetting, messages, redriving, settling
 from worker.queues.storage.arriving import Arriving
 from worker.queues.storage.channel import Channel
 from worker.queues.storage.leasing import Leasing
@@ -271,6 +272,18 @@ class StorageQueue:
     async def prune(self, *, before: datetime, dead: bool, dry_run: bool) -> Pruned:
         pruning = Pruning(means=self._means, before=before, dead=dead, dry_run=dry_run)
         return await pruning.run()
+
+    async def forget(
+        self,
+        recording: RecordingKey,
+        documents: Collection[str],  # noqa: ARG002 - the ledger knows who was announced where
+        *,
+        dry_run: bool,
+    ) -> Forgotten:
+        """As keeping.ForgettingQueue; a delivery that others are in stays until a lifecycle
+        rule takes it.
+        """
+        return await forgetting.forget(self._means, recording, dry_run=dry_run)
 
     async def rebuild(self, *, dry_run: bool = False) -> Rebuilt:
         """Send a message for every outstanding chunk and delivery: for a lost queue."""

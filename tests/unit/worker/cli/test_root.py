@@ -53,6 +53,7 @@ VERBS = [
     ["acs", "call", "transfer"],
     ["recordings", "hold"],
     ["recordings", "unhold"],
+    ["recordings", "erase"],
 ]
 
 
