@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from worker import retry
+from worker import retry, tombstones
 from worker.attempt import AttemptLog, Observer
 from worker.breaker import Breaker, Transition
 from worker.errors import (
@@ -252,10 +252,8 @@ _INFO, _WARNING, _ERROR = 20, 30, 40
 def _outcome(settlement: Settlement) -> tuple[str, str, int]:
     """The settlement in words: outcome, reason, log level."""
     match settlement:
-        case Complete(state=ChunkState.DELETED, note=note):
-            return "deleted", note, _INFO
-        case Complete(note=note):
-            return "archived", note, _INFO
+        case Complete(state=state, note=note):
+            return _done(state, note), note, _INFO
         case Reschedule(archived=True, reason=reason, error=error):
             return "archived", f"{reason}: {error}", _INFO
         case Reschedule(reason=reason, error=error):
@@ -266,6 +264,12 @@ def _outcome(settlement: Settlement) -> tuple[str, str, int]:
             return "released", "", _INFO
         case Nothing():
             return "lost", "", _WARNING
+
+
+def _done(state: ChunkState, note: str) -> str:
+    if note.startswith(tombstones.ERASED):
+        return tombstones.ERASED
+    return "deleted" if state is ChunkState.DELETED else "archived"
 
 
 def _log_paused(paused: Transition) -> None:

@@ -23,6 +23,7 @@ from tests.fakes.archive import MemoryArchive
 from tests.fakes.clock import START, ManualClock
 from tests.tombs import a_tombstone
 from worker import tombstones
+from worker.errors import ArchiveUnavailableError, QueueUnavailableError
 from worker.keeping import ForgettingQueue
 from worker.model import Chunk, ChunkState, Forgotten
 
@@ -254,3 +255,45 @@ async def test_outstanding_entry_with_a_tombstone_is_not_at_work(
         await tombstones.make(archive, a_tombstone(some_chunks(1)[0]))
 
         assert (await forget(rig.queue)).entries == 1
+
+
+async def test_ledger_is_forgotten_though_it_was_killed_at_any_line(
+    azurite: Azurite, unique_name: UniqueName
+) -> None:
+    """What leads to the rest goes last; run again, it ends the same."""
+    clock = ManualClock()
+    archive = MemoryArchive(clock=clock)
+    name = unique_name("forget")
+    async with storage_rig(clock, azurite, name, archive=archive) as rig:
+        for number in range(100):
+            await rig.queue.put(a_delivery(*some_chunks(2)))
+            await settle_all(rig.queue)
+            erases = await erased_until(archive, rig.queue, number)
+            await forget(rig.queue)
+            assert archive.objects == {}
+            if erases <= number:
+                assert number > 10
+                return
+    raise AssertionError("it never came to an end")
+
+
+async def erased_until(archive: MemoryArchive, queue: WholeQueue, number: int) -> int:
+    """Forget until so many objects are gone; how many there were to erase, if all went."""
+    real, done = archive.erase, 0
+
+    async def erase(name: str) -> None:
+        nonlocal done
+        if done == number:
+            raise ArchiveUnavailableError("killed")
+        done += 1
+        await real(name)
+
+    archive.erase = erase  # type: ignore[method-assign]
+    try:
+        await forget(queue)
+    except QueueUnavailableError:
+        return number + 1
+    else:
+        return done
+    finally:
+        archive.erase = real  # type: ignore[method-assign]

@@ -27,7 +27,7 @@ REFRESHES_PER_SECOND = 10
 RESERVED_LINES = 3
 """Header, the line of what is hidden, and the cursor."""
 _MOVING = {"downloading", "verifying"}
-_HOME = {"archived", "already archived", "deleted"}
+_HOME = {"archived", "already archived", "deleted", "erased"}
 _SAYS_LESS = {
     "archived": {"already archived"},
     "deleted": {"already archived"},

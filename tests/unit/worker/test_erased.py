@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.factories import a_chunk, an_announcement, some_chunks
 from tests.fakes.archive import MemoryArchive
@@ -20,11 +21,15 @@ async def test_replay_does_not_resurrect_what_was_erased() -> None:
     await tombstones.make(rig.archive, a_tombstone(chunk))
     before = dict(rig.archive.objects)
 
-    await rig.work_off()
+    with capture_logs() as logs:
+        await rig.work_off()
 
     assert (await rig.queued(chunk)).state is ChunkState.DELETED
     assert rig.archive.objects == before
     assert rig.source.requests == []
+    (line,) = [line for line in logs if line["event"] == "chunk.finished"]
+    assert line["outcome"] == "erased"
+    assert line["reason"].startswith("erased; the source keeps its copy until")
 
 
 @pytest.mark.parametrize("policy", ["after-recording", "after-chunk"])

@@ -119,11 +119,9 @@ async def _deliveries(
     whole: list[PartName] = []
     shared = 0
     for digest, part in sorted({ref.part.digest: ref.part for ref in refs}.items()):
-        parts = [
-            each
-            async for name in ledger.names(f"{names.hour_folder(part.hour)}{digest}.")
-            if (each := _document(name)) is not None
-        ]
+        prefix = f"{names.hour_folder(part.hour)}{digest}."
+        found_parts = {_part(name) async for name in ledger.names(prefix)}
+        parts = [each for each in found_parts if each is not None]
         is_whole = all([await _is_all_of(ledger, each, recording) for each in parts])
         is_kept = any(names.parse_ref(ref).part.digest == digest for ref in kept)
         if is_whole and not is_kept:
@@ -133,10 +131,10 @@ async def _deliveries(
     return whole, shared
 
 
-def _document(name: str) -> PartName | None:
+def _part(name: str) -> PartName | None:
+    """Also by a name beside it: a kill may have left no more than that."""
     with suppress(NoNameError):
-        part, ending = names.parse_part(name)
-        return part if ending == "json" else None
+        return names.parse_part(name)[0]
     return None
 
 
