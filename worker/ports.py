@@ -223,6 +223,10 @@ class QueueMending(Protocol):
         """
         ...
 
+    async def tidy(self) -> int:
+        """Have what is dead no more out of the sight of whoever watches for the dead."""
+        ...
+
     async def prune(self, *, before: datetime, dead: bool, dry_run: bool) -> Pruned:
         """Forget what expired and was settled before then, with what was received of it.
 

@@ -47,6 +47,7 @@ async def test_dead_chunks_are_redriven_and_come_home(world: World) -> None:
     assert (again.code, again.out.count("redriven      ")) == (0, 2)
     assert json.loads(again.err)["event"] == "queue.redriven"
     assert {e.state for e in await world.entries()} == {ChunkState.PENDING}
+    assert await world.stores.poisoned() == 0
     shown = await world.run("queue", "show", "0-eus-d1-mended-0", "--json")
     (died, *_) = json.loads(shown.out)["attempts"]
     assert (died["outcome"], died["reason"]) == ("dead", "host-not-allowed")

@@ -329,6 +329,10 @@ class MemoryQueue:
         known.reason, known.error, known.note = None, None, None
         return Redriven.REDRIVEN
 
+    async def tidy(self) -> int:
+        self._check()
+        return 0
+
     async def prune(self, *, before: datetime, dead: bool, dry_run: bool) -> Pruned:
         self._check()
         at_work = {

@@ -12,13 +12,13 @@ from tests.conftest import UniqueName
 from tests.factories import a_chunk, a_delivery
 from tests.fakes.archive import MemoryArchive
 from tests.fakes.clock import START, ManualClock
-from tests.integration.storage_world import World, eventually
+from tests.integration.storage_world import World, eventually, leased
 from worker.model import ChunkState, Redriven, Stored
 from worker.ops.mending import queue_redrive
 from worker.ops.selecting import Selection
 from worker.queues.storage import redriving
 from worker.queues.storage.channel import Channel
-from worker.queues.storage.queue import StorageQueue
+from worker.queues.storage.queue import POISON, StorageQueue
 
 DEAD = Selection(state=ChunkState.DEAD)
 
@@ -121,6 +121,30 @@ async def test_redrive_may_die_at_any_step(
         counts = await queue.counts(at_risk_within=timedelta(hours=6))
         assert (counts.at_risk, counts.dead) == (0, {})
         assert await world.sizes() == [0, 0]
+
+
+async def test_poison_queue_holds_only_what_is_still_dead(world: World) -> None:
+    """Its length is what others watch; what is none of ours stays for a human."""
+    async with world.worker() as queue:
+        chunks = [a_chunk(document_id=f"d{number}") for number in range(40)]
+        await queue.put(a_delivery(*chunks))
+        for lease in await leased(queue, 40):
+            reason = "mended" if lease.chunk.document_id != "d7" else "not-mended"
+            await queue.dead_letter(lease, reason=reason, error="")
+        async with world.client(POISON) as client:
+            await client.send_message("none of ours")
+        assert await world.size(POISON) == 41
+        mended = Selection(state=ChunkState.DEAD, reasons=("mended",))
+
+        rows = [r async for r in queue_redrive(queue, (), mended, dry_run=True)]
+        assert await world.size(POISON) == 41
+        rows = [r async for r in queue_redrive(queue, (), mended, dry_run=False)]
+
+        assert len(rows) == 39
+        left = await world.contents(POISON)
+        assert len(left) == 2
+        assert any("not-mended" in text for text in left)
+        assert "none of ours" in left
 
 
 async def test_what_announced_it_is_lost(world: World) -> None:

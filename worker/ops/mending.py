@@ -84,6 +84,8 @@ async def queue_redrive(
             yield _row(entry, "would-redrive")
         else:
             yield _row(entry, await queue.redrive(entry))
+    if not dry_run:
+        await queue.tidy()
 
 
 async def queue_release(
@@ -120,6 +122,8 @@ async def queue_prune(
 ) -> PruneReport:
     """Forget what was settled before then."""
     pruned = await queue.prune(before=before, dead=dead, dry_run=dry_run)
+    if not dry_run:
+        await queue.tidy()
     return PruneReport(
         entries=pruned.entries,
         deliveries=pruned.deliveries,

@@ -61,8 +61,3 @@ def prune_some(db: sqlite3.Connection, before: datetime, *, dead: bool) -> Prune
         deliveries = db.execute(_DELIVERIES, values).rowcount
     db.execute("PRAGMA secure_delete = OFF")
     return Pruned(entries=len(ids), deliveries=deliveries)
-
-
-def drop_log(db: sqlite3.Connection) -> None:
-    """Have the write-ahead log forget as well, unless somebody reads in it just now."""
-    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

@@ -39,7 +39,7 @@ from worker.model import (
     Redriven,
 )
 from worker.ports import Archive, Clock
-from worker.queues.storage import forgetting, messages, redriving, settling
+from worker.queues.storage import forgetting, messages, redriving, settling, tidying
 from worker.queues.storage.arriving import Arriving
 from worker.queues.storage.channel import Channel
 from worker.queues.storage.leasing import Leasing
@@ -268,6 +268,9 @@ class StorageQueue:
     async def give_back(self, entry: QueuedChunk) -> bool:
         """Who holds what is not known here: an entry that is at work gets one more message."""
         return await self._rescue.send_one(entry)
+
+    async def tidy(self) -> int:
+        return await tidying.tidy(self._means)
 
     async def prune(self, *, before: datetime, dead: bool, dry_run: bool) -> Pruned:
         pruning = Pruning(means=self._means, before=before, dead=dead, dry_run=dry_run)

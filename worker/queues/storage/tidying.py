@@ -1,0 +1,52 @@
+"""What is mended leaves the poison queue: whoever watches its length looks for the rest."""
+
+from contextlib import suppress
+
+from worker.errors import LeaseLostError
+from worker.model import ReceivedMessage, RecordingKey
+from worker.queues.storage import messages
+from worker.queues.storage.channel import MOST_AT_ONCE
+from worker.queues.storage.means import Means
+from worker.queues.storage.messages import Poison
+from worker.stored import StoredFormatError
+
+HIDDEN_SECONDS = 300
+"""Longer than a look through all takes; a look that is killed shows them again by then."""
+MOST_LOOKED_AT = 2048
+
+
+async def tidy(means: Means) -> int:
+    """Delete messages of chunks that are dead no more; all others are put back as they were."""
+    kept: list[ReceivedMessage] = []
+    removed = 0
+    while len(kept) + removed < MOST_LOOKED_AT:
+        page = await means.poison.receive(MOST_AT_ONCE, seconds=HIDDEN_SECONDS)
+        if not page:
+            break
+        for message in page:
+            if await _is_over(means, message.text):
+                with suppress(LeaseLostError):
+                    await means.poison.delete(message.id, message.receipt)
+                removed += 1
+            else:
+                kept.append(message)
+    for message in kept:
+        with suppress(LeaseLostError):
+            await means.poison.update(message.id, message.receipt, seconds=0)
+    return removed
+
+
+async def _is_over(means: Means, text: str) -> bool:
+    poison = _told(text)
+    if poison is None or poison.row is None or poison.recording is None:
+        # A message that was none of ours, for a human to look at.
+        return False
+    recording = RecordingKey(poison.recording)
+    known = await means.ledger.last_death(recording, poison.row)
+    return known is None or known[1]
+
+
+def _told(text: str) -> Poison | None:
+    with suppress(StoredFormatError):
+        return messages.decode_poison(text)
+    return None
