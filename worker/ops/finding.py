@@ -7,6 +7,7 @@ participant) is looked for in documents, one recording after the other.
 
 import re
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -91,6 +92,7 @@ async def find(archive: Archive, text: str, *, day: str = "") -> AsyncIterator[F
     `text` is a documentId or the key that stands for it, a recordingId or the recording's
     key, a callId, (of these three also the beginning), a serverCallId, a participant's raw
     id, a folder, or a file in it. `day` (`2026`, `2026/03`, `2026/03/01`) narrows the look.
+    Raises NewerFormatError or StoredFormatError if only a receipt that can't be read is left.
     """
     for look in (_by_place, _by_document, _by_name, _by_contents):
         found = False
@@ -99,6 +101,8 @@ async def find(archive: Archive, text: str, *, day: str = "") -> AsyncIterator[F
             yield folder
         if found:
             return
+    # Not "nobody knows it" of what is there and can't be read.
+    await stored(archive, names.receipt_name(_key(text)), Receipt)
 
 
 def within(day: str) -> str:
@@ -148,13 +152,13 @@ async def erased(archive: Archive, text: str) -> AsyncIterator[Erased]:
         text,
         names.recording_key(recording_id=text, call_id=None, started_at=None),
     }
-    own = await stored(archive, names.erased_name(_key(text)), Erased)
+    own = await _readable(archive, names.erased_name(_key(text)), Erased)
     if own is not None:
         recordings.add(own.recording)
     async for name in archive.list(names.RECEIPTS):
         if not name.endswith(_TOMBSTONE):
             continue
-        tombstone = await stored(archive, name, Erased)
+        tombstone = await _readable(archive, name, Erased)
         if tombstone and (tombstone.recording in recordings or tombstone.key in keys):
             yield tombstone
 
@@ -163,6 +167,13 @@ async def stored(archive: Archive, name: str, kind: type[T]) -> T | None:
     """A document of the archive. Raises NewerFormatError or StoredFormatError."""
     data = await archive.read(name)
     return decode(kind, data) if data is not None else None
+
+
+async def _readable(archive: Archive, name: str, kind: type[T]) -> T | None:
+    """The same for a look that goes on: what can't be read must hide nothing else."""
+    with suppress(NewerFormatError, StoredFormatError):
+        return await stored(archive, name, kind)
+    return None
 
 
 def _current_manifest(files: Sequence[str]) -> str | None:
@@ -206,7 +217,8 @@ async def _by_document(
     archive: Archive, text: str, prefix: str
 ) -> AsyncIterator[Folder]:
     key = _key(text)
-    receipt = await stored(archive, names.receipt_name(key), Receipt)
+    receipt = await _readable(archive, names.receipt_name(key), Receipt)
+    # One that can't be read leaves the names of the chunk's files.
     if receipt is None or not receipt.recording_folder.startswith(prefix):
         return
     found = False

@@ -30,7 +30,7 @@ class RecordingRow:
     """The number of the current manifest; None: not all chunks are settled yet."""
     folder: str
     problem: str | None
-    """Why the manifest or a receipt could not be read."""
+    """Why the manifest, a receipt or the hold could not be read."""
     server_call_id: str | None = None
     duration_ms: int | None = None
     """Of the whole, as the event says it."""

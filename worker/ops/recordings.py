@@ -145,8 +145,13 @@ async def _with_state(
     if hold is None and not folder.is_erasing:
         return row
     name = names.hold_name(folder.path, hold) if hold else ""
-    held = await stored(archive, name, Hold) if name else None
-    is_held = held is not None and held.held
+    try:
+        held = await stored(archive, name, Hold) if name else None
+        is_held = held is not None and held.held
+    except (NewerFormatError, StoredFormatError) as error:
+        # `recordings erase` refuses as well, as long as nobody knows.
+        is_held = True
+        row = replace(row, problem=row.problem or str(error))
     return replace(row, on_hold=is_held, erasing=folder.is_erasing)
 
 

@@ -8,10 +8,13 @@ import pytest
 from tests.factories import an_announcement, some_chunks
 from tests.fakes.archive import MemoryArchive
 from tests.unit.worker.ops.test_recordings import receipt_for, store, store_manifest
+from tests.unit.worker.ops.test_verifying import tombstone_of
 from worker import names
+from worker.errors import NewerFormatError
 from worker.model import Announcement, Chunk, ChunkKey
 from worker.ops.finding import Folder, find, server_call_id
-from worker.stored import Receipt, encode
+from worker.ops.finding import erased as find_erased
+from worker.stored import Receipt, StoredFormatError, encode
 
 SERVER_CALL = "aHR0cHM6Ly9jb252LnNreXBlLmNvbS9jb252L2FiYw"
 SOMEBODY = "8:acs:5f2d8e0a_21e3ef71"
@@ -179,6 +182,46 @@ async def test_unreadable_documents_hide_no_others(
 
     assert await found(archive, f"{SERVER_CALL}1") == []
     assert await found(archive, SOMEBODY) == [receipt.recording]
+
+
+@pytest.mark.parametrize("receipt", [b'{"v": 2}', b"torn"])
+async def test_document_whose_receipt_is_damaged_is_found_by_its_files(
+    archive: MemoryArchive, receipt: bytes
+) -> None:
+    """It is the one that somebody will ask for."""
+    (chunk,) = some_chunks(1)
+    await archive.create(names.content_name(chunk), b"x")
+    await archive.create(names.receipt_name(chunk.key), receipt)
+
+    assert await found(archive, chunk.document_id) == [chunk.recording]
+
+
+@pytest.mark.parametrize(
+    ("receipt", "error"),
+    [(b'{"v": 2}', NewerFormatError), (b"torn", StoredFormatError)],
+)
+async def test_receipt_alone_that_cant_be_read_is_told(
+    archive: MemoryArchive, receipt: bytes, error: type[Exception]
+) -> None:
+    """It is not unknown: nobody can say which recording it belongs to."""
+    await archive.create(names.receipt_name(ChunkKey("doc-1")), receipt)
+
+    with pytest.raises(error):
+        await found(archive, "doc-1")
+
+
+@pytest.mark.parametrize("damaged", [b'{"v": 2}', b"torn"])
+async def test_damaged_tombstone_hides_no_others(
+    archive: MemoryArchive, damaged: bytes
+) -> None:
+    """All of them are looked through."""
+    (receipt,) = await store_told(archive, *some_chunks(1))
+    await archive.create(names.erased_name(ChunkKey("aaaa")), damaged)
+    await archive.create(names.erased_name(receipt.key), tombstone_of(receipt))
+
+    for text in (receipt.recording, "aaaa"):
+        erased = [each.key async for each in find_erased(archive, text)]
+        assert erased == ([receipt.key] if text != "aaaa" else [])
 
 
 async def test_manifest_that_goes_meanwhile_says_no_ids(

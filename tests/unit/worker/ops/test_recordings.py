@@ -308,3 +308,25 @@ async def test_show_names_what_lies_in_the_users_storage(
     assert (row.complete, row.chunks) == (True, 2)
     assert shown.chunks[0].content == url
     assert [chunk.is_external for chunk in shown.chunks] == [True, False]
+
+
+@pytest.mark.parametrize("document", [b'{"v": 2}', b"torn"])
+async def test_damaged_hold_hides_no_recording(
+    archive: MemoryArchive, document: bytes
+) -> None:
+    """Nobody knows whether it is held, so it counts as held, and the problem is told."""
+    announcement = an_announcement()
+    receipts = await store(archive, *some_chunks(1, announcement=announcement))
+    await store_manifest(archive, announcement, receipts)
+    await archive.create(names.hold_name(receipts[0].recording_folder, 1), document)
+    other = an_announcement(recording_id="other")
+    await store(archive, *some_chunks(1, document_id="o", announcement=other))
+
+    rows = {row.recording_id: row for row in await rows_of(archive)}
+    (shown,) = await recordings_show(archive, receipts[0].recording)
+
+    assert len(rows) == 2
+    row = rows["recording-1"]
+    assert (row.complete, row.on_hold) == (True, True)
+    assert row.problem
+    assert shown.recording == row
