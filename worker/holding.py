@@ -12,6 +12,7 @@ import structlog
 from worker import names
 from worker.errors import RetryableError
 from worker.keeping import HoldingArchive
+from worker.model import ChunkKey
 from worker.ports import Archive
 from worker.stored import Hold, Receipt, decode
 
@@ -41,12 +42,24 @@ class Applied:
 
 
 async def current(archive: Archive, folder: str) -> tuple[int, Hold | None]:
-    """The document with the highest number, and that number; (0, None): never held."""
+    """The document with the highest number, and that number; (0, None): never held.
+
+    Raises NewerFormatError or StoredFormatError if nobody can tell what it says.
+    """
+    number, latest = await last(archive, folder)
+    return number, None if latest is None else decode(Hold, latest)
+
+
+async def last(archive: Archive, folder: str) -> tuple[int, bytes | None]:
+    """The same as it is stored."""
     number = 0
     latest: bytes | None = None
-    while data := await archive.read(names.hold_name(folder, number + 1)):
+    while True:
+        data = await archive.read(names.hold_name(folder, number + 1))
+        if data is None:
+            break
         number, latest = number + 1, data
-    return number, None if latest is None else decode(Hold, latest)
+    return number, latest
 
 
 async def apply(archive: Archive, objects: Iterable[str], *, held: bool) -> Applied:
@@ -95,7 +108,13 @@ async def objects_of(
             is_elsewhere = not proven.name.startswith(folder)
             if is_elsewhere and not names.is_external(proven.name):
                 yield proven.name
-        yield names.receipt_name(receipt.key)
-        deleted = names.source_deleted_name(receipt.key)
-        if await archive.stat(deleted) is not None:
-            yield deleted
+        async for name in records_of(archive, receipt.key):
+            yield name
+
+
+async def records_of(archive: Archive, key: ChunkKey) -> AsyncIterator[str]:
+    """What is written of one chunk outside its recording's folder."""
+    yield names.receipt_name(key)
+    deleted = names.source_deleted_name(key)
+    if await archive.stat(deleted) is not None:
+        yield deleted

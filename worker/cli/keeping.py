@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     # Start-up cost: see worker/cli/session.py.
     from worker.app import WholeQueue
     from worker.ops.erasing import EraseReport, Order
-    from worker.ops.holding import HoldReport
+    from worker.ops.holding import HoldReport, Wanted
     from worker.ports import Archive
     from worker.settings import Settings
 
@@ -91,12 +91,13 @@ def _change(
     if report is None:
         raise session.NotInArchiveError(f"the archive knows no {text!r}")
     if not dry_run:
-        _log(report, wanted.by)
+        _log(report, wanted)
     if as_json:
         printing.print_json(report)
     else:
         _print(report)
-    raise typer.Exit(failures.NEEDS_ATTENTION if _lacks(report) else failures.DONE)
+    is_well = report.held is held and not _lacks(report)
+    raise typer.Exit(failures.DONE if is_well else failures.NEEDS_ATTENTION)
 
 
 def _lacks(report: "HoldReport") -> bool:
@@ -106,16 +107,16 @@ def _lacks(report: "HoldReport") -> bool:
     return bool(report.held and report.unknown and report.storage_holds)
 
 
-def _log(report: "HoldReport", by: str) -> None:
+def _log(report: "HoldReport", wanted: "Wanted") -> None:
     import structlog
 
     log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
     write = log.warning
     counts = {"objects": report.objects, "unlike": report.unlike}
-    if report.held:
-        write("recording.held", recording=report.recording, by=by, **counts)
+    if wanted.held:
+        write("recording.held", recording=report.recording, by=wanted.by, **counts)
     else:
-        write("recording.released", recording=report.recording, by=by, **counts)
+        write("recording.released", recording=report.recording, by=wanted.by, **counts)
 
 
 def _print(report: "HoldReport") -> None:

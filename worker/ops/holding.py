@@ -1,17 +1,23 @@
 """Recordings that must not go: held, and released again."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from worker import __version__, holding, names
-from worker.errors import AlreadyExistsError, WorkerError
+from worker.errors import (
+    AlreadyExistsError,
+    IntegrityError,
+    NewerFormatError,
+    WorkerError,
+)
 from worker.keeping import HoldingArchive
 from worker.model import RecordingKey
 from worker.ops import finding
 from worker.ops.finding import Folder
 from worker.ports import Archive
-from worker.stored import Hold, Receipt, encode
+from worker.stored import Hold, Receipt, StoredFormatError, decode, encode
 
 
 class SeveralRecordingsError(WorkerError):
@@ -100,19 +106,21 @@ async def recordings_hold(
         hold, is_new = await _document(archive, folder, wanted)
         latest.append(hold)
         changed |= is_new
-    for folder in () if wanted.dry_run else folders:
-        done = await _apply(archive, folder, held=wanted.held)
+    for position, folder in enumerate(() if wanted.dry_run else folders):
+        latest[position], done = await _apply_latest(archive, folder)
         applied.objects += done.objects
         applied.unlike += done.unlike
         applied.unknown += done.unknown
+    # Somebody else may have decided otherwise meanwhile.
+    counts = next((hold for hold in latest if hold.held), latest[0])
     return HoldReport(
         recording=folders[0].recording,
         folders=tuple(folder.path for folder in folders),
-        held=wanted.held,
+        held=counts.held,
         changed=changed,
-        reason=latest[0].reason,
-        since=latest[0].at,
-        by=latest[0].by,
+        reason=counts.reason,
+        since=counts.at,
+        by=counts.by,
         objects=applied.objects,
         unlike=applied.unlike,
         unknown=applied.unknown,
@@ -126,12 +134,13 @@ async def _document(
 ) -> tuple[Hold, bool]:
     """The document that counts, written unless it is there; whether it was written."""
     while True:
-        number, current = await holding.current(archive, folder.path)
-        if current is None and not wanted.held:
+        number, data = await holding.last(archive, folder.path)
+        if data is None and not wanted.held:
             raise NotHeldError(
                 f"{folder.recording} was never held here",
                 hint=f"recording-worker recordings show {folder.recording}",
             )
+        current = _readable(data)
         if current is not None and current.held == wanted.held:
             return current, False
         hold = Hold(
@@ -152,14 +161,43 @@ async def _document(
         return hold, True
 
 
+def _readable(data: bytes | None) -> Hold | None:
+    """None for what is damaged: whoever says it again mends that. Raises NewerFormatError."""
+    with suppress(StoredFormatError):
+        return None if data is None else decode(Hold, data)
+    return None
+
+
+async def _apply_latest(
+    archive: Archive, folder: Folder
+) -> tuple[Hold, holding.Applied]:
+    """Do what the last document says; again if there is another one by then.
+
+    Else of two who hold and release at once, whoever decided first might act last.
+    """
+    while True:
+        number, hold = await holding.current(archive, folder.path)
+        if hold is None:
+            raise IntegrityError(f"the archive lost the holds of {folder.recording}")
+        applied = await _apply(archive, folder, held=hold.held)
+        if await archive.read(names.hold_name(folder.path, number + 1)) is None:
+            return hold, applied
+
+
 async def _apply(archive: Archive, folder: Folder, *, held: bool) -> holding.Applied:
-    receipts = [
-        receipt
-        for key in folder.keys
-        if (receipt := await finding.stored(archive, names.receipt_name(key), Receipt))
-        if receipt.recording == folder.recording
-    ]
-    objects = [
-        name async for name in holding.objects_of(archive, folder.path, receipts)
+    receipts: list[Receipt] = []
+    objects: list[str] = []
+    for key in folder.keys:
+        name = names.receipt_name(key)
+        try:
+            receipt = await finding.stored(archive, name, Receipt)
+        except (NewerFormatError, StoredFormatError):
+            # Its chunk has a file here, and damage must keep nothing from being held.
+            objects += [each async for each in holding.records_of(archive, key)]
+            continue
+        if receipt is not None and receipt.recording == folder.recording:
+            receipts.append(receipt)
+    objects += [
+        each async for each in holding.objects_of(archive, folder.path, receipts)
     ]
     return await holding.apply(archive, objects, held=held)

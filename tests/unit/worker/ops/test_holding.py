@@ -19,7 +19,7 @@ from worker.ops.holding import (
     Wanted,
     recordings_hold,
 )
-from worker.stored import Hold, decode
+from worker.stored import Hold, StoredFormatError, decode
 
 HOLD = Wanted(held=True, reason="case 4711", by="ann", at=START)
 RELEASE = Wanted(held=False, reason="closed", by="bob", at=START + timedelta(days=1))
@@ -161,6 +161,78 @@ async def test_two_who_hold_at_once_write_one_document(
 
     assert not report.changed
     assert (await holding.current(archive, FOLDER))[0] == 1
+
+
+class ChangedMeanwhile(MemoryArchive):
+    """Somebody else decides otherwise while the storage is told of the first object."""
+
+    def __init__(self, other: Wanted) -> None:
+        super().__init__()
+        self.others: list[Wanted] = [other]
+
+    async def hold(self, name: str, *, held: bool) -> bool | None:
+        if self.others and self.held:
+            await change(self, self.others.pop())
+        return await super().hold(name, held=held)
+
+
+async def test_hold_while_another_releases_stays_a_hold() -> None:
+    """Whoever decided first acts last, and finds that it was overruled."""
+    archive = ChangedMeanwhile(HOLD)
+    others, archive.others = archive.others, []
+    await archive_recording(archive, [b"0"])
+    await change(archive, HOLD)
+    archive.others = others
+
+    report = await change(archive, RELEASE)
+
+    number, hold = await holding.current(archive, FOLDER)
+    assert (number, hold is not None and hold.held) == (3, True)
+    assert (report.held, report.by) == (True, "ann")
+    assert archive.held == set(archive.objects)
+
+
+async def test_release_while_another_holds_stays_a_release() -> None:
+    """The other way round."""
+    archive = ChangedMeanwhile(RELEASE)
+    await archive_recording(archive, [b"0"])
+
+    report = await change(archive, HOLD)
+
+    assert (report.held, report.by) == (False, "bob")
+    assert not archive.held
+
+
+@pytest.mark.parametrize("damage", [b'{"v": 2}', b"torn"])
+async def test_damaged_receipt_keeps_nothing_from_being_held(
+    archive: MemoryArchive, damage: bytes
+) -> None:
+    """Nor is what is damaged let go."""
+    receipts = await archive_recording(archive, [b"0", b"1"])
+    archive.objects[names.receipt_name(receipts[0].key)] = damage
+    await archive.create(names.source_deleted_name(receipts[0].key), b"{}")
+
+    await change(archive, HOLD)
+
+    assert archive.held == set(archive.objects)
+
+
+@pytest.mark.parametrize("damage", [b"", b"torn"])
+@pytest.mark.parametrize("wanted", [HOLD, RELEASE])
+async def test_damaged_document_is_mended_by_saying_it_again(
+    archive: MemoryArchive, wanted: Wanted, damage: bytes
+) -> None:
+    """Nobody can tell what it said; what comes behind it counts."""
+    await archive_recording(archive, [b"0"])
+    await archive.create(names.hold_name(FOLDER, 1), damage)
+    with pytest.raises(StoredFormatError):
+        await holding.current(archive, FOLDER)
+
+    report = await change(archive, wanted)
+
+    number, hold = await holding.current(archive, FOLDER)
+    assert (number, hold is not None and hold.held) == (2, wanted.held)
+    assert (report.changed, report.held) == (True, wanted.held)
 
 
 async def test_id_that_means_several_recordings_holds_none(
