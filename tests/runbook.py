@@ -25,7 +25,7 @@ DOCUMENTS = (ROOT / "README.md", RUNBOOK)
 NOT_YET = ()
 """Verbs that hints name already."""
 _CODE = re.compile(r"`([^`\n]+)`")
-_FENCED = re.compile(r"^```[a-z]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_FENCED = re.compile(r"^ *```[a-z]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 _TYPED = re.compile(rf"(?!.*\baz )(?:.*[ /])?{PROGRAM} (.*)")
 """A line of ours, wherever it is typed; the last of the names is that of the program."""
 _ENDS = {"|", "||", "&&", ";", ">", "2>", ")", "\\"}
@@ -41,16 +41,28 @@ class WrongCommandError(AssertionError):
 def command_lines(document: Path) -> Iterator[tuple[str, bool]]:
     """Each command line of ours, and whether it stands alone, to be typed as it is."""
     text = document.read_text()
-    for block in _FENCED.findall(text):
-        for line in block.replace("\\\n", " ").splitlines():
-            if found := _TYPED.match(line):
-                yield found[1], True
+    yield from ((line, True) for line in typed_lines(text))
     unfenced = _FENCED.sub("", text).replace("\\|", "|")
     for code in _CODE.findall(unfenced):
         if code.startswith(f"{PROGRAM} "):
             yield code.removeprefix(f"{PROGRAM} "), False
         elif code.partition(" ")[0] in verbs() and " " in code:
             yield from ((each, False) for each in _alternatives(code))
+
+
+def typed_lines(text: str) -> Iterator[str]:
+    """What is to be typed, in order."""
+    for block in _FENCED.findall(text):
+        for line in block.replace("\\\n", " ").splitlines():
+            if found := _TYPED.match(line):
+                yield found[1]
+
+
+def part_of(heading: str, document: Path = RUNBOOK) -> str:
+    """What is below a heading of the second level."""
+    _, found, rest = document.read_text().partition(f"\n## {heading}\n")
+    assert found, heading
+    return rest.partition("\n## ")[0]
 
 
 def _alternatives(code: str) -> Iterator[str]:

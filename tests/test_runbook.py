@@ -156,6 +156,37 @@ def pairs_of(node: ast.AST) -> Iterator[tuple[ast.Name, ast.expr]]:
                 yield each, value
 
 
+def test_every_link_leads_to_a_heading() -> None:
+    """As GitHub names them."""
+    text = runbook.RUNBOOK.read_text()
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    slugs = {
+        re.sub(r"[^a-z0-9_ -]", "", each.lower()).replace(" ", "-") for each in headings
+    }
+
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) - slugs == set()
+
+
+def test_every_command_of_another_program_has_its_place() -> None:
+    """Who may type it, and what for."""
+    told = {text for _, tree in runbook.sources() for text in foreign_commands(tree)}
+    known = runbook.sections()
+
+    assert len(told) > 5
+    assert {text for text in told if not any(map(text.startswith, known))} == set()
+
+
+def foreign_commands(tree: ast.Module) -> Iterator[str]:
+    """Those of Azure that a hint is made of, each kind by itself."""
+    for node in ast.walk(tree):
+        text = runbook.text_of(node)
+        if re.match(r"az [a-z]+ ", text) and not text.endswith(" "):
+            kinds = (
+                ("container", "queue") if text.startswith("az storage X ") else ("X",)
+            )
+            yield from (text.replace(" X ", f" {kind} ", 1) for kind in kinds)
+
+
 def test_every_verb_has_its_role() -> None:
     """Who may do what is in one table."""
     table = runbook.sections()
