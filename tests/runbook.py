@@ -210,8 +210,18 @@ def text_of(node: ast.AST) -> str:
 
 def sections(document: Path = RUNBOOK) -> set[str]:
     """Everything in code in a heading or in the first cell of a table's row."""
+    return _named(document.read_text())
+
+
+def roles() -> set[str]:
+    """Which commands the table of roles names."""
+    text = RUNBOOK.read_text().partition("### Which role a command needs")[2]
+    return _named(text.partition("\n## ")[0])
+
+
+def _named(text: str) -> set[str]:
     found: set[str] = set()
-    for line in document.read_text().splitlines():
+    for line in text.splitlines():
         if line.startswith("#"):
             found.update(_CODE.findall(line))
         elif line.startswith("| "):

@@ -189,7 +189,7 @@ def foreign_commands(tree: ast.Module) -> Iterator[str]:
 
 def test_every_verb_has_its_role() -> None:
     """Who may do what is in one table."""
-    table = runbook.sections()
+    table = runbook.roles()
     missing = [
         verb
         for verb in runbook.every_verb()

@@ -94,7 +94,7 @@ def _object_in(token: str) -> str:
 
 
 async def rights(deployment: Deployment) -> Sequence[Finding]:
-    """Nobody needs to delete from the archive but who types `recordings erase`."""
+    """Nobody needs to delete there but who types `recordings erase` or `queue prune`."""
     place = deployment.settings.archive_place
     if place is None:
         return []
