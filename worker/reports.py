@@ -85,12 +85,41 @@ class VerifySummary:
     tally: Tally
 
 
+@with_config(ConfigDict(extra="ignore"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """One chunk that was not in the archive when it should have been."""
+
+    recording: RecordingKey
+    index: int
+    document_id: str | None
+    why: str
+    expires_at: datetime | None
+
+
+@with_config(ConfigDict(extra="ignore"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciliation:
+    """What others counted, held against the archive."""
+
+    worker_version: str
+    by: str
+    at: datetime
+    recordings: int
+    chunks: int
+    here: int
+    erased: int
+    at_work: int
+    letters: int
+    missing: tuple[Gap, ...]
+
+
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {
-    kind: TypeAdapter(kind) for kind in (VerifyPart, VerifySummary)
+    kind: TypeAdapter(kind) for kind in (VerifyPart, VerifySummary, Reconciliation)
 }
 
 
-def encode(report: VerifyPart | VerifySummary) -> bytes:
+def encode(report: VerifyPart | VerifySummary | Reconciliation) -> bytes:
     """As stored.encode."""
     return stored.encode_as(_ADAPTERS[type(report)], report)
 

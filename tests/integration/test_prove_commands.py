@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from azure.storage.blob import ContainerClient
 from structlog.testing import capture_logs
 
 from tests.azurite import Azurite
@@ -22,7 +23,7 @@ from tests.unit.worker.ops.test_verifying import (
 )
 from worker import names, recording
 from worker.__main__ import main
-from worker.app import open_archive
+from worker.app import open_archive, open_queue
 from worker.model import Announcement, Chunk
 from worker.ports import Archive
 from worker.recording import RecordingView
@@ -58,6 +59,7 @@ def run(
         monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite.connection_string)
         monkeypatch.setenv("WORKER_ARCHIVE", azurite.container(name, "team"))
         monkeypatch.setenv("WORKER_QUEUE", azurite.queue(name))
+        make_queue()
 
     def run_command(*arguments: str) -> tuple[int, str, str]:
         with isolated_logs():
@@ -66,6 +68,16 @@ def run(
         return code, captured.out, captured.err
 
     return run_command
+
+
+def make_queue() -> None:
+    async def make() -> None:
+        settings = inspect_process(None, use=Use.READ).require()
+        async with open_queue(settings, create=True):
+            pass
+
+    with capture_logs():
+        asyncio.run(make())
 
 
 def in_archive(work: "Callable[[Archive], object]") -> None:
@@ -199,3 +211,106 @@ def test_custody_is_told(run: Run, tmp_path: Path) -> None:
     for chunk in found["chunks"]:
         assert chunk["steps"][-1]["what"] == "verified"
     assert "d7-1" in (tmp_path / "audit.html").read_text()
+
+
+EVENTS = Path(__file__).parents[2] / "samples/events"
+LETTER = "two-recordings.cloud-events.json"
+
+
+@pytest.mark.parametrize("by", ["folder", "url"])
+def test_what_is_missing_is_told(
+    run: Run, tmp_path: Path, request: pytest.FixtureRequest, by: str
+) -> None:
+    """By Azure Monitor's count, and by dead letters in a folder or a container."""
+    in_archive(put_call)
+    (tmp_path / "summary.csv").write_text(
+        "RecordingId,ChunkCount\nrecording-7,3\nrecording-8,1\n"
+    )
+    where = put_letter(request, tmp_path, by)
+
+    code, out, err = run(
+        *("recordings", "reconcile", "--summary", "summary.csv"),
+        *("--dead-letters", where, "--json"),
+    )
+    people = run("recordings", "reconcile", "--summary", "summary.csv", "--no-report")
+
+    found = json.loads(out)
+    assert (code, people[0]) == (3, 3)
+    assert found["here"] == 3
+    why = [(row["why"], row["index"]) for row in found["missing"]]
+    assert why.count(("never announced", 2)) == 1
+    assert len(why) == found["letters"] + 1
+    commands = {row["command"] for row in found["missing"]} - {None}
+    assert all(LETTER in command for command in commands)
+    assert "sig=" not in out
+    assert "never announced" in people[1]
+    assert "report" not in people[1]
+    assert ("there is no queue" in err) == ("data/queue.db" in err)
+
+    async def kept(archive: Archive) -> None:
+        assert [name async for name in archive.list(names.RECONCILIATIONS)] == [
+            found["report"]
+        ]
+
+    in_archive(kept)
+
+
+def put_letter(request: pytest.FixtureRequest, folder: Path, by: str) -> str:
+    """A dead letter of Event Grid's, and where it lies."""
+    body = (EVENTS / LETTER).read_bytes()
+    if by == "folder":
+        (folder / "letters").mkdir()
+        (folder / f"letters/{LETTER}").write_bytes(body)
+        (folder / "letters/torn.json").write_bytes(b"\xff")
+        (folder / "letters/other.json").write_bytes(
+            (EVENTS / "subscription-deleted.event-grid.json").read_bytes()
+        )
+        (folder / "letters/mixed.json").write_bytes(
+            b'[3, {"eventType": "Microsoft.Communication.RecordingFileStatusUpdated",'
+            b' "id": "x", "data": {}}]'
+        )
+        return "letters"
+    azurite: Azurite = request.getfixturevalue("azurite")
+    name: str = request.getfixturevalue("unique_name")("letters")
+    text = azurite.connection_string
+    with ContainerClient.from_connection_string(text, name) as client:
+        client.create_container()
+        client.upload_blob(LETTER, body)
+    request.getfixturevalue("monkeypatch").setenv(
+        "AZURE_STORAGE_CONNECTION_STRING", text
+    )
+    return azurite.container(name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "say --summary, --dead-letters, or both"),
+        (["--dead-letters", "https://x"], "the container's URL"),
+        (["--summary", "nothing.csv"], "nothing.csv"),
+    ],
+)
+def test_reconcile_says_what_it_wants(
+    run: Run, arguments: list[str], told: str
+) -> None:
+    """One line, and the help that would have helped."""
+    in_archive(put_call)
+
+    code, out, err = run("recordings", "reconcile", *arguments)
+
+    assert (code, out) == (2, "")
+    assert told in err
+    assert "reconcile --help" in err
+
+
+def test_all_that_was_counted_is_here(run: Run, tmp_path: Path) -> None:
+    """Exit 0."""
+    in_archive(put_call)
+    (tmp_path / "s.json").write_text(
+        json.dumps([{"RecordingId": "recording-7", "ChunkCount": 2}])
+    )
+
+    code, out, _ = run("recordings", "reconcile", "--summary", "s.json")
+
+    assert code == 0
+    assert "missing     none" in out

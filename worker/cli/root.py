@@ -20,6 +20,7 @@ from worker.cli import (
     keeping,
     pausing,
     queue,
+    reconcile,
     recordings,
     replay,
     serving,
@@ -94,6 +95,9 @@ recordings.app.command(epilog=keeping.UNHOLD_EXAMPLE)(keeping.unhold)
 recordings.app.command(
     epilog="Example: recording-worker recordings audit 0-eus-d1-a1b2c3 -o audit.html"
 )(audit.audit)
+recordings.app.command(
+    epilog="Example: recording-worker recordings reconcile --summary summary.csv"
+)(reconcile.reconcile)
 recordings.app.command(
     "verify", epilog="Example: recording-worker recordings verify --all"
 )(verify.verify)

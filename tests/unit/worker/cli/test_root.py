@@ -34,6 +34,7 @@ VERBS = [
     ["recordings", "show"],
     ["recordings", "verify"],
     ["recordings", "audit"],
+    ["recordings", "reconcile"],
     ["recordings", "export"],
     ["acs", "recording", "start"],
     ["acs", "recording", "state"],
