@@ -16,6 +16,9 @@ from worker.ports import Archive, Clock
 from worker.stored import Control, StoredFormatError, decode
 
 LOOK_SECONDS = 1.0
+FULL_LOOK_SECONDS = 60.0
+"""How often all documents are listed: what a container's lifecycle rules removed counts no more,
+and whoever says something then begins at lower numbers."""
 PATIENCE_SECONDS = 5.0
 """For one look: an archive that hangs must not hold up a worker that is to stop."""
 _NUMBER = re.compile(rf"{names.CONTROL}(\d{{6,}})\.json", re.ASCII)
@@ -56,10 +59,12 @@ async def latest(archive: Archive) -> Latest:
 
 async def behind(archive: Archive, known: Latest) -> Latest:
     """What came behind a known one: mostly nothing, for the price of one read."""
-    while data := await archive.read(names.control_name(known.number + 1)):
+    while True:
+        data = await archive.read(names.control_name(known.number + 1))
+        if data is None:
+            return known
         control = _said(data) or known.control
         known = Latest(number=known.number + 1, control=control)
-    return known
 
 
 def _said(data: bytes) -> Control | None:
@@ -80,6 +85,7 @@ class Pauses:
     look_seconds: float = LOOK_SECONDS
     _known: Latest | None = None
     _looked_s: float | None = None
+    _listed_s: float | None = None
 
     async def is_paused(self) -> bool:
         """As of the last look, which is not older than `look_seconds`."""
@@ -93,12 +99,23 @@ class Pauses:
         before = self._known
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                known = before or await latest(self.archive)
-                self._known = await behind(self.archive, known)
+                known = before if before and not self._is_list_due() else None
+                self._known = await self._asked(known)
         except _TROUBLE as error:
             log.debug("consumer.pause_unknown", error=str(error))
         else:
             self._tell(before.pause if before else None, self._known.pause)
+
+    def _is_list_due(self) -> bool:
+        now_s = self.clock.monotonic()
+        return self._listed_s is None or now_s - self._listed_s >= FULL_LOOK_SECONDS
+
+    async def _asked(self, known: Latest | None) -> Latest:
+        if known is not None:
+            return await behind(self.archive, known)
+        listed = await latest(self.archive)
+        self._listed_s = self.clock.monotonic()
+        return listed
 
     def _tell(self, before: Control | None, pause: Control | None) -> None:
         if pause is not None and before is None:

@@ -9,7 +9,7 @@ from tests.fakes.archive import MemoryArchive
 from tests.fakes.clock import START, ManualClock
 from worker import names, pauses
 from worker.errors import ArchiveForbiddenError, ArchiveUnavailableError
-from worker.pauses import Latest, Pauses
+from worker.pauses import FULL_LOOK_SECONDS, Latest, Pauses
 from worker.stored import Control, encode
 
 
@@ -56,7 +56,7 @@ async def test_highest_number_counts(archive: MemoryArchive) -> None:
 async def test_damaged_one_says_nothing(archive: MemoryArchive, damage: bytes) -> None:
     """What was said before it goes on, and what comes behind it counts."""
     await say(archive, 1, paused=True)
-    await archive.create(names.control_name(2), damage or b"\0")
+    await archive.create(names.control_name(2), damage)
     found = await pauses.latest(archive)
     assert (found.number, found.pause is not None) == (2, True)
     first = Latest(number=1, control=control(paused=True))
@@ -137,6 +137,27 @@ async def test_one_look_counts_for_a_while_and_costs_one_read(
     await following.is_paused()
 
     assert archive.calls == [("read", "control/000002.json")]
+
+
+@pytest.mark.parametrize("paused", [True, False])
+async def test_worker_follows_when_old_documents_have_left_the_archive(
+    archive: MemoryArchive, clock: ManualClock, *, paused: bool
+) -> None:
+    """By the container's rules: a pause must not go on for a worker that saw it, nor may one
+    that begins anew at the first number be missed.
+    """
+    await say(archive, 1, paused=False)
+    await say(archive, 2, paused=not paused)
+    following = Pauses(archive=archive, clock=clock)
+    assert await following.is_paused() is not paused
+    archive.lose(names.control_name(1))
+    archive.lose(names.control_name(2))
+    if paused:
+        await say(archive, 1, paused=True)
+
+    clock.advance(FULL_LOOK_SECONDS)
+
+    assert await following.is_paused() is paused
 
 
 @pytest.mark.parametrize("kind", [ArchiveUnavailableError, ArchiveForbiddenError])
