@@ -3,8 +3,7 @@
 One look at the queue, and a few at the archive.
 """
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -12,6 +11,7 @@ from typing import Protocol
 from worker import names, pauses
 from worker.errors import NewerFormatError, PermanentError, RetryableError
 from worker.model import ChunkKey, ChunkState, QueueCounts
+from worker.ops.ahead import ahead
 from worker.ports import Archive
 from worker.stored import Control, Receipt, StoredFormatError, decode
 
@@ -127,22 +127,26 @@ async def _asked(archive: Archive | None, settled: Sequence[ChunkKey]) -> _Asked
 async def _size_of(archive: Archive, settled: Sequence[ChunkKey]) -> int:
     """About how much came home: some receipts stand for all."""
     asked = settled[:MOST_MEASURED]
-    sizes: list[int] = []
-    for start in range(0, len(asked), MOST_AT_ONCE):
-        async with asyncio.TaskGroup() as group:
-            reads = [
-                group.create_task(_bytes_of(archive, key), name="receipt's size")
-                for key in asked[start : start + MOST_AT_ONCE]
-            ]
-        sizes += [read.result() for read in reads]
-    return sum(sizes) * len(settled) // max(len(asked), 1)
+
+    async def measure(key: ChunkKey) -> int:
+        return await _bytes_of(archive, key)
+
+    total = 0
+    async for _, size_bytes in ahead(_each(asked), measure, most=MOST_AT_ONCE):
+        total += size_bytes
+    return total * len(settled) // max(len(asked), 1)
+
+
+async def _each(keys: Sequence[ChunkKey]) -> AsyncIterator[ChunkKey]:
+    for key in keys:
+        yield key
 
 
 async def _bytes_of(archive: Archive, key: ChunkKey) -> int:
     data = await archive.read(names.receipt_name(key))
     try:
         receipt = decode(Receipt, data or b"")
-    except StoredFormatError:
+    except (NewerFormatError, StoredFormatError):
         return 0
     metadata = receipt.metadata.size_bytes if receipt.metadata else 0
     return receipt.content.size_bytes + metadata

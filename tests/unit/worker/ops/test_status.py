@@ -120,8 +120,11 @@ async def test_nothing_came_home_and_nobody_can_say_when(queue: MemoryQueue) -> 
     assert (found.settled_chunks, found.settled_bytes, found.eta) == (0, 0, None)
 
 
-async def test_receipts_stand_for_all_that_came_home(queue: MemoryQueue) -> None:
-    """A few hundred a minute are not all looked up; a damaged one counts as nothing."""
+@pytest.mark.parametrize("receipt", [b"{", b'{"v": 2}'])
+async def test_receipts_stand_for_all_that_came_home(
+    queue: MemoryQueue, receipt: bytes
+) -> None:
+    """A few hundred a minute are not all looked up; one that can't be read counts as nothing."""
     archive = MemoryArchive()
     chunks = some_chunks(70)
     await queue.put(a_delivery(*chunks))
@@ -130,7 +133,7 @@ async def test_receipts_stand_for_all_that_came_home(queue: MemoryQueue) -> None
     for chunk in chunks[:63]:
         name = names.receipt_name(chunk.key)
         await archive.create(name, encode(receipt_for(chunk)))
-    await archive.create(names.receipt_name(chunks[63].key), b"{")
+    await archive.create(names.receipt_name(chunks[63].key), receipt)
     archive.calls.clear()
     each = bytes_of(receipt_for(chunks[0]))
 
@@ -158,11 +161,17 @@ async def test_pause_is_told_with_who_and_why(queue: MemoryQueue) -> None:
     assert (found.eta, found.needs_attention) == (None, False)
 
 
-async def test_archive_that_can_not_be_asked_is_told(queue: MemoryQueue) -> None:
-    """The counts are there all the same."""
+@pytest.mark.parametrize("call", ["list", "read"])
+async def test_archive_that_can_not_be_asked_is_told(
+    queue: MemoryQueue, call: str
+) -> None:
+    """The counts are there all the same, whether it fails at once or among the receipts."""
     archive = MemoryArchive()
-    archive.fail_next(ArchiveUnavailableError("no answer"), on="list")
+    archive.fail_next(ArchiveUnavailableError("no answer"), on=call)
     await put(queue, "d1")
+    await put(queue, "d2")
+    (lease,) = await queue.lease(1)
+    await queue.complete(lease, ChunkState.DELETED, note="")
 
     found = await read_status(queue, archive, at_risk_within=SIX_HOURS, now=START)
 
