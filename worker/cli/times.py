@@ -16,13 +16,19 @@ _UNITS = {
     "d": timedelta(days=1),
 }
 
+LONGEST = timedelta(days=36_500)
+"""What lies further off is no time that a calendar knows."""
+
 
 def span(text: str) -> timedelta:
     """Read `2h`."""
     found = _SPAN.fullmatch(text.strip())
     if found is None:
         raise typer.BadParameter("a span is 90s, 30m, 2h or 7d")
-    return int(found["number"]) * _UNITS[found["unit"]]
+    asked = int(found["number"]) * _UNITS[found["unit"]]
+    if asked > LONGEST:
+        raise typer.BadParameter(f"a span is {LONGEST.days}d at most")
+    return asked
 
 
 def moment(text: str) -> datetime:
@@ -31,8 +37,8 @@ def moment(text: str) -> datetime:
         return SystemClock().now() - span(text)
     try:
         at = datetime.fromisoformat(text.strip())
-    except ValueError:
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise typer.BadParameter(
             "a moment is 2026-03-01, 2026-03-01T09:00Z, or 2h (ago)"
         ) from None
-    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)

@@ -25,6 +25,13 @@ def test_what_is_no_span_is_refused(text: str) -> None:
         times.span(text)
 
 
+def test_span_that_no_calendar_knows_is_refused() -> None:
+    """Else it would end as a bug, and not as what was typed."""
+    assert times.span("36500d") == times.LONGEST
+    with pytest.raises(typer.BadParameter, match="36500d at most"):
+        times.moment("999999d")
+
+
 @pytest.mark.parametrize(
     ("text", "at"),
     [
@@ -48,7 +55,8 @@ def test_span_is_a_moment_so_long_ago() -> None:
     assert before <= at + timedelta(hours=2) <= SystemClock().now()
 
 
-def test_what_is_no_moment_is_refused() -> None:
-    """With what one looks like."""
+@pytest.mark.parametrize("text", ["yesterday", "0001-01-01T00:00+14:00"])
+def test_what_is_no_moment_is_refused(text: str) -> None:
+    """With what one looks like; before the calendar begins there is none."""
     with pytest.raises(typer.BadParameter, match="2026-03-01T09:00Z"):
-        times.moment("yesterday")
+        times.moment(text)
