@@ -45,6 +45,12 @@ def selection(
 ) -> "Selection":
     from worker.ops.selecting import Selection
 
+    said = [("--call", call), ("--worker", worker)]
+    said += [("--reason", reason) for reason in reasons or ()]
+    for option, text in said:
+        # A variable of a shell that is not set must not mean: whatever it is.
+        if text is not None and not text.strip():
+            raise typer.BadParameter("it is empty", param_hint=option)
     now = SystemClock().now()
     return Selection(
         state=state,

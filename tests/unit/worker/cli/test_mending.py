@@ -56,6 +56,28 @@ def test_list_is_filtered(run: Run, queue: MemoryQueue) -> None:
     assert listed("--within", "6h") == 3
 
 
+@pytest.mark.parametrize(
+    "empty",
+    [
+        ("redrive", "--reason", "no-credential", "--call", ""),
+        ("redrive", "--within", "6h", "--reason", " "),
+        ("release", "--worker", ""),
+        ("list", "--call", ""),
+    ],
+)
+def test_empty_filter_means_nothing(
+    run: Run, queue: MemoryQueue, empty: tuple[str, ...]
+) -> None:
+    """As of a variable that is not set: beside another filter it would mean any."""
+    before = states(queue)
+
+    refused = run("queue", *empty)
+
+    assert (refused.code, refused.out) == (2, "")
+    assert "it is empty" in refused.err
+    assert states(queue) == before
+
+
 def test_list_ends_with_what_helps(run: Run, queue: MemoryQueue) -> None:
     """A command for each reason of the dead; the reason is a comment in a shell."""
     ended = run("queue", "list")
