@@ -11,7 +11,9 @@ from tests.bench.figures import Figure
 from tests.bench.processes import ROOT
 
 
-@pytest.mark.parametrize("row", ["start", "acks", "load", "parallel", "blobs"])
+@pytest.mark.parametrize(
+    "row", ["start", "acks", "load", "parallel", "blobs", "verify", "listing"]
+)
 def test_benchmark_measures(row: str) -> None:
     """A benchmark at smoke scale ends by itself, with figures, and loses no ack."""
     command = [sys.executable, "-m", "tests.bench", "--smoke", "--json", "--only", row]

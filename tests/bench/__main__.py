@@ -11,7 +11,16 @@ from typing import Any
 
 from rich.console import Console
 
-from tests.bench import acks, blobs, figures, memory, parallel, start, webhook_load
+from tests.bench import (
+    acks,
+    blobs,
+    figures,
+    memory,
+    parallel,
+    proving,
+    start,
+    webhook_load,
+)
 from tests.bench.figures import Figure
 from tests.bench.processes import BenchError
 from tests.bench.scale import SMOKE, Scale
@@ -23,6 +32,8 @@ ROWS: dict[str, Callable[[Scale], Coroutine[Any, Any, list[Figure]]]] = {
     "parallel": parallel.measure,
     "memory": memory.measure,
     "blobs": blobs.measure,
+    "verify": proving.measure_verify,
+    "listing": proving.measure_listing,
 }
 
 

@@ -29,6 +29,13 @@ class Scale:
     starts: int = 10
     blob_mib: int = 256
     blob_turns: int = 4
+    verify_mib: int = 256
+    """Of one content; some of them are hashed."""
+    verify_turns: int = 3
+    listing_receipts: int = 100_000
+    listing_turns: int = 2
+    listing_blobs: int = 2000
+    """In Azurite, which keeps no more without hours of filling it."""
 
 
 SMOKE = Scale(
@@ -48,4 +55,9 @@ SMOKE = Scale(
     starts=1,
     blob_mib=16,
     blob_turns=1,
+    verify_mib=1,
+    verify_turns=1,
+    listing_receipts=100,
+    listing_turns=1,
+    listing_blobs=20,
 )
