@@ -86,6 +86,48 @@ async def test_replay_that_is_refused_needs_attention(operator: Operator) -> Non
     assert "refused   5" in ended.out
 
 
+async def test_replay_tells_a_machine(operator: Operator) -> None:
+    """A document for each request, rehearsed or sent, and no table."""
+    async with serving(answer(status=401)) as server:
+        dry = await operator.types(
+            "replay", DEMO, "--to", server.url, "--dry-run", "--json"
+        )
+        wet = await operator.types("replay", DEMO, "--to", server.url, "--json")
+
+    assert (dry.code, wet.code) == (0, 3)
+    planned = [json.loads(line) for line in dry.out.splitlines()]
+    sent = [json.loads(line) for line in wet.out.splitlines()]
+    assert {row["outcome"] for row in planned} == {"would-post"}
+    assert {(row["outcome"], row["status"]) for row in sent} == {("refused", 401)}
+    assert [row["file"] for row in planned] == [row["file"] for row in sent]
+    assert [row["events"] for row in sent] == [1, 1, 1, 4, 1]
+
+
+async def test_files_are_read_one_at_a_time(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of an outage may hold more than fits into memory."""
+    read: list[str] = []
+    read_bytes = Path.read_bytes
+
+    def noted(path: Path) -> bytes:
+        read.append(path.name)
+        return read_bytes(path)
+
+    async with serving(answer(status=200)) as server:
+        seen_before: list[int] = []
+
+        def counted(path: Path) -> bytes:
+            seen_before.append(len(server.seen))
+            return noted(path)
+
+        monkeypatch.setattr(Path, "read_bytes", counted)
+        await operator.types("replay", DEMO, "--to", server.url)
+
+    assert len(read) == len(events.DEMO)
+    assert seen_before[-1] >= 4
+
+
 async def test_replay_is_rehearsed(operator: Operator) -> None:
     """Nothing is sent."""
     async with serving(answer(status=200)) as server:
