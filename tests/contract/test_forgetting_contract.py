@@ -212,6 +212,25 @@ async def test_ledger_names_nothing_of_it_any_more(
         assert not [each for each in archive.objects if each.startswith(folder)]
 
 
+async def test_delivery_that_came_in_several_hours_is_forgotten_in_all(
+    azurite: Azurite, unique_name: UniqueName
+) -> None:
+    """The ledger keeps it once for each hour."""
+    clock = ManualClock()
+    archive = MemoryArchive(clock=clock)
+    name = unique_name("forget")
+    async with storage_rig(clock, azurite, name, archive=archive) as rig:
+        for hours in (0, 1):
+            at = START + timedelta(hours=hours)
+            await rig.queue.put(a_delivery(*some_chunks(1), received_at=at))
+            await settle_all(rig.queue)
+
+        told = await forget(rig.queue)
+
+        assert (told.deliveries, told.shared) == (2, 0)
+        assert archive.objects == {}
+
+
 async def test_entry_whose_deadline_moved_is_found(
     azurite: Azurite, unique_name: UniqueName
 ) -> None:
@@ -297,3 +316,27 @@ async def erased_until(archive: MemoryArchive, queue: WholeQueue, number: int) -
         return done
     finally:
         archive.erase = real  # type: ignore[method-assign]
+
+
+async def test_delivery_that_can_not_be_read_stays(
+    azurite: Azurite, unique_name: UniqueName
+) -> None:
+    """Nobody knows who else is in it; what leads to it goes."""
+    clock = ManualClock()
+    archive = MemoryArchive(clock=clock)
+    name = unique_name("forget")
+    async with storage_rig(clock, azurite, name, archive=archive) as rig:
+        await rig.queue.put(a_delivery(*some_chunks(1)))
+        await settle_all(rig.queue)
+        (delivery,) = [
+            n for n in archive.objects if n.endswith(".01.20260302T120000Z.json")
+        ]
+        archive.lose(delivery)
+        await archive.create(delivery, b"{")
+        await archive.create(delivery.replace(".json", ".foreign"), b"")
+    async with storage_rig(clock, azurite, name, archive=archive) as rig:
+        told = await forget(rig.queue)
+
+        assert (told.deliveries, told.shared) == (0, 1)
+        assert await rig.queue.announced(RECORDING) == []
+        assert delivery in archive.objects

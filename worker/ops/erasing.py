@@ -136,7 +136,7 @@ class _Eraser:
             if hold is not None and hold.held:
                 raise UnderHoldError(
                     f"under legal hold since {hold.at:%Y-%m-%d} by {hold.by}: "
-                    f"{hold.reason}",
+                    f"{hold.reason!r}",
                     hint=f"recording-worker recordings show {its.recording}",
                 )
 

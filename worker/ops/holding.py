@@ -72,7 +72,8 @@ async def one_recording(archive: Archive, text: str) -> Sequence[Folder]:
 
     Raises SeveralRecordingsError: whoever changes something says which.
     """
-    meant = {folder.recording async for folder in finding.find(archive, text)}
+    found = [folder async for folder in finding.find(archive, text)]
+    meant = {folder.recording for folder in found}
     if len(meant) > 1:
         some = ", ".join(sorted(meant)[:5])
         raise SeveralRecordingsError(
@@ -80,12 +81,14 @@ async def one_recording(archive: Archive, text: str) -> Sequence[Folder]:
             hint=f"recording-worker recordings show {text}",
         )
     # Announcements that tell different calls or days have a folder each.
-    return [
-        folder
+    every = {
+        folder.path: folder
         for key in meant
         async for folder in finding.find(archive, key)
         if folder.recording == key
-    ]
+    }
+    # What was proven in the user's own storage alone has no files here to be found by.
+    return list(every.values()) or found
 
 
 async def recordings_hold(

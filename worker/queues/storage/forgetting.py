@@ -114,17 +114,19 @@ async def _deliveries(
 
     The body as received lies in the first part, whatever the others are of.
     """
-    refs = [names.parse_ref(ref) for row, ref in found.chunks]
-    kept = {ref for row, ref in found.chunks if row in found.at_work}
+    folders: dict[str, bool] = {}
+    """By what the names of a delivery begin with; whether something of it is at work."""
+    for row, ref in found.chunks:
+        part = names.parse_ref(ref).part
+        prefix = f"{names.hour_folder(part.hour)}{part.digest}."
+        folders[prefix] = folders.get(prefix, False) or row in found.at_work
     whole: list[PartName] = []
     shared = 0
-    for digest, part in sorted({ref.part.digest: ref.part for ref in refs}.items()):
-        prefix = f"{names.hour_folder(part.hour)}{digest}."
-        found_parts = {_part(name) async for name in ledger.names(prefix)}
-        parts = [each for each in found_parts if each is not None]
+    for prefix, is_at_work in sorted(folders.items()):
+        known = {_part(name) async for name in ledger.names(prefix)}
+        parts = [each for each in known if each is not None]
         is_whole = all([await _is_all_of(ledger, each, recording) for each in parts])
-        is_kept = any(names.parse_ref(ref).part.digest == digest for ref in kept)
-        if is_whole and not is_kept:
+        if is_whole and not is_at_work:
             whole += parts
         else:
             shared += 1

@@ -198,7 +198,7 @@ async def test_held_recording_is_not_erased(world: World) -> None:
     await recordings_hold(world.archive, RECORDING, held)
     before = dict(world.archive.objects)
 
-    with pytest.raises(UnderHoldError, match=r"since 2026-03-01 by bob: case 4711"):
+    with pytest.raises(UnderHoldError, match=r"since 2026-03-01 by bob: 'case 4711'"):
         await world.erase()
     with pytest.raises(UnderHoldError):
         await world.erase(order=replace(ORDER, dry_run=True))
@@ -480,3 +480,35 @@ async def test_damaged_manifest_keeps_nobody_from_erasing(world: World) -> None:
     assert (await world.erase()).chunks == 3
 
     assert set(world.archive.objects) == world.of_others() | TOMBSTONES
+
+
+async def test_recording_that_lies_elsewhere_leaves_no_record_here(
+    world: World,
+) -> None:
+    """It was proven in the user's own storage: there is a receipt, and no folder."""
+    chunk = a_chunk(
+        document_id="0-eus-d1-own", announcement=an_announcement(recording_id="own")
+    )
+    receipt = await archive_chunk(MemoryArchive(), chunk, b"x", {})
+    url = "https://own.blob.core.windows.net/c/0.mp4"
+    content = replace(receipt.content, name=url)
+    external = replace(receipt, content=content, metadata=None)
+    await world.archive.create(names.receipt_name(chunk.key), encode(external))
+
+    report = await world.erase(chunk.document_id)
+
+    assert report.elsewhere == (url,)
+    assert [n for n in world.archive.objects if "d1-own" in n] == [
+        names.erased_name(chunk.key)
+    ]
+    assert report.source_keeps_until is None
+
+
+async def test_notice_that_can_not_be_read_is_left(world: World) -> None:
+    """Nobody knows whose it is."""
+    name = names.notice_name("chunk-dead-lettered-" + "3" * 32, START)
+    await world.archive.create(name, b"no notice")
+
+    await world.erase()
+
+    assert name in world.archive.objects

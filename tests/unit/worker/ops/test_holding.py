@@ -287,3 +287,27 @@ async def test_trouble_while_a_chunk_inherits_the_hold_brings_it_back(
 
     with pytest.raises(HoldOwedError):
         await holding.inherit(archive, receipt)
+
+
+async def test_only_what_is_not_as_it_should_be_is_unlike() -> None:
+    """None is of a storage that knows no holds; of the others, what was read back counts."""
+    applied = holding.Applied()
+    for told in (True, False, None):
+        applied.add(told, held=True)
+
+    assert applied == holding.Applied(objects=3, unlike=1, unknown=1)
+
+
+async def test_archive_that_can_not_hold_inherits_nothing() -> None:
+    """A directory: the document is enough."""
+
+    class Bare:
+        pass
+
+    archive = MemoryArchive()
+    (receipt,) = await archive_recording(archive, [b"0"])
+
+    await holding.inherit(Bare(), receipt)  # type: ignore[arg-type]
+    applied = await holding.apply(Bare(), ["a"], held=True)  # type: ignore[arg-type]
+
+    assert applied == holding.Applied(objects=1, unknown=1)
