@@ -1,5 +1,6 @@
 """Clients of Azure's SDK show what they were given to whom they were told, and no more."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -11,12 +12,12 @@ from azure.core.exceptions import HttpResponseError
 
 from tests.fakes.clock import START
 from tests.topic import KEY
-from worker import storage_places
+from worker import sdk_options, storage_places
 from worker.acs import rooms
 from worker.acs.calls import transfer_state
 from worker.acs.clients import open_clients
 from worker.acs.resources import Resource
-from worker.acs.trouble import AcsAnswerError, AcsRefusedError
+from worker.acs.trouble import AcsAnswerError, AcsRefusedError, AcsUnavailableError
 from worker.errors import TopicUnavailableError
 from worker.storage_clients import Identity, container_client, queue_client
 from worker.storage_places import Place, Service
@@ -29,14 +30,17 @@ NOBODY = Identity(connection_string=None, token=None)
 
 @dataclass(slots=True, kw_only=True)
 class Listener:
-    """Notes what it is asked; answers 200, or sends to `elsewhere`."""
+    """Notes what it is asked; answers 200, sends to `elsewhere`, or says nothing."""
 
     url: str = ""
     elsewhere: str = ""
+    is_silent: bool = False
     asked: list[web.Request] = field(default_factory=list)
 
     async def answer(self, request: web.Request) -> web.Response:
         self.asked.append(request)
+        if self.is_silent:
+            await asyncio.Event().wait()
         if self.elsewhere:
             there = f"{self.elsewhere}{request.path}"
             return web.Response(status=307, headers={"Location": there})
@@ -48,7 +52,7 @@ async def listening() -> AsyncIterator[Listener]:
     listener = Listener()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", listener.answer)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -152,3 +156,16 @@ async def test_credential_does_not_follow_a_redirect(
 
     assert len(service.asked) == 1
     assert other.asked == []
+
+
+@pytest.mark.parametrize("ask", [ask_for_a_call, ask_for_a_room])
+async def test_silence_of_acs_has_an_end(
+    ask: Asking, service: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that all clients have, and not the minutes of the SDK."""
+    monkeypatch.setattr(sdk_options, "READ_SECONDS", 0.2)
+    service.is_silent = True
+
+    async with asyncio.timeout(10):
+        with pytest.raises(AcsUnavailableError, match="did not answer"):
+            await ask(service)

@@ -116,6 +116,7 @@ async def open_clients(
 ) -> AsyncIterator[Clients]:
     """Open them; `request_id`: what is done under an id once is not done again under it."""
     async with AsyncExitStack() as stack:
+        shared = options_for(resource.endpoint)
         transport: AsyncHttpTransport[Any, Any] = Rehearsal()
         credential: AzureKeyCredential | AsyncTokenCredential
         credential = AzureKeyCredential(resource.key or _NOBODY)
@@ -124,11 +125,14 @@ async def open_clients(
             transport = AioHttpTransport(
                 session=_AsWritten(session),
                 session_owner=False,
+                # A transport that is handed to a client has none of its options.
+                connection_timeout=shared["connection_timeout"],
+                read_timeout=shared["read_timeout"],
             )
             if resource.key is None:
                 credential = await stack.enter_async_context(MachineIdentity())
         options: dict[str, Any] = {
-            **options_for(resource.endpoint),
+            **shared,
             "transport": transport,
             "raw_request_hook": _repeating(request_id),
         }
