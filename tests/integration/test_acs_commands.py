@@ -596,15 +596,18 @@ async def test_resource_must_be_known(
     monkeypatch.setenv(CONNECTION, f"{acs.connection_string} {other}")
 
     none = await operator.types("room", "list")
+    empty = await operator.types("room", "list", "--resource", "", "--dry-run")
     wrong = await operator.types("room", "list", "--resource", "third")
     right = await operator.types("room", "list", "--resource", "127")
     host = await operator.types(
         "room", "list", "--resource", "OTHER.communication.azure.com", "--dry-run"
     )
 
-    assert "say which resource is meant by --resource: 127, other" in none.err
+    for unsaid in (none, empty):
+        assert "say which resource is meant by --resource: 127, other" in unsaid.err
     assert "no such ACS resource is set up here, but 127, other" in wrong.err
-    assert (none.code, wrong.code, right.code) == (1, 1, 0)
+    codes = (none.code, empty.code, wrong.code, right.code)
+    assert codes == (1, 1, 1, 0)
     assert host.out.startswith("GET https://other.communication.azure.com/rooms?")
 
 

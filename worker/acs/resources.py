@@ -27,7 +27,8 @@ def resource_from(settings: Settings, name: str | None) -> Resource:
     """The resource of that name, or the only one. Raises NoResourceError."""
     known = {each.name: each for each in _resources(settings)}
     listed = ", ".join(sorted(known))
-    if name is None and len(known) > 1:
+    # An empty name is that of a variable that nobody set.
+    if not name and len(known) > 1:
         raise NoResourceError(f"say which resource is meant by --resource: {listed}")
     wanted = name.casefold().partition(".")[0] if name else next(iter(known))
     if wanted not in known:
