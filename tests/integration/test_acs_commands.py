@@ -250,6 +250,11 @@ async def test_every_verb_can_be_rehearsed(
     ("command", "error"),
     [
         (("recording", "start"), "exactly one of --server-call"),
+        (("recording", "stop", ""), "it is empty"),
+        (("room", "get", ""), "it is empty"),
+        (("room", "delete", " "), "it is empty"),
+        (("call", "transfer", "", "--to", BOB), "it is empty"),
+        (("call", "transfer", "c1", "--to-call", ""), "it is empty"),
         (("recording", "start", "--room", "1", "--request-id", "7"), "invalid value"),
         (
             ("recording", "start", "--room", "1", "--group-call", "2"),

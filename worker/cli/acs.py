@@ -136,6 +136,13 @@ def log_asked(
     )
 
 
+def named(text: str | None) -> str | None:
+    """An id that is there: an empty one would ask for all, or for something else."""
+    if text is not None and not text.strip():
+        raise typer.BadParameter("it is empty")
+    return text
+
+
 def time_of(text: str) -> datetime:
     """`2026-12-01T10:00Z`: with its zone, for the room is open at one moment everywhere."""
     try:

@@ -22,8 +22,15 @@ To = Annotated[
     str | None,
     typer.Option(metavar="ID", help="8:acs:…, 8:orgid:… (Teams), or +14255550123."),
 ]
+CallId = Annotated[
+    str,
+    typer.Argument(metavar="CALL", callback=acs.named, help="Its callConnectionId."),
+]
 ToCall = Annotated[
-    str | None, typer.Option(metavar="CALL", help="Move --participant there instead.")
+    str | None,
+    typer.Option(
+        metavar="CALL", callback=acs.named, help="Move --participant there instead."
+    ),
 ]
 Participants = Annotated[
     list[str] | None,
@@ -66,7 +73,7 @@ def calls() -> None:
 def transfer(  # noqa: PLR0913 - each is an independent wish
     context: typer.Context,
     *,
-    call: Annotated[str, typer.Argument(metavar="CALL", help="Its callConnectionId.")],
+    call: CallId,
     to: To = None,
     to_call: ToCall = None,
     participant: Participants = None,

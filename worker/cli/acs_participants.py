@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Who may be in a room.", rich_markup_mode=None)
 _ROLES = ("presenter", "attendee", "consumer", "collaborator")
-RoomId = Annotated[str, typer.Argument(metavar="ROOM", help="Its id.")]
+RoomId = Annotated[
+    str, typer.Argument(metavar="ROOM", callback=acs.named, help="Its id.")
+]
 Presenters = Annotated[
     list[str] | None, typer.Option("--presenter", metavar="ID", help="May present.")
 ]

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Recordings at ACS.", rich_markup_mode=None)
 RecordingId = Annotated[
-    str, typer.Argument(metavar="RECORDING", help="The id that `start` printed.")
+    str,
+    typer.Argument(
+        metavar="RECORDING", callback=acs.named, help="The id that `start` printed."
+    ),
 ]
 
 ServerCall = Annotated[str | None, typer.Option(help="By serverCallId (not callId).")]
