@@ -279,6 +279,17 @@ async def test_every_verb_can_be_rehearsed(
             ("recording", "start", "--room", "1", "--affinity", ALICE),
             "--affinity is NAME=VALUE",
         ),
+        (
+            (
+                *("recording", "start", "--room", "1", "--channel", "unmixed"),
+                *("--affinity", f"0={ALICE}", "--affinity", f"00={BOB}"),
+            ),
+            "--affinity is CHANNEL=ID",
+        ),
+        (
+            ("recording", "start", "--room", "1", "--affinity", f"{'9' * 5000}={BOB}"),
+            "--affinity is CHANNEL=ID",
+        ),
         (("room", "create", "--until", "2099-01-01T00:00Z"), "180 days at most"),
         (("room", "create", "--until", "tomorrow"), "invalid value"),
         (("room", "create", "--from", "2026-01-01T00:00"), "invalid value"),

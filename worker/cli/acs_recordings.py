@@ -1,5 +1,6 @@
 """`acs recording …`: start, steer and end recordings."""
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from worker.acs.clients import Clients
     from worker.acs.wishes import StartWish
 
+_CHANNEL = re.compile(r"0|[1-9][0-9]{0,3}")
+"""In one spelling, so that no channel is named twice."""
 app = typer.Typer(help="Recordings at ACS.", rich_markup_mode=None)
 RecordingId = Annotated[
     str,
@@ -132,7 +135,7 @@ def _affinity(texts: list[str], context: typer.Context) -> dict[int, str]:
     from worker.acs import identities
 
     pairs = acs.pairs_of(texts, what="--affinity", context=context)
-    if not all(name.isascii() and name.isdecimal() for name in pairs):
+    if not all(map(_CHANNEL.fullmatch, pairs)):
         raise acs.UnfitUsageError("--affinity is CHANNEL=ID, as 0=8:acs:…", context)
     who = identities.raw_ids(tuple(pairs.values()))
     return dict(zip(map(int, pairs), who, strict=True))
