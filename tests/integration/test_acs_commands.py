@@ -293,6 +293,7 @@ async def test_every_verb_can_be_rehearsed(
         (("room", "create", "--until", "2099-01-01T00:00Z"), "180 days at most"),
         (("room", "create", "--until", "tomorrow"), "invalid value"),
         (("room", "create", "--from", "2026-01-01T00:00"), "invalid value"),
+        (("room", "create", "--until", "9999-12-31T23:59-01:00"), "invalid value"),
         (
             ("room", "create", *(f"--attendee=8:acs:{n}" for n in range(351))),
             "350 participants at most, not 351",

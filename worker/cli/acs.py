@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -145,13 +145,11 @@ def named(text: str | None) -> str | None:
 
 def time_of(text: str) -> datetime:
     """`2026-12-01T10:00Z`: with its zone, for the room is open at one moment everywhere."""
-    try:
+    with suppress(ValueError, OverflowError):
         at = datetime.fromisoformat(text)
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
-        raise typer.BadParameter("a time is like 2026-12-01T10:00Z, with its zone")
-    return at.astimezone(UTC)
+        if at.tzinfo is not None:
+            return at.astimezone(UTC)
+    raise typer.BadParameter("a time is like 2026-12-01T10:00Z, with its zone")
 
 
 def pairs_of(
