@@ -4,6 +4,7 @@ https://learn.microsoft.com/azure/communication-services/concepts/voice-video-ca
 https://learn.microsoft.com/azure/communication-services/concepts/service-limits
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,6 +19,8 @@ Format = Literal["wav", "mp3", "mp4"]
 MOST_CHANNELS = 5
 LONGEST_WINDOW = timedelta(days=180)
 MOST_PARTICIPANTS = 350
+_ODD = re.compile(r"[^!-~]")
+"""What no URL has in it, and urlsplit passes over."""
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -124,19 +127,23 @@ def _check_container(url: str | None) -> None:
         return
     if not _is_secure(url) or not urlsplit(url).path.strip("/"):
         raise UnfitRequestError("--container is the https URL of a container")
-    if urlsplit(url).query:
+    if urlsplit(url).query or urlsplit(url).fragment:
         raise UnfitRequestError(
             "--container takes no signature: ACS writes there by its managed identity"
         )
 
 
 def _is_secure(url: str) -> bool:
+    """Whether it is a whole https URL, without a password for others to see."""
     try:
         parts = urlsplit(url)
+        port = parts.port
     except ValueError:
         return False
+    is_odd = _ODD.search(url) or "@" in parts.netloc or port == 0
     is_here = parts.scheme == "http" and parts.hostname in _LOOPBACK
-    return bool(parts.hostname) and (parts.scheme == "https" or is_here)
+    is_safe = parts.scheme == "https" or is_here
+    return bool(parts.hostname) and is_safe and not is_odd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
