@@ -593,6 +593,18 @@ async def test_refusal_is_one_line_with_its_code(
     assert ended.err.endswith(f"hint: {hint}\n")
 
 
+async def test_success_of_another_kind_is_no_refusal(
+    operator: Operator, acs: ControlStandIn
+) -> None:
+    """Who reads that it was refused says it again, and it is done twice."""
+    acs.planned = [Reply(status=200, body={})]
+
+    ended = await operator.types("recording", "stop", "r1")
+
+    assert ended.code == 1
+    assert "answered what its client can't read\n" in ended.err
+
+
 async def test_nobody_there_is_said(
     operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from azure.core.exceptions import AzureError, ResourceNotFoundError
 from worker.acs.answers import RecordingState, Transfer, TransferState
 from worker.acs.clients import Clients
 from worker.acs.named import identifier
-from worker.acs.trouble import AcsAnswerError, error_from
+from worker.acs.trouble import error_from, unreadable
 from worker.acs.wishes import MoveWish, StartWish, TransferWish
 from worker.ports import Clock
 
@@ -34,8 +34,7 @@ async def told(clients: Clients) -> AsyncIterator[None]:
     except (AzureError, TimeoutError) as error:
         raise error_from(error, host=clients.resource.host) from error
     except (AttributeError, LookupError, TypeError, ValueError) as error:
-        host = clients.resource.host
-        raise AcsAnswerError(f"{host} answered what its client can't read") from error
+        raise unreadable(clients.resource.host) from error
 
 
 async def start(clients: Clients, wish: StartWish) -> RecordingState:

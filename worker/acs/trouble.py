@@ -68,7 +68,14 @@ def error_from(error: Exception, *, host: str) -> WorkerError:
     raise error
 
 
+def unreadable(host: str) -> WorkerError:
+    return AcsAnswerError(f"{host} answered what its client can't read")
+
+
 def _refused(error: HttpResponseError, status: int, *, host: str) -> WorkerError:
+    if status < HTTPStatus.MULTIPLE_CHOICES:
+        # Not JSON, or another success than the one that is documented.
+        return unreadable(host)
     told = f"{host} answered {_words(error, status)}"
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return AcsForbiddenError(told)
