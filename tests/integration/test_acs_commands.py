@@ -480,7 +480,7 @@ async def test_people_move_into_another_call(
     ("seen", "state", "code"),
     [
         (["transferAccepted"], "Transferred", 0),
-        (["transferring", "connected", "connected"], "Failed", 1),
+        (["transferring", "connected"], "Failed", 1),
         (["transferring"] * 9, "Transferring", 3),
     ],
 )
@@ -507,24 +507,30 @@ def _state(state: str) -> Reply:
 
 
 GONE = replies.not_found(replies.CALL_NOT_FOUND, "Call not found.").reply
+BUSY = Reply(status=429, headers={"Retry-After": "1"})
 
 
 @pytest.mark.parametrize(
     ("seen", "state"),
     [
         (["transferring", "transferAccepted"], TransferState.TRANSFERRED),
-        (["connected", "transferring", "connected", "connected"], TransferState.FAILED),
-        (["transferring", "disconnected", "disconnected"], TransferState.NONE),
-        (["transferring", None, None], TransferState.NONE),
+        (["connected", "transferring", "connected"], TransferState.FAILED),
+        (["transferring", "disconnected"], TransferState.NONE),
+        (["transferring", GONE], TransferState.NONE),
+        ([BUSY, "transferring", BUSY, "transferAccepted"], TransferState.TRANSFERRED),
         (["transferring"] * 8, TransferState.TRANSFERRING),
+        (["transferring", *[BUSY] * 7], TransferState.TRANSFERRING),
         (["connected"] * 8, TransferState.NONE),
     ],
 )
 async def test_transfer_is_seen_through(
-    acs: ControlStandIn, seen: list[str | None], state: TransferState
+    acs: ControlStandIn, seen: list[str | Reply], state: TransferState
 ) -> None:
-    """By looks at the call, a second apart, for as long as one may wait."""
-    acs.planned = [GONE if each is None else _state(each) for each in seen]
+    """By looks at the call, a second apart, for as long as one may wait.
+
+    One that is not answered is no end of it.
+    """
+    acs.planned = [_state(each) if isinstance(each, str) else each for each in seen]
     clock = ManualClock(auto=True)
     begun = Transfer(
         call_connection="c1", state=TransferState.TRANSFERRING, context=None

@@ -1,7 +1,7 @@
 """Recordings and transfers, by Call Automation's client."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from azure.communication.callautomation import (
@@ -14,12 +14,14 @@ from azure.core.exceptions import AzureError, ResourceNotFoundError
 from worker.acs.answers import RecordingState, Transfer, TransferState
 from worker.acs.clients import Clients
 from worker.acs.named import identifier
-from worker.acs.trouble import error_from, unreadable
+from worker.acs.trouble import AcsUnavailableError, error_from, unreadable
 from worker.acs.wishes import MoveWish, StartWish, TransferWish
+from worker.errors import WorkerError
 from worker.ports import Clock
 
 POLL_SECONDS = 1.0
 _CONTENT = {"audio": "audio", "audio-video": "audioVideo"}
+_AS_BEFORE = "connected"
 _STATES = {
     "transferring": TransferState.TRANSFERRING,
     "transferaccepted": TransferState.TRANSFERRED,
@@ -127,16 +129,24 @@ async def transfer_state(clients: Clients, call_connection: str) -> TransferStat
     NONE: the call says nothing of one: none has begun, it failed, or it was accepted and the
     call has ended for us, as it does then.
     """
+    return _transfer_in(await _call_state(clients, call_connection))
+
+
+async def _call_state(clients: Clients, call_connection: str) -> str:
+    """Empty: there is no such call, or no more."""
     call = clients.calls.get_call_connection(call_connection)
     try:
         async with told(clients):
             found = await call.get_call_properties()
-    except Exception as error:
+    except WorkerError as error:
         if isinstance(error.__cause__, ResourceNotFoundError):
-            return TransferState.NONE
+            return ""
         raise
-    said = (_text(found.call_connection_state) or "").casefold()
-    return _STATES.get(said, TransferState.NONE)
+    return (_text(found.call_connection_state) or "").casefold()
+
+
+def _transfer_in(call: str) -> TransferState:
+    return _STATES.get(call, TransferState.NONE)
 
 
 async def wait_for_transfer(
@@ -146,27 +156,19 @@ async def wait_for_transfer(
     ends_at = clock.monotonic() + seconds
     was_seen = False
     while True:
-        now = await transfer_state(clients, begun.call_connection)
-        if now is TransferState.TRANSFERRED:
-            return now
-        if now is TransferState.NONE and was_seen:
-            # It was going on, and the call is as it was: nobody took it.
-            return await _how_it_ended(clients, begun.call_connection)
-        was_seen = was_seen or now is TransferState.TRANSFERRING
+        # It was asked for: that nobody can be asked about it now doesn't end it.
+        with suppress(AcsUnavailableError):
+            call = await _call_state(clients, begun.call_connection)
+            now = _transfer_in(call)
+            if now is TransferState.TRANSFERRED:
+                return now
+            if now is TransferState.NONE and was_seen:
+                # Nobody took it if the call is as it was; if it is gone, the callback says why.
+                return TransferState.FAILED if call == _AS_BEFORE else now
+            was_seen = was_seen or now is TransferState.TRANSFERRING
         if clock.monotonic() >= ends_at:
             return TransferState.TRANSFERRING if was_seen else TransferState.NONE
         await clock.sleep(POLL_SECONDS)
-
-
-async def _how_it_ended(clients: Clients, call_connection: str) -> TransferState:
-    """FAILED if the call goes on with us; NONE if it is gone, which the callback explains."""
-    call = clients.calls.get_call_connection(call_connection)
-    try:
-        found = await call.get_call_properties()
-    except AzureError:
-        return TransferState.NONE
-    is_here = (_text(found.call_connection_state) or "").casefold() == "connected"
-    return TransferState.FAILED if is_here else TransferState.NONE
 
 
 async def move(clients: Clients, wish: MoveWish) -> Transfer:
