@@ -331,8 +331,8 @@ async def test_archive_without_the_receipt_proves_nothing(
 
 @pytest.mark.parametrize(
     ("typed", "more", "code"),
-    [("y\n", (), 0), ("n\n", (), 1), ("", ("--yes",), 0)],
-    ids=["yes", "no", "said before"],
+    [("y\n", (), 0), ("n\n", (), 1), ("\x04", (), 1), ("", ("--yes",), 0)],
+    ids=["yes", "no", "goes away", "said before"],
 )
 async def test_person_at_a_terminal_is_asked(
     operator: Operator,
@@ -359,6 +359,7 @@ async def test_person_at_a_terminal_is_asked(
         assert "answered 200" in ended.out
     else:
         assert "nothing was deleted" in ended.err
+        assert "error:" not in ended.err
 
 
 @pytest.mark.parametrize("path", ["/content/video", "/content/acsmetadata"])

@@ -166,5 +166,8 @@ def pairs_of(
 
 
 def confirmed(question: str, *, yes: bool) -> bool:
-    """Ask a person, unless they said yes already."""
-    return yes or typer.confirm(question, err=True)
+    """Ask a person, unless they said yes already; who goes away says no."""
+    try:
+        return yes or typer.confirm(question, err=True)
+    except typer.Abort:
+        return False
