@@ -396,6 +396,24 @@ async def test_file_of_ours_is_written_in_any_order(tmp_path: Path) -> None:
     assert files_in(tmp_path) == ["file"]
 
 
+async def test_what_a_killed_download_left_is_removed_by_the_next(
+    tmp_path: Path,
+) -> None:
+    """Not what another one writes at the moment, nor a file of somebody else's."""
+    others = [".f[1].mp4.0123456.part", ".g.mp4.01234567.part", ".f[1].mp4.part"]
+    for name in (".f[1].mp4.01234567.part", *others):
+        (tmp_path / name).write_text("half")
+    path = tmp_path / "f[1].mp4"
+
+    async with LocalFile(path, block_bytes=4) as first:
+        await first.write(0, b"abcd")
+        async with LocalFile(path, block_bytes=4):
+            assert len(files_in(tmp_path)) == len(others) + 2
+        await first.commit(size=4)
+
+    assert set(files_in(tmp_path)) == {path.name, *others}
+
+
 async def test_file_system_without_links_will_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,8 +1,11 @@
 """One file of the operator's, written in any order beside its name, and named when whole."""
 
 import asyncio
+import fcntl
+import glob
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,7 +24,8 @@ _FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 class LocalFile:
     """Satisfies ports.BlockWriter. An async context manager: what is not committed is removed.
 
-    Raises AlreadyExistsError at once if the name is taken; nothing is overwritten.
+    Raises AlreadyExistsError at once if the name is taken; nothing is overwritten. What a
+    process that was killed left beside it is removed by the next.
     """
 
     def __init__(self, path: Path, *, block_bytes: int) -> None:
@@ -34,7 +38,7 @@ class LocalFile:
     async def __aenter__(self) -> Self:
         if await asyncio.to_thread(os.path.lexists, self._path):
             raise AlreadyExistsError(f"{self._path} exists already")
-        self._descriptor = await asyncio.to_thread(os.open, self._staged, _FLAGS, 0o600)
+        await asyncio.to_thread(self._begin)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -64,6 +68,21 @@ class LocalFile:
         """Of all of it, read back."""
         return await asyncio.to_thread(self._digest)
 
+    def _begin(self) -> None:
+        self._remove_left_over()
+        self._descriptor = os.open(self._staged, _FLAGS, 0o600)
+        # For as long as we live: nobody takes it for left over.
+        with suppress(OSError):
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _remove_left_over(self) -> None:
+        name = re.escape(self._path.name)
+        left_over = re.compile(rf"\.{name}\.[0-9a-f]{{8}}\.part")
+        for each in self._path.parent.glob(f".{glob.escape(self._path.name)}.*.part"):
+            if left_over.fullmatch(each.name):
+                with suppress(OSError):
+                    _remove_unless_written(each)
+
     def _write(self, offset: int, view: memoryview) -> str:
         digest = hashlib.sha256(view).hexdigest()
         while view:
@@ -85,3 +104,13 @@ class LocalFile:
         with os.fdopen(os.dup(self._descriptor), "rb") as file:
             file.seek(0)
             return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _remove_unless_written(path: Path) -> None:
+    """Raises OSError if somebody writes it, or if that can't be told here."""
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
+    finally:
+        os.close(descriptor)
