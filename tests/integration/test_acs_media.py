@@ -425,6 +425,11 @@ async def test_file_system_without_links_will_do(
     monkeypatch.setattr(os, "link", refused)
     async with LocalFile(tmp_path / "file", block_bytes=4) as file:
         await file.write(0, b"abcd")
+        (tmp_path / "file").write_text("another's")
+        with pytest.raises(AlreadyExistsError):
+            await file.commit(size=4)
+        assert (tmp_path / "file").read_text() == "another's"
+        (tmp_path / "file").unlink()
         await file.commit(size=4)
 
     assert (tmp_path / "file").read_bytes() == b"abcd"

@@ -36,8 +36,7 @@ class LocalFile:
         self._lengths: dict[int, int] = {}
 
     async def __aenter__(self) -> Self:
-        if await asyncio.to_thread(os.path.lexists, self._path):
-            raise AlreadyExistsError(f"{self._path} exists already")
+        await asyncio.to_thread(self._refuse_taken)
         await asyncio.to_thread(self._begin)
         return self
 
@@ -95,10 +94,18 @@ class LocalFile:
         try:
             os.link(self._staged, self._path)
         except FileExistsError as error:
-            raise AlreadyExistsError(f"{self._path} exists already") from error
+            raise self._taken() from error
         except OSError:
-            # A file system without links: nobody else writes there meanwhile, we hope.
+            # A file system without links: nobody else writes there this moment, we hope.
+            self._refuse_taken()
             self._staged.rename(self._path)
+
+    def _refuse_taken(self) -> None:
+        if os.path.lexists(self._path):
+            raise self._taken()
+
+    def _taken(self) -> AlreadyExistsError:
+        return AlreadyExistsError(f"{self._path} exists already")
 
     def _digest(self) -> str:
         with os.fdopen(os.dup(self._descriptor), "rb") as file:
