@@ -172,6 +172,19 @@ async def test_file_that_is_there_stays(
     assert (home / "chunk.mp4").read_text() == "mine"
 
 
+@pytest.mark.parametrize("output", ["", ".", "/"])
+async def test_file_must_have_a_name(
+    operator: Operator, acs: StandIn, output: str
+) -> None:
+    """A folder is none."""
+    location = acs.locations(DOC).content
+
+    ended = await operator.types("download", location, "-o", output)
+
+    assert (ended.code, acs.requests) == (2, [])
+    assert ended.err.startswith("error: --output is the name of a file\n")
+
+
 async def test_download_that_fails_leaves_nothing(
     operator: Operator, acs: StandIn, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,6 +35,8 @@ def download(
     """
     from worker import driving, names
 
+    if not output.name:
+        raise acs.UnfitUsageError("--output is the name of a file", context)
     settings = acs.settings_of(context, for_media=True)
     if dry_run:
         asyncio.run(driving.check(settings, url))
