@@ -124,6 +124,55 @@ async def test_times_only_grow_across_the_joins(
         assert decoded_at == sorted(set(decoded_at))
 
 
+async def test_run_up_of_an_encoder_is_left_out_at_a_join(
+    archive: MemoryArchive, tmp_path: Path, out: Path
+) -> None:
+    """One packet of sound for each chunk but the first: it would be heard twice."""
+    await archive_recording(archive, SIX)
+    theirs = 0
+    for content in SIX:
+        place(tmp_path / "part", content)
+        theirs += len(times_of(tmp_path / "part")["audio"])
+
+    await export(archive, out)
+
+    assert len(times_of(out)["audio"]) == theirs - 5
+
+
+def decoded_early(content: bytes) -> bytes:
+    """The same, but that its pictures are decoded a second before they are shown."""
+    file = io.BytesIO()
+    with (
+        av.open(io.BytesIO(content), "r") as old,
+        av.open(file, "w", format="mp4") as new,
+    ):
+        streams = {
+            each.index: new.add_stream_from_template(each) for each in old.streams
+        }
+        for packet in old.demux():
+            if packet.dts is not None:
+                is_picture = packet.stream.type == "video"
+                packet.dts -= round(1 / packet.time_base) if is_picture else 0
+                packet.stream = streams[packet.stream.index]
+                new.mux(packet)
+    return file.getvalue()
+
+
+async def test_chunk_that_is_decoded_early_waits_for_the_one_before(
+    archive: MemoryArchive, out: Path
+) -> None:
+    """Its first pictures would be decoded before the last of the other are."""
+    await archive_recording(archive, [SIX[0], decoded_early(SIX[1])])
+
+    report = await export(archive, out)
+
+    assert report.duration_s == pytest.approx(8.5, abs=0.01)
+    decoded_at = [at for at, _ in times_of(out)["video"]]
+    assert len(decoded_at) == 64 + 72
+    assert decoded_at == sorted(set(decoded_at))
+    assert decoded(out)["video"] == 64 + 72
+
+
 async def test_sound_and_picture_of_each_chunk_begin_together(
     archive: MemoryArchive, out: Path
 ) -> None:
