@@ -16,7 +16,7 @@ from tests.integration.storage_world import World, eventually, leased
 from worker.model import ChunkState, Redriven, Stored
 from worker.ops.mending import queue_redrive
 from worker.ops.selecting import Selection
-from worker.queues.storage import redriving
+from worker.queues.storage import ledger, redriving
 from worker.queues.storage.channel import Channel
 from worker.queues.storage.queue import POISON, StorageQueue
 
@@ -145,6 +145,51 @@ async def test_poison_queue_holds_only_what_is_still_dead(world: World) -> None:
         assert len(left) == 2
         assert any("not-mended" in text for text in left)
         assert "none of ours" in left
+
+
+@pytest.mark.parametrize("died_before", [True, False])
+async def test_message_of_a_death_that_is_just_told_stays(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, died_before: bool
+) -> None:
+    """A worker sends it, then tells the ledger: who tidies in between must not take it."""
+    async with world.worker() as queue:
+        await queue.put(a_delivery(a_chunk()))
+        if died_before:
+            (lease,) = await queue.lease(1)
+            await queue.dead_letter(lease, reason="no-credential", error="")
+            await redrive(queue)
+            assert await world.size(POISON) == 0
+            world.clock.advance(5)
+        (lease,) = await leased(queue, 1)
+        last_death = ledger.Ledger.last_death
+
+        async def tidied(*asked: Any) -> Any:
+            monkeypatch.undo()
+            assert await queue.tidy() == 0
+            return await last_death(*asked)
+
+        monkeypatch.setattr(ledger.Ledger, "last_death", tidied)
+        await queue.dead_letter(lease, reason="no-credential", error="")
+
+        assert await world.size(POISON) == 1
+        assert (await queue.counts(at_risk_within=timedelta(0))).dead
+
+
+async def test_message_of_a_death_that_nobody_knows_goes_in_the_end(
+    world: World,
+) -> None:
+    """What was pruned, or is dead no more, is not watched for ever."""
+    async with world.worker() as queue:
+        await queue.put(a_delivery(a_chunk()))
+        (lease,) = await queue.lease(1)
+        await queue.dead_letter(lease, reason="no-credential", error="")
+        for name in [n for n in world.archive.objects if "/dead/" in n]:
+            world.archive.lose(name)
+
+        assert await queue.tidy() == 0
+        world.clock.advance(3601)
+        assert await queue.tidy() == 1
+        assert await world.size(POISON) == 0
 
 
 async def test_what_announced_it_is_lost(world: World) -> None:
