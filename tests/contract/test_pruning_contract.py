@@ -146,8 +146,11 @@ async def test_what_was_pruned_may_be_announced_again(bench: Bench) -> None:
     assert (await lease_one(bench.queue)).chunk.document_id == "home"
 
 
-async def test_recording_with_a_chunk_at_work_stays_whole(bench: Bench) -> None:
-    """Whoever closes it looks at all that was announced of it."""
+@pytest.mark.parametrize("deliveries", [1, 2])
+async def test_recording_with_a_chunk_at_work_stays_whole(
+    bench: Bench, deliveries: int
+) -> None:
+    """Whoever closes it looks at all that was announced of it, at once or one by one."""
     announcement = an_announcement(recording_id="one")
     first, second = (
         a_chunk(
@@ -158,17 +161,19 @@ async def test_recording_with_a_chunk_at_work_stays_whole(bench: Bench) -> None:
         )
         for index, name in enumerate(("home", "other"))
     )
-    await bench.queue.put(a_delivery(first, second))
+    together = [(first, second)] if deliveries == 1 else [(first,), (second,)]
+    for number, chunks in enumerate(together):
+        await bench.queue.put(a_delivery(*chunks, body=f"{number}".encode()))
     for chunk in (first, second):
         name = names.receipt_name(chunk.key)
         await bench.archive.create(name, encode(receipt_for(chunk)))
-    done, open_ = await bench.queue.lease(2)
+    done, open_ = [await lease_one(bench.queue) for _ in range(2)]
     await bench.queue.complete(done, ChunkState.DELETED, note="")
 
     assert await bench.prune() == NOTHING
 
     await bench.queue.complete(open_, ChunkState.DELETED, note="")
-    assert await bench.prune() == Pruned(entries=2, deliveries=1)
+    assert await bench.prune() == Pruned(entries=2, deliveries=deliveries)
 
 
 async def test_nothing_is_left_of_what_was_pruned(bench: Bench) -> None:

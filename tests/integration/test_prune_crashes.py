@@ -1,6 +1,7 @@
 """A prune may be killed behind any removal, and run again: the same end, and nothing comes back."""
 
 import itertools
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -119,6 +120,46 @@ async def test_prune_may_die_behind_any_removal(
     assert dies_at > 15
 
 
+async def test_prune_of_what_is_dead_may_die_behind_any_removal(
+    azurite: Azurite, unique_name: UniqueName
+) -> None:
+    """A death that is gone already was judged before its delivery goes."""
+    for dies_at in itertools.count():
+        clock = ManualClock()
+        archive = MortalArchive(clock=clock)
+        world = World(
+            azurite=azurite, name=unique_name("prune"), clock=clock, archive=archive
+        )
+        async with world.worker() as queue:
+            await queue.put(a_delivery(*(a_chunk_of(name) for name in ("one", "two"))))
+            first, second = await queue.lease(2)
+            await queue.dead_letter(first, reason="r", error="")
+            # Of the other one an earlier deadline is learnt.
+            await queue.reschedule(
+                second,
+                not_before=START,
+                reason="r",
+                error="",
+                expires_at=START + DAY / 2,
+            )
+            (lease,) = await queue.lease(1)
+            await queue.dead_letter(lease, reason="r", error="")
+            archive.dies_at = dies_at
+            try:
+                await queue.prune(before=BEFORE, dead=True, dry_run=False)
+                was_killed = False
+            except* KilledError:
+                was_killed = True
+            archive.dies_at = 10**6
+
+            await queue.prune(before=BEFORE, dead=True, dry_run=False)
+            await queue.prune(before=BEFORE, dead=True, dry_run=False)
+            assert left(archive) == set()
+        if not was_killed:
+            break
+    assert dies_at > 8
+
+
 async def test_prune_takes_nothing_that_has_no_proof(
     azurite: Azurite, unique_name: UniqueName
 ) -> None:
@@ -135,6 +176,35 @@ async def test_prune_takes_nothing_that_has_no_proof(
         await archive.create(names.erased_name(chunk.key), b"{}")
         assert await pruned(queue) == Pruned(entries=1, deliveries=1)
 
+    assert left(archive) == set()
+
+
+async def test_prune_leaves_what_waits_by_a_deadline_that_was_learnt(
+    azurite: Azurite, unique_name: UniqueName
+) -> None:
+    """It is home and proven, and its message still leads to the delivery."""
+    archive = MemoryArchive()
+    world = World(azurite=azurite, name=unique_name("prune"), archive=archive)
+    chunk = a_chunk_of("home")
+    receipt = replace(receipt_for(chunk), expires_at=START + DAY / 2)
+    async with world.worker() as queue:
+        await queue.put(a_delivery(chunk))
+        (lease,) = await queue.lease(1)
+        await queue.reschedule(
+            lease,
+            not_before=START,
+            reason="r",
+            error="",
+            archived=True,
+            expires_at=receipt.expires_at,
+        )
+        assert await pruned(queue) == Pruned(entries=0, deliveries=0)
+        await archive.create(names.receipt_name(chunk.key), encode(receipt))
+        assert await pruned(queue) == Pruned(entries=0, deliveries=0)
+
+        (lease,) = await queue.lease(1)
+        await queue.complete(lease, ChunkState.DELETED, note="")
+        assert await pruned(queue) == Pruned(entries=1, deliveries=1)
     assert left(archive) == set()
 
 

@@ -7,12 +7,12 @@ line and run again, it ends the same.
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from worker import names as archive_names
 from worker.errors import NewerFormatError
-from worker.model import Chunk, Pruned
+from worker.model import Chunk, Pruned, RecordingKey
 from worker.queues.entries import entry_id
 from worker.queues.storage import names
 from worker.queues.storage.ledger import Ledger, Standing
@@ -98,20 +98,65 @@ class Pruning:
         for ref, chunk in chunks:
             if chunk.expires_at >= self.before or not await self._is_over(ref, chunk):
                 return None
+        for recording in {chunk.recording for _, chunk in chunks}:
+            if await self._has_work(recording):
+                return None
         return chunks
+
+    async def _has_work(self, recording: RecordingKey) -> bool:
+        """Whoever closes it looks at all that was announced, by whatever delivery."""
+        async for _, named in self._ledger.entries(names.recording_folder(recording)):
+            ref = names.parse_ref(named)
+            try:
+                chunk = await self._ledger.parts.chunk(ref)
+            except NewerFormatError:
+                return True
+            except StoredFormatError:
+                continue
+            if chunk is not None and await self._is_at_work(ref, chunk):
+                return True
+        return False
+
+    async def _is_at_work(self, ref: Ref, chunk: Chunk) -> bool:
+        row = entry_id(chunk)
+        due = names.due_name(chunk.expires_at, row=row, ref=str(ref))
+        is_moved = False
+        async for found in self._due_in(str(due)):
+            if not found.is_settled:
+                return True
+            is_moved |= found.standing.mark is Mark.MOVED
+        return is_moved and await self._is_moved_to_work(due, chunk)
+
+    async def _is_moved_to_work(self, due: DueName, chunk: Chunk) -> bool:
+        """When it is due by then, the receipt knows; without one it is at work, or dead."""
+        receipt = await self._ledger.proof(chunk)
+        if receipt is None:
+            death = await self._ledger.last_death(chunk.recording, due.row)
+            is_dead = death is not None and not death[1]
+            return not is_dead and not await self._is_erased(chunk)
+        at = names.whole_second(receipt.expires_at)
+        async for found in self._due_in(str(replace(due, at=at))):
+            if not found.is_settled:
+                return True
+        return False
 
     async def _is_over(self, ref: Ref, chunk: Chunk) -> bool:
         row = entry_id(chunk)
-        due = names.due_name(chunk.expires_at, row=row, ref=str(ref))
-        async for found in self._due_in(str(due)):
-            if not found.is_settled:
-                return False
         death = await self._ledger.last_death(chunk.recording, row)
+        if death is None and self.dead:
+            # It goes behind this name, and may be gone already: it was judged before.
+            listed, *_ = names.index_names(chunk, row=row, ref=str(ref))
+            if await self._ledger.read(listed) is None:
+                return True
+        if await self._is_at_work(ref, chunk):
+            return False
         if death is not None and not death[1]:
             return self.dead
-        erased = archive_names.erased_name(chunk.key)
-        is_proven = await self._ledger.is_proven(chunk)
-        return is_proven or await self._ledger.read(erased) is not None
+        return await self._ledger.is_proven(chunk) or await self._is_erased(chunk)
+
+    async def _is_erased(self, chunk: Chunk) -> bool:
+        name = archive_names.erased_name(chunk.key)
+        return await self._ledger.read(name) is not None
 
     async def _erase_part(
         self, part: PartName, chunks: Sequence[tuple[Ref, Chunk]]
