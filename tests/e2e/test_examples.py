@@ -29,8 +29,8 @@ from worker.cli.root import app
 PROGRAM = "recording-worker"
 MARK = "Example: "
 ROOT = PROGRAM
-HOME = ("demo", "one-chunk.event-grid.json")
-"""What is brought home before any example runs: recordings of one chunk and of six."""
+HOME = ("demo/02-six-chunks.event-grid.json",)
+"""What is brought home before any example runs; its start is what is waited for longest."""
 DEAD = "hostile/foreign-host.event-grid.json"
 """What ends dead."""
 LONG_AGO = datetime(2026, 2, 3, tzinfo=UTC)
