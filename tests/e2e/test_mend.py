@@ -5,6 +5,8 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.e2e import events
 from tests.e2e.events import Original
 from tests.e2e.world import World, receipt_in
@@ -28,6 +30,7 @@ async def deliver_what_dies(world: World) -> dict[str, Original]:
     return originals
 
 
+@pytest.mark.timeout(120)
 async def test_dead_chunks_are_redriven_and_come_home(world: World) -> None:
     """The list says what helps; killed behind the first, run again, the rest follows."""
     originals = await deliver_what_dies(world)
@@ -38,12 +41,10 @@ async def test_dead_chunks_are_redriven_and_come_home(world: World) -> None:
     dry = await world.run("queue", "redrive", "--all", "--dry-run", "--json")
     assert dry.out.count('"would-redrive"') == 3
 
-    command = ("queue", "redrive", "--reason", "host-not-allowed")
-    async with world.running(
-        "after_redrive", "1", *command, command=CRASHING
-    ) as killed:
+    first = ("queue", "redrive", "0-eus-d1-mended-0")
+    async with world.running("after_redrive", "1", *first, command=CRASHING) as killed:
         assert await killed.ended() == -signal.SIGKILL
-    again = await world.run(*command)
+    again = await world.run("queue", "redrive", "--reason", "host-not-allowed")
     assert (again.code, again.out.count("redriven      ")) == (0, 2)
     assert json.loads(again.err)["event"] == "queue.redriven"
     assert {e.state for e in await world.entries()} == {ChunkState.PENDING}

@@ -20,6 +20,7 @@ CRASHING = (sys.executable, str(Path(__file__).with_name("crashing_worker.py")))
 ADDED = {"deadLetterReason": "TimeToLiveExceeded", "deliveryAttempts": 9}
 FOLDER = "RECORDINGS/2026/3/1/9"
 KEY = canaries.OTHER_KEY
+pytestmark = pytest.mark.timeout(120)
 
 
 class Letters:

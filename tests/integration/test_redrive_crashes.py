@@ -86,7 +86,7 @@ async def killed_redrive(queue: StorageQueue, steps: Steps, dies_at: int) -> Non
     steps.taken, steps.dies_at = 0, dies_at
     try:
         await redrive(queue)
-    except KilledError:
+    except* KilledError:
         pass
     finally:
         steps.dies_at = None

@@ -1,5 +1,6 @@
 """Dead letters back to work, and leases back from workers that are gone."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +11,7 @@ from worker.model import ChunkState, QueuedChunk, Redriven
 from worker.ops.selecting import Selection
 from worker.ports import QueueListing, QueueMending
 
+AT_ONCE = 16
 SHORTEST_ID = 4
 """Shorter beginnings would mean half the queue."""
 
@@ -77,15 +79,45 @@ async def queue_redrive(
     dry_run: bool,
 ) -> AsyncGenerator[MendedRow, None]:
     """Have the dead among them pending again, one after the other, each told once done."""
+    batch: list[QueuedChunk] = []
     async for entry in meant(queue, ids, selection):
         if entry.state is not ChunkState.DEAD:
             yield _row(entry, Redriven.NOT_DEAD)
         elif dry_run:
             yield _row(entry, "would-redrive")
         else:
-            yield _row(entry, await queue.redrive(entry))
+            batch.append(entry)
+        if len(batch) >= AT_ONCE:
+            async for row in _redriven(queue, batch):
+                yield row
+            batch = []
+    async for row in _redriven(queue, batch):
+        yield row
     if not dry_run:
         await queue.tidy()
+
+
+async def _redriven(
+    queue: QueueMending, entries: Sequence[QueuedChunk]
+) -> AsyncGenerator[MendedRow, None]:
+    """Some at once: each waits for a disk or a service. Who fails hides not what others did."""
+    outcomes: dict[str, Redriven] = {}
+    failed: list[WorkerError] = []
+
+    async def redrive(entry: QueuedChunk) -> None:
+        try:
+            outcomes[entry.row] = await queue.redrive(entry)
+        except WorkerError as error:
+            failed.append(error)
+
+    async with asyncio.TaskGroup() as group:
+        for entry in entries:
+            group.create_task(redrive(entry), name=f"redrive {entry.row}")
+    for entry in entries:
+        if entry.row in outcomes:
+            yield _row(entry, outcomes[entry.row])
+    if failed:
+        raise failed[0]
 
 
 async def queue_release(

@@ -5,6 +5,7 @@ import pytest
 from tests.factories import a_delivery, some_chunks
 from tests.fakes.clock import ManualClock
 from tests.fakes.queue import MemoryQueue
+from worker.errors import QueueUnavailableError
 from worker.model import ChunkState, QueuedChunk, Redriven
 from worker.ops.mending import (
     MendedRow,
@@ -107,6 +108,43 @@ async def test_what_nobody_can_read_is_told(queue: MemoryQueue) -> None:
     rows = await redriven(blind)
 
     assert sorted(row.outcome for row in rows) == ["redriven", "unreadable"]
+
+
+async def test_one_that_fails_hides_not_what_others_did() -> None:
+    """What was done is told before the trouble is."""
+
+    class Troubled(MemoryQueue):
+        async def redrive(self, entry: QueuedChunk) -> Redriven:
+            if entry.chunk.index == 1:
+                raise QueueUnavailableError("disk I/O error")
+            return await MemoryQueue.redrive(self, entry)
+
+    queue = Troubled(clock=ManualClock())
+    await queue.put(a_delivery(*some_chunks(40)))
+    for lease in await queue.lease(40):
+        await queue.dead_letter(lease, reason="no-credential", error="")
+    told: list[MendedRow] = []
+
+    async def tell() -> None:
+        async for row in queue_redrive(queue, (), DEAD, dry_run=False):
+            told.append(row)  # noqa: PERF401 - what was told before it raises
+
+    with pytest.raises(QueueUnavailableError, match="disk I/O error"):
+        await tell()
+
+    assert len(told) == (await states(queue)).count(ChunkState.PENDING) == 15
+
+
+async def test_more_than_one_batch_is_redriven() -> None:
+    """Each once."""
+    queue = MemoryQueue(clock=ManualClock())
+    await queue.put(a_delivery(*some_chunks(40)))
+    for lease in await queue.lease(40):
+        await queue.dead_letter(lease, reason="no-credential", error="")
+
+    rows = await redriven(queue)
+
+    assert len({row.row for row in rows}) == len(rows) == 40
 
 
 async def test_what_a_worker_holds_is_given_back(queue: MemoryQueue) -> None:
