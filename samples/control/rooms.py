@@ -95,6 +95,8 @@ def _patch_roles(room: Room, named: dict[str, Any]) -> None:
         if said is None:
             roles.pop(raw_id, None)
             continue
+        if raw_id.startswith("4:"):
+            raise bad_request("A phone is no participant of a room.")
         role = str((said or {}).get("role") or "Attendee")
         if role.casefold() not in _ROLES:
             raise bad_request(f"{role} is not a role.")

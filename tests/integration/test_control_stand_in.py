@@ -184,13 +184,20 @@ async def test_participants_come_change_and_go(acs: ControlStandIn) -> None:
                 RoomParticipant(communication_identifier=CAROL, role="Owner")
             ]
         },
+        {
+            "participants": [
+                RoomParticipant(
+                    communication_identifier=rooms.PhoneNumberIdentifier("+14255550123")
+                )
+            ]
+        },
     ],
-    ids=["window", "participants", "role"],
+    ids=["window", "participants", "role", "phone"],
 )
 async def test_unfit_room_is_refused(
     acs: ControlStandIn, unfit: dict[str, Any]
 ) -> None:
-    """Windows over 180 days, 351 participants, roles that there are not."""
+    """Windows over 180 days, 351 participants, roles that there are not, phones."""
     async with rooming(acs) as client:
         with pytest.raises(HttpResponseError) as refused:
             await client.create_room(**unfit)

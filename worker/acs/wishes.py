@@ -5,7 +5,7 @@ https://learn.microsoft.com/azure/communication-services/concepts/service-limits
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
@@ -176,6 +176,17 @@ def check_participants(count: int) -> None:
     if count > MOST_PARTICIPANTS:
         raise UnfitRequestError(
             f"a room takes {MOST_PARTICIPANTS} participants at most, not {count}"
+        )
+
+
+def check_guests(raw_ids: Iterable[str]) -> None:
+    """Who is called by phone is in no room's list, and has no role.
+
+    https://learn.microsoft.com/azure/communication-services/concepts/rooms/room-concept
+    """
+    if any(each.startswith("4:") for each in raw_ids):
+        raise UnfitRequestError(
+            "a phone is in no room's list: it is called from the room, with --pstn-dial-out"
         )
 
 

@@ -137,7 +137,7 @@ def roles_of(
 ) -> dict[str, str]:
     """Who is what, in the order of _ROLES; nobody is two things."""
     from worker.acs import identities
-    from worker.acs.wishes import check_participants
+    from worker.acs.wishes import check_guests, check_participants
 
     each = [
         (role, who)
@@ -147,6 +147,7 @@ def roles_of(
     with acs.usage(context):
         check_participants(len(each))
         who = identities.raw_ids([text for _, text in each])
+        check_guests(who)
     return dict(zip(who, (role for role, _ in each), strict=True))
 
 
