@@ -240,6 +240,20 @@ async def test_what_a_receipt_proves_is_deleted_at_once(
     assert json.loads(first.err)["what"] == "recording delete"
 
 
+async def test_delete_without_an_answer_is_logged(
+    operator: Operator, acs: StandIn, home: Path
+) -> None:
+    """Who asked for it is known, though nobody knows whether it is done."""
+    await a_receipt(home)
+    acs.plan(DOC, "delete", [Fault.cut_after(0).always()])
+
+    ended = await operator.types("delete", acs.locations(DOC).delete)
+
+    assert (ended.code, acs.deleted) == (1, {DOC})
+    line = json.loads(ended.err.splitlines()[0])
+    assert (line["what"], line["subject"]) == ("recording delete", DOC)
+
+
 async def test_proof_may_lie_in_a_container(
     operator: Operator,
     acs: StandIn,

@@ -100,13 +100,14 @@ def delete(
     if proof.why_none is not None and not is_told:
         sys.stderr.write("nothing was deleted\n")
         raise typer.Exit(failures.FAILED)
+    # Before it is sent: it may be done though nobody hears the answer.
+    acs.log_asked(
+        "recording delete unproven" if is_told else "recording delete",
+        resource=resource,
+        subject=proof.document_id,
+    )
     found = asyncio.run(
         driving.delete(settings, url, resource=resource, unproven=is_told)
-    )
-    acs.log_asked(
-        "recording delete" if found.is_proven else "recording delete unproven",
-        resource=resource,
-        subject=found.document_id,
     )
     _print_deleted(found, as_json=as_json)
 
