@@ -57,14 +57,25 @@ async def open_known_archive(settings: Settings) -> AsyncIterator[Archive | None
 
 
 async def proof_of(settings: Settings, location: str) -> Proof:
-    """What the archive knows of the document that a delete would take."""
+    """What archive and queue, where they are, know of the document that a delete would take."""
     # Where it may not go is told before anything else is looked at.
     async with (
         app.open_source(settings, SystemClock()) as source,
         open_known_archive(settings) as archive,
     ):
         source.check(location)
-        return await acs_media.proof_of(archive, location)
+        return await _proof_of(settings, archive, location)
+
+
+async def _proof_of(
+    settings: Settings, archive: Archive | None, location: str
+) -> Proof:
+    proof = await acs_media.proof_of(archive, location)
+    is_known = settings.queue_place or settings.queue_file.is_file()
+    if archive is None or proof.why_none is not None or not is_known:
+        return proof
+    async with app.open_queue(settings, create=False, archive=archive) as queue:
+        return await acs_media.proof_besides(queue, archive, proof)
 
 
 async def delete(
@@ -78,7 +89,7 @@ async def delete(
         app.open_source(settings, SystemClock()) as source,
         open_known_archive(settings) as archive,
     ):
-        proof = await acs_media.proof_of(archive, location)
+        proof = await _proof_of(settings, archive, location)
         if archive is not None and proof.receipt and proof.why_none is None:
             return await acs_media.delete_proven(
                 source, archive, location, proof.receipt, instance=settings.instance

@@ -16,6 +16,7 @@ import pytest
 from samples.acs import StandIn
 from samples.faults import Fault
 from tests.azurite import Azurite
+from tests.factories import a_chunk, a_delivery
 from tests.fakes.clock import ManualClock
 from tests.isolation import isolated_logs
 from tests.proofs import a_proof
@@ -343,6 +344,30 @@ async def test_unproven_is_not_deleted_where_nobody_can_be_asked(
     assert (ended.code, acs.requests, acs.deleted) == (1, [], set())
     assert f"error: {why}, and nobody is here to be asked\n" in ended.err
     assert "hint: recording-worker " in ended.err
+
+
+@pytest.mark.parametrize(
+    ("view", "code"), [("video", 0), ("audio", 1)], ids=["proven", "another view"]
+)
+async def test_all_that_was_announced_of_it_is_proven(
+    operator: Operator, acs: StandIn, home: Path, view: str, code: int
+) -> None:
+    """The delete takes the whole document, and so what is still on its way."""
+    await a_receipt(home)
+    objects = f"http://{acs.global_host}/v1/objects/{DOC}"
+    chunk = a_chunk(
+        document_id=DOC,
+        content_location=f"{objects}/content/{view}",
+        metadata_location=f"{objects}/content/acsmetadata",
+    )
+    settings = Settings.load(dict(os.environ), use=Use.ACS_MEDIA)
+    async with app.open_queue(settings, create=True) as queue:
+        await queue.put(a_delivery(chunk))
+
+    ended = await operator.types("delete", acs.locations(DOC).delete)
+
+    assert (ended.code, acs.deleted == {DOC}) == (code, code == 0)
+    assert ("another announcement of it has no receipt" in ended.err) is (code == 1)
 
 
 async def test_archive_without_the_receipt_proves_nothing(

@@ -4,14 +4,14 @@ The rule: a delete follows a proof of our own, or a person who was told that the
 """
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from worker import __version__, names, transfer
+from worker import __version__, names, siblings, transfer
 from worker.errors import AlreadyExistsError, WorkerError
 from worker.limits import MemoryBudget
 from worker.model import ChunkKey, DeleteAnswer
-from worker.ports import Archive, BlockWriter, Clock, Source
+from worker.ports import Archive, BlockWriter, ChunkQueue, Clock, Source
 from worker.stored import Receipt, SourceDeleted, decode, encode
 from worker.transfer import TransferLimits, TransferStats
 
@@ -150,6 +150,18 @@ async def _why_none(
         if archive.unmet(stored.protection):
             return "it lacks a protection that was asked for"
     return None
+
+
+async def proof_besides(queue: ChunkQueue, archive: Archive, proof: Proof) -> Proof:
+    """The proof, held against what the queue knows of the document, as a worker does.
+
+    The delete takes all of it, and somebody may have announced more than is proven.
+    """
+    for entry in await queue.naming(proof.document_id):
+        _, receipt = await siblings.identified(archive, entry.chunk)
+        if receipt is None:
+            return replace(proof, why_none="another announcement of it has no receipt")
+    return proof
 
 
 async def delete_proven(
