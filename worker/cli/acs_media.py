@@ -100,12 +100,9 @@ def delete(
     if proof.why_none is not None and not is_told:
         sys.stderr.write("nothing was deleted\n")
         raise typer.Exit(failures.FAILED)
+    what = "recording delete unproven" if is_told else "recording delete"
     # Before it is sent: it may be done though nobody hears the answer.
-    acs.log_asked(
-        "recording delete unproven" if is_told else "recording delete",
-        resource=resource,
-        subject=proof.document_id,
-    )
+    acs.log_asked(what, resource=resource, subject=proof.document_id)
     found = asyncio.run(
         driving.delete(settings, url, resource=resource, unproven=is_told)
     )
