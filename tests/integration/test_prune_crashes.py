@@ -227,6 +227,34 @@ async def test_prune_leaves_what_is_not_fanned_out_or_readable(
     assert name in archive.objects
 
 
+async def test_prune_looks_no_further_than_it_may(
+    azurite: Azurite, unique_name: UniqueName
+) -> None:
+    """What came or was due later is not even read; what was announced before goes."""
+    clock = ManualClock()
+    archive = MemoryArchive(clock=clock)
+    world = World(
+        azurite=azurite, name=unique_name("prune"), clock=clock, archive=archive
+    )
+    async with world.worker() as queue:
+        for name in ("home", "late"):
+            chunk = replace(a_chunk_of(name), received_at=clock.now())
+            at = max(chunk.expires_at, clock.now() + DAY)
+            chunk = replace(chunk, expires_at=at)
+            await archive.create(
+                names.receipt_name(chunk.key), encode(receipt_for(chunk))
+            )
+            delivery = a_delivery(chunk, body=name.encode(), received_at=clock.now())
+            await queue.put(delivery)
+            (lease,) = await queue.lease(1)
+            await queue.complete(lease, ChunkState.DELETED, note="")
+            clock.advance(20 * DAY.total_seconds())
+
+        assert await pruned(queue) == Pruned(entries=1, deliveries=1)
+
+        assert len({name for name in left(archive) if "/deliveries/" in name}) == 2
+
+
 async def test_archive_that_erases_nothing_is_told(
     azurite: Azurite, unique_name: UniqueName
 ) -> None:

@@ -13,7 +13,7 @@ from azure.core import MatchConditions
 from azure.storage.blob import BlobProperties
 
 from worker import retry
-from worker.archives.blob_errors import NoBlobError, PastEndError, error_from_azure
+from worker.archives.blob_errors import NoBlobError, error_from_azure
 from worker.errors import (
     AlreadyExistsError,
     ArchiveForbiddenError,
@@ -121,8 +121,6 @@ class LetterBlobs:
             return await self._retried(read)
         except (NoBlobError, AlreadyExistsError):
             return None
-        except PastEndError:
-            return b""
 
     async def _retried(self, call: Callable[[], Awaitable[T]]) -> T:
         async def attempt() -> T:

@@ -214,6 +214,19 @@ def test_who_said_yes_is_not_asked(
     assert states(queue).count(ChunkState.DEAD) in {0, 2}
 
 
+def test_nobody_is_asked_about_nothing(
+    run: Run, queue: MemoryQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is nothing to say no to; an id and a filter mean what is both."""
+    says(monkeypatch, "")
+
+    for more in (["--reason", "throttled"], ["call-1", "--reason", "throttled"]):
+        ended = run("queue", "redrive", *more)
+        assert (ended.code, ended.err) == (0, "")
+        assert ended.out == "nothing to redrive: no chunk is meant\n"
+    assert states(queue).count(ChunkState.DEAD) == 2
+
+
 def test_release_gives_back_what_a_worker_held(run: Run, queue: MemoryQueue) -> None:
     """Told by its name; another worker's name means nothing."""
     assert "nothing to release" in run("queue", "release", "--worker", "w2").out
