@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.e2e import events
 from tests.e2e.world import World, check_home
 from worker.model import ChunkState
@@ -52,3 +54,25 @@ async def test_watch_ends_with_0_when_interrupted(world: World) -> None:
     assert "1 deleted, 0 dead" in watching.out
     assert "1 chunks, " in watching.out
     assert watching.err == ""
+
+
+@pytest.mark.parametrize("stores", ["embedded"], indirect=True)
+async def test_pause_lets_nothing_die_silently(world: World) -> None:
+    """It outlasts the workers, and what is at risk is told as ever."""
+    body, _ = events.fresh_chunk(world.acs, DOCUMENT)
+    async with world.running("serve") as worker:
+        url = await worker.url()
+        assert (await world.run("pause", "--reason", "moving")).code == 0
+        await worker.wait_for("consumer.paused", scope="operator")
+        assert await events.post(url, body) == 200
+
+    async with world.running("serve", WORKER_AT_RISK_HOURS="48") as worker:
+        await worker.wait_for("consumer.paused", scope="operator")
+        await worker.wait_for("chunks.at_risk", chunks=1)
+    checked = await world.run("status", "--check", WORKER_AT_RISK_HOURS="48")
+
+    assert checked.code == 3
+    (line,) = checked.out.splitlines()
+    assert "1 pending" in line
+    assert "1 at risk" in line
+    assert line.endswith(": moving")
