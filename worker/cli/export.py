@@ -40,7 +40,7 @@ def export(  # noqa: PLR0913, PLR0917 - the options of a command
 ) -> int:
     """Join a recording's chunks into one file that plays; nothing is encoded anew.
 
-    Exit 3: the file is written, but chunks are missing.
+    Exit 3: the file is written, but chunks are missing, or nobody can tell.
     """
     from worker.cli import printing
     from worker.ops import export as ops
@@ -59,7 +59,8 @@ def export(  # noqa: PLR0913, PLR0917 - the options of a command
         printing.print_json(report)
     else:
         _print(report)
-    return failures.NEEDS_ATTENTION if report.missing else failures.DONE
+    is_whole = not (report.missing or report.problem)
+    return failures.DONE if is_whole else failures.NEEDS_ATTENTION
 
 
 def _print(report: "ExportReport") -> None:
@@ -72,6 +73,7 @@ def _print(report: "ExportReport") -> None:
         ("chunks", ", ".join(str(chunk.index) for chunk in report.chunks)),
         *(("not in it", _told(gap)) for gap in report.gaps),
         *(("pause", _told(pause)) for pause in report.pauses),
+        ("unreadable", report.problem),
     )
 
 

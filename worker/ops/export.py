@@ -71,6 +71,8 @@ class ExportReport:
     pauses: tuple[Gap, ...]
     missing: tuple[int, ...]
     """Indexes that the archive does not hold."""
+    problem: str | None = None
+    """Why nobody can tell whether that is all: the manifest or a receipt can't be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,6 +276,7 @@ def _report(
         gaps=tuple(_gaps(detail, written, said)),
         pauses=tuple(_pauses(written, said)),
         missing=tuple(gap.index for gap in detail.recording.missing if written),
+        problem=detail.recording.problem if written else None,
     )
 
 

@@ -153,7 +153,7 @@ def detail_from_receipts(
     )
 
 
-def empty_row(folder: Folder, *, problem: str | None = None) -> RecordingRow:
+def empty_row(folder: Folder) -> RecordingRow:
     """A recording of which only the folder is known."""
     return RecordingRow(
         recording=folder.recording,
@@ -167,7 +167,7 @@ def empty_row(folder: Folder, *, problem: str | None = None) -> RecordingRow:
         missing=(),
         manifest=None,
         folder=folder.path,
-        problem=problem,
+        problem=None,
     )
 
 

@@ -4,6 +4,7 @@ A recording's manifest says it all; before there is one, its receipts do.
 """
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from worker import names
@@ -19,7 +20,6 @@ from worker.ops.recording_rows import (
     chunk_from_receipt,
     detail_from_manifest,
     detail_from_receipts,
-    empty_row,
     row_from_manifest,
     with_delete,
 )
@@ -51,14 +51,7 @@ async def recordings_list(
     `call` is a callId, or its beginning.
     """
     async for folder, manifest in _chosen(archive, day=day, call=call):
-        try:
-            if manifest is not None:
-                row = row_from_manifest(folder, decode(Manifest, manifest))
-            else:
-                detail = detail_from_receipts(folder, await _receipts(archive, folder))
-                row = detail.recording
-        except (NewerFormatError, StoredFormatError) as error:
-            row = empty_row(folder, problem=str(error))
+        row = await _row(archive, folder, manifest)
         yield await _with_state(archive, folder, row)
 
 
@@ -112,24 +105,50 @@ async def _chosen(
             yield folder, manifest
 
 
+async def _row(
+    archive: Archive, folder: Folder, manifest: bytes | None
+) -> RecordingRow:
+    """One line of a long list: cheap where there is a manifest."""
+    with suppress(NewerFormatError, StoredFormatError):
+        if manifest is not None:
+            return row_from_manifest(folder, decode(Manifest, manifest))
+    return (await _read(archive, folder, manifest)).recording
+
+
 async def _read(
     archive: Archive, folder: Folder, manifest: bytes | None
 ) -> RecordingDetail:
+    """By the manifest; by the receipts where there is none, or one that can't be read."""
+    problem = None
     try:
         if manifest is not None:
             return detail_from_manifest(folder, decode(Manifest, manifest))
-        return detail_from_receipts(folder, await _receipts(archive, folder))
     except (NewerFormatError, StoredFormatError) as error:
-        row = empty_row(folder, problem=str(error))
-        return RecordingDetail(recording=row, duration_ms=None, ended=None, chunks=())
+        problem = str(error)
+    receipts, unread = await _receipts(archive, folder)
+    detail = detail_from_receipts(folder, receipts)
+    row = replace(
+        detail.recording, manifest=folder.manifest_number, problem=problem or unread
+    )
+    return replace(detail, recording=row)
 
 
-async def _receipts(archive: Archive, folder: Folder) -> list[Receipt]:
-    async def read(key: ChunkKey) -> Receipt | None:
-        return await stored(archive, names.receipt_name(key), Receipt)
+async def _receipts(
+    archive: Archive, folder: Folder
+) -> tuple[list[Receipt], str | None]:
+    """Those that can be read, by index; and why another one can't be."""
+
+    async def read(key: ChunkKey) -> Receipt | str | None:
+        try:
+            return await stored(archive, names.receipt_name(key), Receipt)
+        except (NewerFormatError, StoredFormatError) as error:
+            return str(error)
 
     found = [receipt async for _, receipt in ahead(_each(folder.keys), read)]
-    return sorted((r for r in found if r), key=lambda receipt: receipt.index)
+    receipts = [each for each in found if isinstance(each, Receipt)]
+    problems = [each for each in found if isinstance(each, str)]
+    receipts.sort(key=lambda receipt: receipt.index)
+    return receipts, next(iter(problems), None)
 
 
 async def _each(keys: Sequence[ChunkKey]) -> AsyncIterator[ChunkKey]:

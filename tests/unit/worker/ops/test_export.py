@@ -276,6 +276,20 @@ async def test_missing_chunk_is_left_out_and_told_where_it_would_be(
     )
 
 
+async def test_damaged_manifest_keeps_nobody_from_listening(
+    archive: MemoryArchive, out: Path
+) -> None:
+    """The receipts prove what is here; whether that is all is not known."""
+    receipts = await archive_recording(archive, SIX[:2])
+    manifest = names.manifest_name(receipts[0].recording_folder, 1)
+    archive.objects[manifest] = b"torn"
+
+    report = await export(archive, out)
+
+    assert [chunk.index for chunk in report.chunks] == [0, 1]
+    assert report.problem
+
+
 async def test_first_chunk_may_be_the_one_that_is_missing(
     archive: MemoryArchive, out: Path
 ) -> None:

@@ -186,9 +186,28 @@ async def test_unreadable_manifest_is_a_row_with_a_problem(
     await archive.create(name, document)
 
     (row,) = await rows_of(archive)
+    (shown,) = await recordings_show(archive, row.recording)
 
     assert row.problem
     assert not row.complete
+    assert (row.chunks, row.manifest) == (1, 1)
+    assert [chunk.content for chunk in shown.chunks] == [receipts[0].content.name]
+
+
+@pytest.mark.parametrize("document", [b'{"v": 2}', b"torn"])
+async def test_unreadable_receipt_hides_no_other_chunk(
+    archive: MemoryArchive, document: bytes
+) -> None:
+    """Before there is a manifest; it is missing, and the problem is told."""
+    receipts = await store(archive, *some_chunks(3))
+    archive.objects[names.receipt_name(receipts[1].key)] = document
+
+    (row,) = await rows_of(archive)
+    (shown,) = await recordings_show(archive, row.recording)
+
+    assert row.problem
+    assert [gap.index for gap in row.missing] == [1]
+    assert [chunk.index for chunk in shown.chunks] == [0, 2]
 
 
 @pytest.mark.parametrize(
