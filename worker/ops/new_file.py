@@ -26,7 +26,7 @@ def new_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
     refuse_taken(path, force=force)
     beside = path.with_name(f".{path.name}.partial")
     with open(os.open(beside, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:  # noqa: PTH123 - a file that may be there
-        _lock(file, path)
+        _lock(file, path, beside)
         file.truncate()
         try:
             yield file
@@ -45,9 +45,14 @@ def refuse_taken(path: Path, *, force: bool) -> None:
         raise FileTakenError(f"{path.name!r} is there already: --force writes over it")
 
 
-def _lock(file: BinaryIO, path: Path) -> None:
+def _lock(file: BinaryIO, path: Path, beside: Path) -> None:
     """Or two that write one file would mix."""
+    taken = FileTakenError(f"{path.name!r} is being written by another")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise FileTakenError(f"{path.name!r} is being written by another") from None
+        # Whoever held it may have ended since it was opened here: then this is their file.
+        is_ours = os.path.samestat(os.fstat(file.fileno()), beside.stat())
+    except (BlockingIOError, FileNotFoundError):
+        raise taken from None
+    if not is_ours:
+        raise taken

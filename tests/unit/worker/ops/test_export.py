@@ -1,11 +1,13 @@
 """A recording as a file that plays, and what is told of what is not in it."""
 
 import asyncio
+import fcntl
 import io
 import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import pytest
@@ -597,6 +599,26 @@ def test_file_that_came_meanwhile_stays_too(out: Path) -> None:
         write()
 
     assert [path.read_bytes() for path in out.parent.iterdir()] == [b"theirs"]
+
+
+def test_file_of_one_who_has_just_ended_is_not_written_over(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opened while it was beside, it is the other's finished file once the lock is free."""
+    lock = fcntl.flock
+
+    def ended_meanwhile(file: BinaryIO, how: int) -> None:
+        monkeypatch.undo()
+        (out.parent / ".call.mp4.partial").rename(out)
+        lock(file, how)
+
+    (out.parent / ".call.mp4.partial").write_bytes(b"all of it")
+    monkeypatch.setattr(fcntl, "flock", ended_meanwhile)
+
+    with pytest.raises(FileTakenError), new_file(out, force=True):
+        pass
+
+    assert out.read_bytes() == b"all of it"
 
 
 def test_two_that_write_one_file_do_not_mix(out: Path) -> None:
