@@ -28,12 +28,13 @@ _OPTIONS = {
     "wav": {"rf64": "auto"}
 }
 
+_INSTALL = "python -m pip install 'recording-worker[export]'"
+
 
 class ExtraMissingError(WorkerError):
     """What joins files is not part of a plain installation."""
 
     reason = "extra-missing"
-    hint = "python -m pip install 'recording-worker[export]'"
 
 
 class NotJoinableError(WorkerError):
@@ -64,7 +65,7 @@ def needed() -> None:
     try:
         import av  # noqa: F401 - an extra
     except ImportError:
-        raise ExtraMissingError("joining chunks takes PyAV") from None
+        raise ExtraMissingError("joining chunks takes PyAV", hint=_INSTALL) from None
 
 
 def join(parts: Iterable[Part], out: BinaryIO, *, kind: str) -> Sequence[Joined]:
