@@ -55,7 +55,7 @@ async def put(
         (Selection(expires_before=START + 10 * HOUR), {"held", "soon"}),
         (Selection(call="call-", expires_before=START + 2 * HOUR), {"soon"}),
     ],
-    ids=str,
+    ids=lambda value: str(sorted(value) if isinstance(value, set) else value),
 )
 async def test_all_that_is_said_must_be_so(
     selection: Selection, expected: set[str]
