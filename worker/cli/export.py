@@ -55,10 +55,7 @@ def export(  # noqa: PLR0913, PLR0917 - the options of a command
     report = session.ask_archive(context, write)
     if report is None:
         raise session.NotInArchiveError(f"the archive knows no {text!r}")
-    if as_json:
-        printing.print_json(report)
-    else:
-        _print(report)
+    printing.print_json(report) if as_json else _print(report)
     is_whole = not (report.missing or report.problem)
     return failures.DONE if is_whole else failures.NEEDS_ATTENTION
 
