@@ -2,17 +2,18 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
-from tests.bench.numbers import spread
+from tests.bench.numbers import NUMBER, spread
 from tests.factories import an_announcement, some_chunks
 from tests.fakes.clock import START
 from tests.proofs import a_proof
 from worker import names, recording
-from worker.model import Chunk
+from worker.model import Chunk, ChunkKey
 from worker.recording import RecordingView
 from worker.stored import ProvenObject, Receipt, encode
 
@@ -37,20 +38,51 @@ def recordings(receipts: int) -> Iterator[list[Written]]:
 
 
 def _recording(number: int, count: int) -> list[Written]:
-    chunks = _chunks(number, count)
-    receipts = [_receipt(chunk, b"x") for chunk in chunks]
+    """From a template: encoding each anew would take longer than all that is measured."""
+    written, key = _template(count)
+    token = spread(number).decode()
+    day = START + timedelta(days=number // PER_DAY)
+    changes = (
+        (NUMBER, token),
+        (key, _key(token)),
+        (f"{START:%Y/%m/%d}/", f"{day:%Y/%m/%d}/"),
+    )
     return [
-        *((receipt.content.name, b"x") for receipt in receipts),
-        *_documents(chunks, receipts),
+        (_placed(_changed(name, changes)), _changed(data.decode(), changes).encode())
+        for name, data in written
     ]
 
 
-def _chunks(number: int, count: int) -> tuple[Chunk, ...]:
-    token = spread(number).decode()
+@cache
+def _template(count: int) -> tuple[list[Written], str]:
+    chunks = _chunks(NUMBER, count)
+    receipts = [_receipt(chunk, b"x") for chunk in chunks]
+    contents = [(receipt.content.name, b"x") for receipt in receipts]
+    return [*contents, *_documents(chunks, receipts)], chunks[0].recording
+
+
+def _changed(text: str, changes: Sequence[tuple[str, str]]) -> str:
+    for old, new in changes:
+        text = text.replace(old, new)
+    return text
+
+
+def _placed(name: str) -> str:
+    """A receipt lies in a folder by the hash of its key."""
+    if not name.startswith(names.RECEIPTS):
+        return name
+    key = name.rpartition("/")[2].removesuffix(".json")
+    return names.receipt_name(ChunkKey(key))
+
+
+def _key(token: str) -> str:
+    recording_id = f"recording-{token}"
+    return names.recording_key(recording_id=recording_id, call_id=None, started_at=None)
+
+
+def _chunks(token: str, count: int) -> tuple[Chunk, ...]:
     announcement = an_announcement(
-        recording_id=f"recording-{token}",
-        call_id=token,
-        recording_start_time=START + timedelta(days=number // PER_DAY),
+        recording_id=f"recording-{token}", call_id=token, recording_start_time=START
     )
     return some_chunks(
         count, announcement=announcement, document_id=f"0-eus-d12-{token}"
@@ -105,21 +137,26 @@ def _proven(proven: ProvenObject, name: str, data: bytes) -> ProvenObject:
 
 
 def put(root: Path, written: list[Written]) -> None:
-    """Write one recording's files; each lies in a folder of its own or in that of its hash."""
+    """Write one recording's files; folders are looked for once each."""
+    folders = {os.path.dirname(name) for name, _ in written}  # noqa: PTH120 - in a hurry
+    for folder in folders:
+        os.makedirs(root / folder, exist_ok=True)  # noqa: PTH103 - the same
     for name, data in written:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        descriptor = os.open(f"{root}/{name}", os.O_WRONLY | os.O_CREAT, 0o640)
+        os.write(descriptor, data)
+        os.close(descriptor)
 
 
 def put_large(root: Path, *, count: int, size_bytes: int) -> list[Path]:
     """One recording of so many contents of so many bytes; returns their files."""
-    chunks = _chunks(0, count)
+    chunks = _chunks(NUMBER, count)
     receipts = []
     for chunk in chunks:
         content = os.urandom(size_bytes)
         receipt = _receipt(chunk, content)
-        put(root, [(receipt.content.name, content)])
+        path = root / receipt.content.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
         receipts.append(receipt)
     put(root, list(_documents(chunks, receipts)))
     return [root / receipt.content.name for receipt in receipts]
