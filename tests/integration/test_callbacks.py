@@ -150,7 +150,7 @@ async def test_recording_and_transfer_are_heard_of(
 
 
 async def test_stranger_is_refused(opened: Open, acs: ControlStandIn) -> None:
-    """No token, another's signature, another resource, another issuer, too late."""
+    """No token, another's signature, another resource, another issuer, too late, or unsaid."""
     now = int(time.time())
     good = {"iss": acs.url, "aud": RESOURCE_ID, "exp": now + 300}
     foreign = jwt.encode(good, rsa_key(1), "RS256", headers={"kid": "stand-in-1"})
@@ -160,6 +160,8 @@ async def test_stranger_is_refused(opened: Open, acs: ControlStandIn) -> None:
         good | {"iss": "https://login.microsoftonline.com"},
         good | {"exp": now - 301},
         good | {"nbf": now + 400},
+        good | {"aud": [RESOURCE_ID]},
+        *({name: good[name] for name in good.keys() - {left}} for left in good),
     ]
     tokens = ["", "none", foreign]
     tokens += [
