@@ -266,9 +266,12 @@ async def test_proof_may_lie_in_a_container(
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite.connection_string)
     container = azurite.container(unique_name("acs"), "archive")
     monkeypatch.setenv("WORKER_ARCHIVE", container)
+    monkeypatch.setenv("WORKER_QUEUE", azurite.queue(unique_name("acs")))
     settings = Settings.load(dict(os.environ), use=Use.ACS_MEDIA)
     async with app.open_archive(settings) as archive:
         await put_proof(archive)
+        async with app.open_queue(settings, create=True, archive=archive):
+            pass
         ended = await operator.types("delete", acs.locations(DOC).delete)
         record = await archive.read(names.source_deleted_name(ChunkKey(DOC)))
 
