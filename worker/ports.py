@@ -219,7 +219,8 @@ class QueueMending(Protocol):
     async def give_back(self, entry: QueuedChunk) -> bool:
         """Have an entry that a worker holds due now, as it was before; whether one held it.
 
-        Whoever holds it all the same loses the lease, or does the same beside the next.
+        Whoever holds it all the same loses the lease, or does the same beside the next. A
+        queue that knows who that is leaves it to another who leased it since it was listed.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -187,6 +188,23 @@ async def test_nothing_is_given_back_of_what_is_settled(queue: WholeQueue) -> No
     assert not await queue.give_back(await only(queue))
 
     assert await queue.lease(1) == []
+
+
+async def test_chunk_that_another_worker_leased_meanwhile_is_left_to_it(
+    tmp_path: Path,
+) -> None:
+    """The one that is gone was meant, and a long list was looked through before."""
+    clock = ManualClock()
+    async with sqlite_rig(clock, tmp_path) as rig:
+        await rig.queue.put(a_delivery(a_chunk()))
+        waiting = await only(rig.queue)
+        await lease_one(rig.queue)
+        held = replace(await only(rig.queue), leased_by="who-is-gone")
+
+        for entry in (waiting, held):
+            assert not await rig.queue.give_back(entry)
+
+        assert (await only(rig.queue)).state is ChunkState.LEASED
 
 
 async def test_worker_whose_chunk_was_given_back_settles_nothing(

@@ -365,7 +365,7 @@ class MemoryQueue:
     async def give_back(self, entry: QueuedChunk) -> bool:
         self._check()
         known = self._entries[entry.row]
-        if known.lease is None:
+        if known.lease is None or known.leased_by != entry.leased_by:
             return False
         await self.release(known.lease)
         return True

@@ -229,10 +229,12 @@ def release(
     _end_attempt(db, lease.row, (micros(now), "released", None, None))
 
 
-def give_back(db: sqlite3.Connection, row: str, now: datetime) -> bool:
-    """The same by an operator, whoever holds it; whether anyone did."""
-    sql = f"{_GIVE_BACK} lease_token IS NOT NULL"
-    if db.execute(sql, (micros(now), row)).rowcount == 0:
+def give_back(
+    db: sqlite3.Connection, row: str, worker: str | None, now: datetime
+) -> bool:
+    """The same by an operator, of what this worker holds; whether it still did."""
+    sql = f"{_GIVE_BACK} lease_token IS NOT NULL AND leased_by IS ?"
+    if db.execute(sql, (micros(now), row, worker)).rowcount == 0:
         return False
     _end_attempt(db, row, (micros(now), "released", None, None))
     return True

@@ -291,7 +291,9 @@ class SqliteQueue:
 
     async def give_back(self, entry: QueuedChunk) -> bool:
         return await self._write(
-            lambda db: leases.give_back(db, entry.row, self._clock.now())
+            lambda db: leases.give_back(
+                db, entry.row, entry.leased_by, self._clock.now()
+            )
         )
 
     async def tidy(self) -> int:
