@@ -374,6 +374,22 @@ async def test_update_that_would_not_fit_is_refused(
     assert "180 days at most" in ended.err
 
 
+@pytest.mark.parametrize("said", ["soon", "2027-01-01T00:00:00", None])
+async def test_update_of_a_room_without_a_window_is_told(
+    operator: Operator, acs: ControlStandIn, said: str | None
+) -> None:
+    """What it has can't be kept, as nobody can read it."""
+    room = acs.rooms.create({})
+    acs.planned = [Reply(status=200, body=room.shown() | {"validFrom": said})]
+
+    ended = await operator.types(
+        *("room", "update", room.id, "--until", "2027-02-01T00:00Z")
+    )
+
+    assert (ended.code, len(acs.requests)) == (1, 1)
+    assert "answered what its client can't read\n" in ended.err
+
+
 async def test_update_is_rehearsed_on_the_room_as_it_is(
     operator: Operator, acs: ControlStandIn
 ) -> None:

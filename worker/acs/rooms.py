@@ -37,11 +37,11 @@ async def update(clients: Clients, room: Room, wish: RoomWish) -> Room:
     All of it is said: the client sends null for what is left out, and a merge patch takes
     away what is null.
     """
-    start = wish.valid_from or datetime.fromisoformat(room.valid_from)
-    end = wish.valid_until or datetime.fromisoformat(room.valid_until)
-    check_window(start, end)
     dials_out = wish.pstn_dial_out
     async with told(clients):
+        start = wish.valid_from or datetime.fromisoformat(room.valid_from)
+        end = wish.valid_until or datetime.fromisoformat(room.valid_until)
+        check_window(start, end)
         found = await clients.rooms.update_room(
             room_id=room.id,
             valid_from=start,
