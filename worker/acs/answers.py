@@ -1,6 +1,6 @@
 """What ACS answered, as the commands show it: JSON fields of `acs … --json`, additions only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -58,5 +58,5 @@ class Planned:
     """One request that `--dry-run` did not send; no header of it, so no signature."""
 
     method: str
-    url: str
-    body: Any
+    url: str = field(repr=False)
+    body: Any = field(repr=False)

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Self
 
@@ -38,7 +38,7 @@ class Sample:
 class _Asked:
     """What was typed."""
 
-    text: str | None
+    text: str | None = field(repr=False)
     is_all: bool
     sample: Sample
     since: datetime | None

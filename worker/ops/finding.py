@@ -248,7 +248,7 @@ def _with_receipt(folder: Folder, key: ChunkKey) -> Folder:
 class _Meant:
     """What an id may be, worked out once for all folders."""
 
-    text: str
+    text: str = field(repr=False)
     call: str = field(init=False)
     recording: str = field(init=False)
 

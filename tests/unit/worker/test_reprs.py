@@ -28,6 +28,7 @@ _HARMLESS = {
     # Ours, and without a query.
     "worker.archives.customer_locations.Located.url",
     "handlers.jwks.Authority.url",
+    "handlers.jwks.CallAutomation.url",
     "worker.proxies.Proxy.url",
     # Chosen ones, by name: see KEPT_HEADERS.
     "worker.model.SourceFacts.headers",
@@ -35,7 +36,7 @@ _HARMLESS = {
     "worker.storage_errors.Told.text",
     # Names of ours within the archive.
     "worker.stored.ManifestChunk.receipt",
-    "worker.ops.recordings.ChunkRow.receipt",
+    "worker.ops.recording_rows.ChunkRow.receipt",
     # Told to others, who may know.
     "worker.stored.Notice.data",
 }
