@@ -197,7 +197,9 @@ class QueueListing(Protocol):
         ...
 
     async def find(self, text: str) -> Sequence[QueuedChunk]:
-        """Entries whose row, key, documentId, call or recording id is or starts with `text`."""
+        """Entries one of whose ids is or starts with `text`: row, key, documentId, call, and the
+        recording by its id or its key, which is what tables show.
+        """
         ...
 
     async def attempts(self, row: str) -> Sequence[Attempt]:

@@ -678,7 +678,8 @@ async def test_find_knows_every_id(queue: WholeQueue) -> None:
     await queue.put(a_delivery(chunk, foreign))
     row = (await queue.find("0-eus-d9"))[0].row
 
-    for text in (row, row[:8], "0-eus", "call-9", "call", "rec-9", "re"):
+    recording = chunk.recording
+    for text in (row, row[:8], "0-eus", "call-9", "call", "rec-9", "re", recording[:8]):
         assert [entry.chunk for entry in await queue.find(text)] == [chunk]
     for text in (foreign.key, "0/w"):
         assert [entry.chunk for entry in await queue.find(text)] == [foreign]

@@ -432,7 +432,7 @@ def _waits(entry: _Entry) -> bool:
 def _is_called(entry: _Entry, text: str) -> bool:
     chunk, announcement = entry.chunk, entry.chunk.announcement
     ids = (entry.row, chunk.key, chunk.document_id)
-    more = (announcement.call_id, announcement.recording_id)
+    more = (announcement.call_id, announcement.recording_id, chunk.recording)
     return any(name is not None and name.startswith(text) for name in (*ids, *more))
 
 

@@ -102,6 +102,7 @@ _FOUND = """
 WHERE substr(row, 1, :length) = :text OR substr(key, 1, :length) = :text
     OR substr(document_id, 1, :length) = :text OR substr(call_id, 1, :length) = :text
     OR substr(recording_id, 1, :length) = :text
+    OR substr(recording, 1, :length) = :text
 ORDER BY expires_at, id
 """
 

@@ -77,5 +77,5 @@ def by_index(queued: QueuedChunk) -> tuple[int, datetime]:
 def is_called(queued: QueuedChunk, text: str) -> bool:
     chunk, announcement = queued.chunk, queued.chunk.announcement
     ids = (queued.row, chunk.key, chunk.document_id)
-    more = (announcement.call_id, announcement.recording_id)
+    more = (announcement.call_id, announcement.recording_id, chunk.recording)
     return any(name is not None and name.startswith(text) for name in (*ids, *more))
