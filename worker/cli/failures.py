@@ -11,6 +11,8 @@ import typer
 from worker.errors import ConfigError, WorkerError
 
 _LONGEST_USAGE = 300
+_OF_A_PARSER = "Value error, "
+"""What pydantic puts in front of an exception's words."""
 _EXTRA = re.compile(r"(?<=unexpected extra argument)(?:s|\(s\))? \(.*", re.DOTALL)
 
 DONE = 0
@@ -25,7 +27,8 @@ def report_usage(error: typer.TyperException) -> int:
     from worker.log import redaction
 
     command = getattr(getattr(error, "ctx", None), "command_path", "recording-worker")
-    message = error.format_message().strip().rstrip(".")
+    message = " ".join(error.format_message().split()).rstrip(".")
+    message = message.replace(_OF_A_PARSER, "", 1)
     # It quotes what was typed, which may be a URL with its key.
     message = redaction().redacted(message[:1].lower() + message[1:])
     _say(f"error: {_EXTRA.sub('', message)[:_LONGEST_USAGE]}")

@@ -94,8 +94,13 @@ def test_version(run: Run) -> None:
         (["queue", "show"], "missing argument", "recording-worker queue show --help"),
         (
             ["queue", "list", "--state", "lost"],
-            "invalid value for '--state'",
+            "invalid value for '--state': 'lost' is not one of 'pending', ",
             "recording-worker queue list --help",
+        ),
+        (
+            ["recordings", "erase", "r1"],
+            "missing option '--reason'. Choose from: data-subject-request, consent-",
+            "recording-worker recordings erase --help",
         ),
         (
             ["recordings", "list", "--day", "tomorrow"],
