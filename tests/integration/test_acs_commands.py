@@ -277,7 +277,7 @@ async def test_every_verb_can_be_rehearsed(
         ),
         (
             ("recording", "start", "--room", "1", "--affinity", ALICE),
-            "--affinity is NAME=VALUE",
+            "--affinity is CHANNEL=ID",
         ),
         (
             (

@@ -153,14 +153,20 @@ def time_of(text: str) -> datetime:
 
 
 def pairs_of(
-    texts: Sequence[str], *, what: str, context: typer.Context
+    texts: Sequence[str],
+    *,
+    what: str,
+    context: typer.Context,
+    form: str = "NAME=VALUE",
 ) -> dict[str, str]:
     """`NAME=VALUE` of an option that may be repeated; no name twice."""
     pairs: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name or not value or name in pairs:
-            raise UnfitUsageError(f"{what} is NAME=VALUE, each name once", context)
+            raise UnfitUsageError(
+                f"{what} is {form}, each {form.partition('=')[0].lower()} once", context
+            )
         pairs[name] = value
     return pairs
 

@@ -134,7 +134,7 @@ def _start(context: typer.Context, wish: "StartWish", how: How) -> None:
 def _affinity(texts: list[str], context: typer.Context) -> dict[int, str]:
     from worker.acs import identities
 
-    pairs = acs.pairs_of(texts, what="--affinity", context=context)
+    pairs = acs.pairs_of(texts, what="--affinity", context=context, form="CHANNEL=ID")
     if not all(map(_CHANNEL.fullmatch, pairs)):
         raise acs.UnfitUsageError("--affinity is CHANNEL=ID, as 0=8:acs:…", context)
     who = identities.raw_ids(tuple(pairs.values()))
