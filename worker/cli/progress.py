@@ -32,9 +32,11 @@ _SAYS_LESS = {
     "archived": {"already archived"},
     "deleted": {"already archived"},
     "already archived": {"deleted"},
+    "erased": {"deleted"},
 }
 """What a chunk may be told after these, and keeps to itself: a chunk brought home by this
-run is not `already archived`, and one that was home before was not deleted by it."""
+run is not `already archived`, one that was home before was not deleted by it, and of one
+that is erased nothing is asked of the source."""
 _LABELS = {"deleted": "source deleted"}
 """The chunk itself is safe: what is deleted is the source's copy."""
 _STYLES = {

@@ -204,6 +204,7 @@ def test_summary_has_a_line_per_chunk(piped: Watched) -> None:
         (["archived", "already archived", "deleted"], "source deleted"),
         (["archived", "already archived"], "archived"),
         (["already archived", "deleted"], "already archived"),
+        (["erased", "deleted"], "erased"),
     ],
 )
 def test_chunk_says_whether_this_run_brought_it_home(
