@@ -244,6 +244,7 @@ def test_what_is_missing_is_told(
     assert all(LETTER in command for command in commands)
     assert "sig=" not in out
     assert "never announced" in people[1]
+    assert "  recording-7\n" in people[1]
     assert "report" not in people[1]
     assert ("there is no queue" in err) == ("data/queue.db" in err)
 

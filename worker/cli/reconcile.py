@@ -146,10 +146,19 @@ def _print(found: "Reconciled", kept: str | None) -> None:
         columns = ("RECORDING", ">#", ">LEFT", "WHY", "~DOCUMENT")
         printing.print_table(columns, map(_cells, found.missing))
         printing.print_line()
-        for command in dict.fromkeys(row.command for row in found.missing):
-            if command:
-                printing.print_line(printing.cell(command))
-        printing.print_line()
+        commands = [*filter(None, dict.fromkeys(row.command for row in found.missing))]
+        for line in (*commands, "") if commands else ():
+            printing.print_line(printing.cell(line))
+        # Of what nobody announced, the log's own id is all that others know it by.
+        unknown = {
+            row.recording: row.recording_id
+            for row in found.missing
+            if row.document_id is None and row.recording_id
+        }
+        for recording, recording_id in unknown.items():
+            printing.print_line(printing.cell(f"{recording}  {recording_id}"))
+        if unknown:
+            printing.print_line()
     printing.print_fields(
         ("recordings", found.recordings),
         ("chunks", found.chunks),
