@@ -1,6 +1,7 @@
 """`replay`: saved events through the handlers and on to the archive, with bars."""
 
 import asyncio
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -101,16 +102,18 @@ def _replay_here(context: typer.Context, files: list[Path], *, simulate: bool) -
         kept = "kept under quarantine/" if posted.is_quarantined else "not kept"
         file = printing.cell(posted.file)
         printing.print_line(f"refused  {file} ({posted.status}), {kept}")
+    program = _program(session.invocation_of(context).env_file)
     if replayed.waiting:
-        printing.print_line(f"paused   {replayed.waiting} wait: {_program()} resume")
-    printing.print_line(f"next     {_program()} recordings list")
+        printing.print_line(f"paused   {replayed.waiting} wait: {program} resume")
+    printing.print_line(f"next     {program} recordings list")
     raise typer.Exit(NEEDS_ATTENTION if replayed.needs_attention else 0)
 
 
-def _program() -> str:
+def _program(env_file: Path | None) -> str:
     """How this command was called, so that the next one can be pasted."""
     called = sys.argv[0]
-    return called if Path(called).name == "recording-worker" else "recording-worker"
+    called = called if Path(called).name == "recording-worker" else "recording-worker"
+    return shlex.join([called, *(["--env-file", str(env_file)] if env_file else [])])
 
 
 async def _replay(
