@@ -54,7 +54,7 @@ class ReplayFileError(WorkerError):
     """A file that can't be replayed."""
 
     reason = "replay-file"
-    hint = "recording-worker replay samples/events/demo --simulate"
+    hint = "recording-worker replay --help"
 
 
 @dataclass(slots=True, kw_only=True)

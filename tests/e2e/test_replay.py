@@ -191,6 +191,6 @@ async def test_replay_of_a_missing_file_is_one_line_and_a_hint(
     assert ended.code == 1
     assert ended.err.splitlines() == [
         "error: there is no file 'nowhere.json'",
-        "hint: recording-worker replay samples/events/demo --simulate",
+        "hint: recording-worker replay --help",
     ]
     assert files_in(world.folder) == {}
