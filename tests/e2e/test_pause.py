@@ -52,7 +52,7 @@ async def test_watch_ends_with_0_when_interrupted(world: World) -> None:
         assert await watching.ended() == 0
 
     assert "1 deleted, 0 dead" in watching.out
-    assert "1 chunks, " in watching.out
+    assert "1 chunk, " in watching.out
     assert watching.err == ""
 
 

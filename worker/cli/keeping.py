@@ -224,11 +224,13 @@ def _print_erased(report: "EraseReport") -> None:
         printing.print_line()
     done = "would be erased" if report.dry_run else "erased"
     size = printing.size(report.size_bytes)
+    entries = printing.count(report.queue_entries, "entry", "entries")
+    deliveries = printing.count(report.deliveries, "delivery", "deliveries")
     printing.print_fields(
         ("recording", report.recording),
-        (done, f"{len(report.objects)} objects, {size}"),
+        (done, f"{printing.count(len(report.objects), 'object')}, {size}"),
         ("tombstones", report.chunks),
-        ("queue", f"{report.queue_entries} entries, {report.deliveries} deliveries"),
+        ("queue", f"{entries}, {deliveries}"),
         ("shared", _shared(report)),
         *(("elsewhere", f"erase it yourself: {url}") for url in report.elsewhere),
         ("soft delete", _soft_deleted(report)),

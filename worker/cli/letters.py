@@ -236,8 +236,8 @@ def _said(row: "LetterRow") -> str:
     from worker.cli import printing
 
     told = [printing.size(row.size_bytes)]
-    told += [f"{row.events} events"] if row.events is not None else []
-    told += [f"{row.chunks} chunks"] if row.chunks is not None else []
+    told += [printing.count(row.events, "event")] if row.events is not None else []
+    told += [printing.count(row.chunks, "chunk")] if row.chunks is not None else []
     told += [f"{row.status}"] if row.is_left and row.status else []
     told += [row.error] if row.error else []
     return f"{row.blob}  {', '.join(told)}"

@@ -201,7 +201,7 @@ def _print_row(row: "MendedRow") -> None:
 
     was = f"dead of {row.reason}" if row.state is ChunkState.DEAD else str(row.state)
     held = f" with {row.worker}" if row.worker else ""
-    expires = printing.relative(row.expires_at, now=SystemClock().now())
-    said = f"{row.document_id} #{row.index}, was {was}{held}, expires {expires}"
+    expiry = printing.expiry(row.expires_at, now=SystemClock().now())
+    said = f"{row.document_id} #{row.index}, was {was}{held}, {expiry}"
     line = f"{row.outcome:<13}  {printing.short(row.row)}  {said}"
     printing.print_line(printing.cell(line))

@@ -126,6 +126,11 @@ def cell(value: object) -> str:
     )
 
 
+def count(number: int, one: str, many: str = "") -> str:
+    """`1 chunk`, `2 chunks`."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def size(size_bytes: int) -> str:
     """`1.5 MiB`."""
     amount, unit = float(size_bytes), 0
@@ -147,6 +152,11 @@ def relative(at: datetime | None, *, now: datetime) -> str:
         return ""
     distance = span(abs(at - now))
     return f"in {distance}" if at >= now else f"{distance} ago"
+
+
+def expiry(at: datetime, *, now: datetime) -> str:
+    """`expires in 23 h`, `expired 5 min ago`."""
+    return f"{'expires' if at >= now else 'expired'} {relative(at, now=now)}"
 
 
 def moment(at: datetime | None, *, now: datetime) -> str:

@@ -206,14 +206,10 @@ class ReplayView:
         recordings = len(self._orders)
         moved = printing.size(sum(line.done_bytes for line in lines))
         self._out.print(
-            f"{_counted(recordings, 'recording')}, {_counted(len(lines), 'chunk')}, "
-            f"{moved} downloaded",
+            f"{printing.count(recordings, 'recording')}, "
+            f"{printing.count(len(lines), 'chunk')}, {moved} downloaded",
             highlight=False,
         )
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _fitting(lines: Sequence[_Line], room: int) -> list[_Line]:

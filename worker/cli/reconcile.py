@@ -159,13 +159,14 @@ def _print(found: "Reconciled", kept: str | None) -> None:
             printing.print_line(printing.cell(f"{recording}  {recording_id}"))
         if unknown:
             printing.print_line()
+    letters = printing.count(found.letters, "chunk") if found.letters else None
     printing.print_fields(
         ("recordings", found.recordings),
         ("chunks", found.chunks),
         ("here", found.here),
         ("erased", found.erased or None),
         ("at work", found.at_work or None),
-        ("dead letters", f"{found.letters} chunks" if found.letters else None),
+        ("dead letters", letters),
         ("missing", len(found.missing) or "none"),
         ("report", kept),
     )

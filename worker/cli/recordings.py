@@ -225,7 +225,8 @@ def _duration(row: "RecordingRow") -> str:
 
     said = printing.length(row.duration_ms) or "not"
     here = printing.length(row.chunks_ms)
-    return f"{said} announced" + (f", {here} in {row.chunks} chunks" if here else "")
+    chunks = printing.count(row.chunks, "chunk")
+    return f"{said} announced" + (f", {here} in {chunks}" if here else "")
 
 
 def _pauses(detail: "RecordingDetail") -> list[tuple[str, str]]:
@@ -298,7 +299,7 @@ def _at_source(chunk: "ChunkRow", now: datetime) -> str:
         return ""
     if chunk.source_expires_at <= now:
         return "expired"
-    return f"expires {printing.relative(chunk.source_expires_at, now=now)}"
+    return printing.expiry(chunk.source_expires_at, now=now)
 
 
 def _print_hashes(detail: "RecordingDetail") -> None:

@@ -280,9 +280,12 @@ class _Screen:
                 ]
             )
             return
+        chunks = printing.count(tally.chunks, "chunk")
+        recordings = printing.count(tally.recordings, "recording")
+        objects = printing.count(tally.objects, "object")
         printing.print_fields(
-            ("verified", f"{tally.chunks} chunks, {tally.recordings} recordings"),
-            ("hashed", f"{tally.objects} objects, {printing.size(tally.size_bytes)}"),
+            ("verified", f"{chunks}, {recordings}"),
+            ("hashed", f"{objects}, {printing.size(tally.size_bytes)}"),
             ("erased", tally.erased or None),
             ("expired by rule", tally.expired or None),
             ("not looked at", tally.not_looked_at or None),

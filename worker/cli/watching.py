@@ -96,11 +96,8 @@ def _shown(status: "Status") -> "Group":
 
 
 def rows_of(status: "Status") -> list[Row]:
-    from worker.cli import printing
-
-    next_loss = printing.relative(status.earliest_deadline, now=status.as_of)
     return [
-        ("pending", status.pending, f"first expires {next_loss}" if next_loss else ""),
+        ("pending", status.pending, _first_loss(status)),
         ("in flight", status.in_flight, ""),
         ("archived", status.archived, ""),
         ("deleted", status.deleted, ""),
@@ -129,7 +126,6 @@ def line_of(status: "Status") -> str:
     from worker.cli import printing
 
     dead = f"{status.dead} dead" + (f" ({_reasons(status)})" if status.dead else "")
-    next_loss = printing.relative(status.earliest_deadline, now=status.as_of)
     pause = _pause(status)
     told = [
         f"{status.as_of:%Y-%m-%dT%H:%M:%SZ}  {status.pending} pending",
@@ -138,11 +134,18 @@ def line_of(status: "Status") -> str:
         f"{status.deleted} deleted",
         dead,
         f"{status.at_risk} at risk",
-        f"first expires {next_loss}" if next_loss else "",
+        _first_loss(status),
         _rate(status),
         f"paused {pause}" if pause else "",
     ]
     return printing.cell(", ".join(filter(None, told)))
+
+
+def _first_loss(status: "Status") -> str:
+    from worker.cli import printing
+
+    at = status.earliest_deadline
+    return "" if at is None else f"first {printing.expiry(at, now=status.as_of)}"
 
 
 def _reasons(status: "Status") -> str:
@@ -153,14 +156,13 @@ def _rate(status: "Status") -> str:
     from worker.cli import printing
 
     per_hour = status.settled_chunks * _HOUR_MINUTES / status.rate_minutes
-    count, minutes = status.settled_chunks, f"{status.rate_minutes:g} min"
+    chunks = printing.count(status.settled_chunks, "chunk")
+    minutes = f"{status.rate_minutes:g} min"
     if status.settled_bytes is None:
-        return f"{count} chunks in {minutes} ({per_hour:g} per hour)"
+        return f"{chunks} in {minutes} ({per_hour:g} per hour)"
     size = printing.size(status.settled_bytes)
     per_second = printing.size(round(status.settled_bytes / status.rate_minutes / 60))
-    return (
-        f"{count} chunks, {size} in {minutes} ({per_hour:g} per hour, {per_second}/s)"
-    )
+    return f"{chunks}, {size} in {minutes} ({per_hour:g} per hour, {per_second}/s)"
 
 
 def _pause(status: "Status") -> str | None:

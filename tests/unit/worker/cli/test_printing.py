@@ -106,3 +106,21 @@ def test_long_table_cuts_a_column_where_the_terminal_ends(
 def test_length_is_as_players_show_it(duration_ms: float | None, text: str) -> None:
     """Hours, minutes, seconds."""
     assert printing.length(duration_ms) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(60, "expires in 60 s"), (-60, "expired 60 s ago")]
+)
+def test_expiry_that_is_over_is_told_so(seconds: int, text: str) -> None:
+    """What is lost is not said to be going to be."""
+    assert printing.expiry(START + timedelta(seconds=seconds), now=START) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 entries"), (1, "1 entry"), (2, "2 entries")]
+)
+def test_count_has_a_singular(number: int, text: str) -> None:
+    """One is not many."""
+    assert printing.count(number, "entry", "entries") == text
+    assert printing.count(1, "chunk") == "1 chunk"
+    assert printing.count(2, "chunk") == "2 chunks"

@@ -85,7 +85,7 @@ def test_status_says_when_it_is_done(
 
     out = run("status").out
 
-    assert "rate  1 chunks, 0 B in 15 min (4 per hour, 0 B/s)\n" in out
+    assert "rate  1 chunk, 0 B in 15 min (4 per hour, 0 B/s)\n" in out
     assert "done  in 15 min, at this rate\n" in out
 
 

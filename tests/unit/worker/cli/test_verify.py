@@ -27,7 +27,7 @@ def test_whole_archive_is_verified(run: Run, composed: Composed) -> None:
     lines = [line.split(maxsplit=1) for line in ended.out.splitlines()]
     assert ended.code == 0
     assert lines[:3] == [
-        ["verified", "2 chunks, 1 recordings"],
+        ["verified", "2 chunks, 1 recording"],
         ["hashed", "4 objects, 30 B"],
         ["problems", "none"],
     ]
