@@ -32,7 +32,6 @@ from worker.settings import Settings
 from worker.settings_rules import Use
 from worker.stored import SourceDeleted, decode, encode
 
-START_NOW = datetime.now(UTC)
 """Signatures are held against the clock of the machine."""
 DOC = "0-eus-d1-a1b2c3"
 DATA = bytes(range(256)) * 8192
@@ -192,7 +191,7 @@ async def test_download_that_fails_leaves_nothing(
     """No half of a file under any name, once it was tried often enough."""
     acs.plan(DOC, "content", [Fault.status(404).always()])
     monkeypatch.setattr(
-        driving, "SystemClock", lambda: ManualClock(START_NOW, auto=True)
+        driving, "SystemClock", lambda: ManualClock(datetime.now(UTC), auto=True)
     )
 
     ended = await operator.types(

@@ -20,7 +20,6 @@ from worker.queues.storage.queue import POISON, URGENT, StorageQueue
 from worker.storage_clients import queue_client
 
 Use = Callable[[StorageQueue], Awaitable[object]]
-NOW = SystemClock().now()
 
 
 @pytest.fixture
@@ -38,14 +37,15 @@ def name(
 
 def put_one(azurite: Azurite, name: str) -> None:
     async def put() -> None:
-        chunk = a_chunk(received_at=NOW, expires_at=NOW + timedelta(hours=24))
+        now = SystemClock().now()
+        chunk = a_chunk(received_at=now, expires_at=now + timedelta(hours=24))
         async with (
             blob_archive(azurite, name) as archive,
             a_storage_queue(
                 azurite, name, archive=archive, clock=SystemClock()
             ) as queue,
         ):
-            await queue.put(a_delivery(chunk, received_at=NOW))
+            await queue.put(a_delivery(chunk, received_at=now))
 
     with capture_logs():
         asyncio.run(put())

@@ -19,8 +19,6 @@ from worker.clock import SystemClock
 from worker.model import Chunk, ChunkState, DeleteAnswer
 from worker.stored import SourceDeleted, encode
 
-NOW = SystemClock().now()
-
 
 def put(composed: Composed, *chunks: Chunk) -> None:
     asyncio.run(composed.queue.put(a_delivery(*chunks)))
@@ -434,9 +432,8 @@ def test_recordings_show_tells_why_a_source_was_kept(
         kept, waiting = map(receipt_for, some_chunks(2))
         kept = replace(kept, flags=("structure", "metadata-missing"), metadata=None)
         content = replace(waiting.content, sha256=None)
-        waiting = replace(
-            waiting, content=content, expires_at=NOW + timedelta(hours=9.5)
-        )
+        soon = SystemClock().now() + timedelta(hours=9.5)
+        waiting = replace(waiting, content=content, expires_at=soon)
         for receipt in (kept, waiting):
             await composed.archive.create(receipt.content.name, b"x")
             await composed.archive.create(
