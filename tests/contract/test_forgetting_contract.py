@@ -2,19 +2,14 @@
 
 import json
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, closing
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
-
-import pytest
 
 from tests.azurite import Azurite
 from tests.conftest import UniqueName
 from tests.contract.queues import (
-    Rig,
     WholeQueue,
-    memory_rig,
     sqlite_rig,
     storage_rig,
 )
@@ -32,28 +27,6 @@ OTHER = a_chunk(
     announcement=an_announcement(recording_id="other", raw='{"other": 1}'),
 )
 RECORDING = a_chunk().recording
-
-
-@pytest.fixture(params=["memory", "sqlite", "storage"])
-async def rig(
-    request: pytest.FixtureRequest, tmp_path: Path, unique_name: UniqueName
-) -> AsyncIterator[Rig]:
-    clock = ManualClock()
-    async with AsyncExitStack() as stack:
-        match request.param:
-            case "memory":
-                yield memory_rig(clock)
-            case "sqlite":
-                yield await stack.enter_async_context(sqlite_rig(clock, tmp_path))
-            case _:
-                azurite = request.getfixturevalue("azurite")
-                opened = storage_rig(clock, azurite, unique_name("forget"))
-                yield await stack.enter_async_context(opened)
-
-
-@pytest.fixture
-def queue(rig: Rig) -> WholeQueue:
-    return rig.queue
 
 
 async def forget(

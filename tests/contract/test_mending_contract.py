@@ -1,22 +1,17 @@
 """What every queue keeps when an operator lists and mends it: in memory, in a file, on Azurite."""
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import UniqueName
 from tests.contract.queues import (
     Rig,
     WholeQueue,
     lease_one,
-    memory_rig,
     only,
     sqlite_rig,
-    storage_rig,
 )
 from tests.factories import a_chunk, a_delivery, some_chunks
 from tests.fakes.clock import START, ManualClock
@@ -24,28 +19,6 @@ from worker.errors import LeaseLostError
 from worker.model import ChunkState, Redriven
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture(params=["memory", "sqlite", "storage"])
-async def rig(
-    request: pytest.FixtureRequest, tmp_path: Path, unique_name: UniqueName
-) -> AsyncIterator[Rig]:
-    clock = ManualClock()
-    async with AsyncExitStack() as stack:
-        match request.param:
-            case "memory":
-                yield memory_rig(clock)
-            case "sqlite":
-                yield await stack.enter_async_context(sqlite_rig(clock, tmp_path))
-            case _:
-                azurite = request.getfixturevalue("azurite")
-                opened = storage_rig(clock, azurite, unique_name("mending"))
-                yield await stack.enter_async_context(opened)
-
-
-@pytest.fixture
-def queue(rig: Rig) -> WholeQueue:
-    return rig.queue
 
 
 async def die(queue: WholeQueue, *, reason: str = "no-credential") -> None:

@@ -4,27 +4,21 @@ What a queue with an index keeps beside this is in test_indexed_queue_contract.p
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
-from tests.conftest import UniqueName
 from tests.contract.queues import (
     LEASE_SECONDS,
     Rig,
     WholeQueue,
     lease_one,
-    memory_rig,
     only,
-    sqlite_rig,
-    storage_rig,
     wait_archived,
 )
 from tests.factories import a_chunk, a_delivery, an_announcement, some_chunks
-from tests.fakes.clock import START, ManualClock
+from tests.fakes.clock import START
 from worker.errors import LeaseLostError
 from worker.model import (
     Announcement,
@@ -38,28 +32,6 @@ from worker.model import (
 HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)
 LATER = START + timedelta(minutes=10)
-
-
-@pytest.fixture(params=["memory", "sqlite", "storage"])
-async def rig(
-    request: pytest.FixtureRequest, tmp_path: Path, unique_name: UniqueName
-) -> AsyncIterator[Rig]:
-    clock = ManualClock()
-    async with AsyncExitStack() as stack:
-        match request.param:
-            case "memory":
-                yield memory_rig(clock)
-            case "sqlite":
-                yield await stack.enter_async_context(sqlite_rig(clock, tmp_path))
-            case _:
-                azurite = request.getfixturevalue("azurite")
-                opened = storage_rig(clock, azurite, unique_name("contract"))
-                yield await stack.enter_async_context(opened)
-
-
-@pytest.fixture
-def queue(rig: Rig) -> WholeQueue:
-    return rig.queue
 
 
 async def test_put_enqueues_every_chunk(queue: WholeQueue) -> None:
