@@ -4,14 +4,15 @@ import argparse
 import asyncio
 import json
 import re
-import signal
 import ssl
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from samples.acs import StandIn
 from samples.acsmetadata import metadata_of
 from samples.content import KIB, MIB, SyntheticContent
+from samples.signals import until_signalled
 
 _UNITS = {"": 1, "KiB": KIB, "MiB": MIB, "GiB": KIB * MIB}
 _NAMED_SIZE = re.compile(r"([^=]+)=(\d+)(|KiB|MiB|GiB)")
@@ -19,20 +20,7 @@ _NAMED_SIZE = re.compile(r"([^=]+)=(\d+)(|KiB|MiB|GiB)")
 
 def main() -> None:
     """Serve until SIGINT or SIGTERM."""
-    asyncio.run(_serve_until_signalled(options_from(sys.argv[1:])))
-
-
-async def _serve_until_signalled(options: argparse.Namespace) -> None:
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopping.set)
-    await serve(options, stopping=stopping, announce=_print_line)
-
-
-def _print_line(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    asyncio.run(until_signalled(partial(serve, options_from(sys.argv[1:]))))
 
 
 def options_from(arguments: Sequence[str]) -> argparse.Namespace:

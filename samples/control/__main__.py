@@ -7,29 +7,17 @@ its resource.
 import argparse
 import asyncio
 import json
-import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from samples.control.service import RESOURCE_ID, ControlStandIn
+from samples.signals import until_signalled
 
 
 def main() -> None:
     """Serve until SIGINT or SIGTERM."""
-    asyncio.run(_serve_until_signalled(options_from(sys.argv[1:])))
-
-
-async def _serve_until_signalled(options: argparse.Namespace) -> None:
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopping.set)
-    await serve(options, stopping=stopping, announce=_print_line)
-
-
-def _print_line(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    asyncio.run(until_signalled(partial(serve, options_from(sys.argv[1:]))))
 
 
 def options_from(arguments: Sequence[str]) -> argparse.Namespace:
