@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from worker.settings import Settings
 
 T = TypeVar("T")
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the request; send nothing.")
 ]

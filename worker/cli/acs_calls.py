@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli import acs, failures
-from worker.cli.acs import AsJson, Callback, DryRun, How, RequestId, Resource
+from worker.cli.acs import Callback, DryRun, How, RequestId, Resource
+from worker.cli.options import AsJson
 from worker.clock import SystemClock
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli import acs, failures
-from worker.cli.acs import AsJson, DryRun, Resource
+from worker.cli.acs import DryRun, Resource
+from worker.cli.options import AsJson
 
 if TYPE_CHECKING:
     # Start-up cost: see worker/cli/session.py.

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli import acs
-from worker.cli.acs import AsJson, DryRun, How, Resource
+from worker.cli.acs import DryRun, How, Resource
+from worker.cli.options import AsJson
 
 if TYPE_CHECKING:
     # Start-up cost: see worker/cli/session.py.

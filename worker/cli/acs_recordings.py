@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from worker.cli import acs
-from worker.cli.acs import AsJson, Callback, DryRun, How, RequestId, Resource
+from worker.cli.acs import Callback, DryRun, How, RequestId, Resource
+from worker.cli.options import AsJson
 
 if TYPE_CHECKING:
     # Start-up cost: see worker/cli/session.py.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli import acs, acs_participants
-from worker.cli.acs import AsJson, DryRun, How, RequestId, Resource
+from worker.cli.acs import DryRun, How, RequestId, Resource
 from worker.cli.acs_participants import (
     Attendees,
     Collaborators,
@@ -15,6 +15,7 @@ from worker.cli.acs_participants import (
     log_asked,
     roles_of,
 )
+from worker.cli.options import AsJson
 from worker.clock import SystemClock
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli import session
+from worker.cli.options import AsJson
 from worker.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def audit(
     force: Annotated[
         bool, typer.Option("--force", help="Write over a file that is there.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Tell a recording's custody: each chunk's way, its proofs, and later looks at them."""
     found = session.ask_archive(context, lambda archive: _audits(archive, text))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from worker.cli import failures, redelivery, session
+from worker.cli.options import AsJson
 
 if TYPE_CHECKING:
     # Start-up cost: see worker/cli/session.py.
@@ -55,7 +56,6 @@ Topic = Annotated[
         help="ARM id of the topic; else the first of WORKER_EVENT_TOPICS.",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def doctor(  # noqa: PLR0913, PLR0917 - the options of a command

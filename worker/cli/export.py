@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli import failures, session
+from worker.cli.options import AsJson
 
 if TYPE_CHECKING:
     # Start-up cost: see worker/cli/session.py.
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
 NAME = "export"
 EPILOG = "Example: recording-worker recordings export 0-eus-d1-a1b2c3 -o call.mp4"
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Force = Annotated[
     bool, typer.Option("--force", help="Write over the file if it is there.")
 ]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli import confirming, failures, session
+from worker.cli.options import AsJson, DryRun, Yes
 from worker.model import ErasureReason
 
 if TYPE_CHECKING:
@@ -29,11 +30,6 @@ Recording = Annotated[
 Why = Annotated[
     str, typer.Option("--reason", help="Why; it is kept with the recording.")
 ]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would be done; do nothing.")
-]
-Yes = Annotated[bool, typer.Option("--yes", help="Don't ask on a terminal.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def hold(

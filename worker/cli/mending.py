@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli import choosing, confirming, failures, session
+from worker.cli.options import AsJson, DryRun, Yes
 from worker.errors import WorkerError
 from worker.model import ChunkState
 
@@ -26,11 +27,6 @@ Ids = Annotated[
     typer.Argument(metavar="ID…", help="Rows, documents, calls or recordings."),
 ]
 All = Annotated[bool, typer.Option("--all", help="All of them, whatever the reason.")]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would be done; do nothing.")
-]
-Yes = Annotated[bool, typer.Option("--yes", help="Don't ask on a terminal.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 class WhoHoldsItError(WorkerError):

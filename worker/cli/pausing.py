@@ -5,16 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli import session
+from worker.cli.options import AsJson, DryRun
 from worker.clock import SystemClock
 
 if TYPE_CHECKING:
     # Start-up cost: see worker/cli/session.py.
     from worker.ops.pausing import PauseReport
-
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would be done; do nothing.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def pause(

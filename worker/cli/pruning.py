@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli import confirming, session, times
+from worker.cli.options import AsJson, Yes
 from worker.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -34,10 +35,8 @@ def prune(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count only; remove nothing.")
     ] = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Don't ask on a terminal.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Forget chunks that were settled long ago, and the deliveries that announced them.
 

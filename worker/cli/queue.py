@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli import choosing, mending, pruning, session
+from worker.cli.options import AsJson
 from worker.clock import SystemClock
 from worker.model import ChunkState
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from worker.ops.queue import QueueDetail, QueueEntry
 
 app = typer.Typer(help="The chunks at work.", rich_markup_mode=None)
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("list", epilog="Example: recording-worker queue list --state dead")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli import failures, session
+from worker.cli.options import AsJson
 from worker.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ DeadLetters = Annotated[
 NoReport = Annotated[
     bool, typer.Option("--no-report", help="Keep no report: rights to read do.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def reconcile(

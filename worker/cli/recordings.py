@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli import session
+from worker.cli.options import AsJson
 from worker.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from worker.settings import Settings
 
 app = typer.Typer(help="The recordings in the archive.", rich_markup_mode=None)
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def _day(text: str) -> str:

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from worker.cli import failures, session, watching
+from worker.cli.options import AsJson
 
 if TYPE_CHECKING:
     # Start-up cost: see worker/cli/session.py.
     from worker.ops.config import ConfigReport
     from worker.ops.status import Status
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def status(
