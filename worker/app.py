@@ -144,6 +144,16 @@ async def open_archive(
 
 
 @asynccontextmanager
+async def open_known_archive(settings: Settings) -> AsyncIterator[Archive | None]:
+    """The archive, if there is one: looking makes none."""
+    if not settings.has_archive:
+        yield None
+        return
+    async with open_archive(settings, create=False) as archive:
+        yield archive
+
+
+@asynccontextmanager
 async def _blob_archive(
     settings: Settings, place: Place, *, create: bool
 ) -> AsyncIterator[Archive]:

@@ -1,7 +1,5 @@
 """Wires what operators ask of ACS: the clients of its control API, and our own for media."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 from worker import app
@@ -46,22 +44,12 @@ async def download(
         )
 
 
-@asynccontextmanager
-async def open_known_archive(settings: Settings) -> AsyncIterator[Archive | None]:
-    """The archive, if there is one: looking makes none."""
-    if not settings.archive_place and not settings.archive_directory.is_dir():
-        yield None
-        return
-    async with app.open_archive(settings, create=False) as archive:
-        yield archive
-
-
 async def proof_of(settings: Settings, location: str) -> Proof:
     """What archive and queue, where they are, know of the document that a delete would take."""
     # Where it may not go is told before anything else is looked at.
     async with (
         app.open_source(settings, SystemClock()) as source,
-        open_known_archive(settings) as archive,
+        app.open_known_archive(settings) as archive,
     ):
         source.check(location)
         return await _proof_of(settings, archive, location)
@@ -71,8 +59,7 @@ async def _proof_of(
     settings: Settings, archive: Archive | None, location: str
 ) -> Proof:
     proof = await acs_media.proof_of(archive, location)
-    is_known = settings.queue_place or settings.queue_file.is_file()
-    if archive is None or proof.why_none is not None or not is_known:
+    if archive is None or proof.why_none is not None or not settings.has_queue:
         return proof
     async with app.open_queue(settings, create=False, archive=archive) as queue:
         return await acs_media.proof_besides(queue, archive, proof)
@@ -87,7 +74,7 @@ async def delete(
     """
     async with (
         app.open_source(settings, SystemClock()) as source,
-        open_known_archive(settings) as archive,
+        app.open_known_archive(settings) as archive,
     ):
         proof = await _proof_of(settings, archive, location)
         if archive is not None and proof.receipt and proof.why_none is None:

@@ -31,16 +31,6 @@ async def open_letters(settings: Settings, place: Place) -> AsyncIterator[Letter
         yield letters
 
 
-@asynccontextmanager
-async def open_memory(settings: Settings) -> AsyncIterator[Archive | None]:
-    """The archive that there is, which knows what was taken; none is made for that."""
-    if not settings.archive_place and not settings.archive_directory.is_dir():
-        yield None
-        return
-    async with app.open_archive(settings, create=False) as archive:
-        yield archive
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueTaker:
     """Feeds bodies to the handlers, as if delivered. Satisfies ops.letters.Taker."""

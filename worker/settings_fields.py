@@ -347,6 +347,16 @@ class Fields(BaseSettings):
         return settings_shapes.path_of(self.queue)
 
     @property
+    def has_archive(self) -> bool:
+        """Whether there is one to be opened; of a container that is taken for granted."""
+        return self.archive_place is not None or self.archive_directory.is_dir()
+
+    @property
+    def has_queue(self) -> bool:
+        """The same of the queue."""
+        return self.queue_place is not None or self.queue_file.is_file()
+
+    @property
     def source_retention(self) -> timedelta:
         return timedelta(hours=self.source_retention_hours)
 

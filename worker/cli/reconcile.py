@@ -104,7 +104,7 @@ async def _queue(
     """The queue that there is; without one nothing is at work."""
     from worker.app import open_queue
 
-    if not settings.queue_place and not settings.queue_file.is_file():
+    if not settings.has_queue:
         sys.stderr.write(f"there is no queue at {settings.queue}: none is looked at\n")
         return None
     queue = open_queue(settings, create=False, archive=archive)

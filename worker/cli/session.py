@@ -190,11 +190,8 @@ def ask_queue(
 ) -> T:
     """Open the queue that exists, ask it, close it; `create`: or one in its place."""
     from worker.app import open_queue
-    from worker.settings_rules import Use
 
-    settings = settings_for(context, Use.READ)
-    if not settings.queue_place and not settings.queue_file.is_file():
-        raise NothingThereError(f"there is no queue at {settings.queue} yet")
+    settings = _settings_with_queue(context)
 
     async def ask() -> T:
         async with open_queue(settings, create=create) as queue:
@@ -203,24 +200,29 @@ def ask_queue(
     return asyncio.run(ask())
 
 
+def _settings_with_queue(context: typer.Context) -> "Settings":
+    """Settings that lead to a queue that is there."""
+    from worker.settings_rules import Use
+
+    settings = settings_for(context, Use.READ)
+    if not settings.has_queue:
+        raise NothingThereError(f"there is no queue at {settings.queue} yet")
+    return settings
+
+
 def ask_both(
     context: typer.Context,
     question: "Callable[[WholeQueue, Archive | None, Settings], Awaitable[T]]",
 ) -> T:
     """Open the queue that exists, and the archive if there is one; ask, and close both."""
-    from worker.app import open_archive, open_queue
-    from worker.settings_rules import Use
+    from worker.app import open_known_archive, open_queue
 
-    settings = settings_for(context, Use.READ)
-    if not settings.queue_place and not settings.queue_file.is_file():
-        raise NothingThereError(f"there is no queue at {settings.queue} yet")
+    settings = _settings_with_queue(context)
 
     async def ask() -> T:
         async with AsyncExitStack() as stack:
-            archive = None
-            if settings.archive_place or settings.archive_directory.is_dir():
-                opened = open_archive(settings, create=False)
-                archive = await stack.enter_async_context(opened)
+            known = open_known_archive(settings)
+            archive = await stack.enter_async_context(known)
             queue = open_queue(settings, create=False, archive=archive)
             return await question(
                 await stack.enter_async_context(queue), archive, settings
@@ -245,7 +247,7 @@ def look_at_archive(
     from worker.settings_rules import Use
 
     settings = settings_for(context, Use.READ)
-    if not settings.archive_place and not settings.archive_directory.is_dir():
+    if not settings.has_archive:
         raise NothingThereError(f"there is no archive at {settings.archive} yet")
 
     async def ask() -> T:

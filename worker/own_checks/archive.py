@@ -26,7 +26,7 @@ _OF_CONTENTS = {"tier"}
 async def archive(deployment: Deployment) -> Sequence[Finding]:
     """Write, write again, read back, and look at what protects it."""
     settings = deployment.settings
-    if not settings.archive_place and not settings.archive_directory.is_dir():
+    if not settings.has_archive:
         seen = f"there is no archive at {settings.archive} yet"
         return [noted(WRITE, seen, "recording-worker serve")]
     async with app.open_archive(settings, create=False) as opened:

@@ -65,9 +65,4 @@ async def _handshake() -> Sequence[Finding]:
 
 def _is_anything_there(settings: Settings) -> bool:
     """Not before the first start, where both lie on this machine."""
-    return bool(
-        settings.archive_place
-        or settings.queue_place
-        or settings.archive_directory.is_dir()
-        or settings.queue_file.is_file()
-    )
+    return settings.has_archive or settings.has_queue

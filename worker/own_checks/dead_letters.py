@@ -17,7 +17,6 @@ from worker.model import Letter
 from worker.ops.doctor import Finding, failed, noted, passed, skipped
 from worker.ops.letters import is_known
 from worker.own_checks.deployment import Deployment
-from worker.ports import Archive
 from worker.storage_clients import open_identity
 from worker.storage_errors import create_command
 from worker.storage_places import NoPlaceError, Place, Service, parse
@@ -84,7 +83,9 @@ async def _waiting(deployment: Deployment, place: Place) -> Waiting:
             )
         )
         newest = await _newest(letters)
-        memory = await _memory(deployment, stack) if newest else None
+        # The archive knows what was replayed.
+        known = app.open_known_archive(deployment.settings)
+        memory = await stack.enter_async_context(known) if newest else None
         written = [
             letter.written_at
             for letter in newest
@@ -101,15 +102,6 @@ async def _newest(letters: LetterBlobs) -> Sequence[Letter]:
         if len(kept) > MOST:
             heapq.heappop(kept)
     return [letter for *_, letter in kept]
-
-
-async def _memory(deployment: Deployment, stack: AsyncExitStack) -> Archive | None:
-    """The archive knows what was replayed; none is made for that."""
-    settings = deployment.settings
-    if not settings.archive_place and not settings.archive_directory.is_dir():
-        return None
-    archive = app.open_archive(settings, create=False)
-    return await stack.enter_async_context(archive)
 
 
 def _usual(deployment: Deployment) -> Place | None:

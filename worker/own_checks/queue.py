@@ -14,7 +14,7 @@ QUEUE, INBOX = "queue", "inbox"
 async def queue(deployment: Deployment) -> Sequence[Finding]:
     """A probe in and out."""
     settings = deployment.settings
-    if not settings.queue_place and not settings.queue_file.is_file():
+    if not settings.has_queue:
         seen = f"there is no queue at {settings.queue} yet"
         return [noted(QUEUE, seen, "recording-worker serve")]
     async with app.open_queue(settings, create=False) as opened:

@@ -13,7 +13,7 @@ from worker import app
 from worker.ops.doctor import Check, Finding, failed, noted, passed, skipped
 from worker.own_checks.deployment import Deployment, Looks, guarded
 from worker.settings import Settings
-from worker.settings_shapes import connection_parts
+from worker.settings_shapes import connection_parts, is_loopback_source
 from worker.sources.acs import Looked
 from worker.sources.signing import host_of, resource_of
 
@@ -24,8 +24,6 @@ KNOWN_HOSTS = {".asm.skype.com": "storage.asm.skype.com"}
 """Which host of a suffix is sure to be there: the one that redirects to all others."""
 SKEW_NOTED, SKEW_FAILED = timedelta(seconds=60), timedelta(minutes=5)
 """Azure Storage refuses signatures that are 15 minutes off; what ACS does is not documented."""
-_LOOPBACK = ("127.0.0.1:", "[::1]:", "localhost:")
-"""What may be plain http, and is where a stand-in listens."""
 _ABSENT = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 _REFUSED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 
@@ -72,7 +70,7 @@ def _asking(host: str, resource: str) -> Looks:
 
 
 def _location(host: str) -> str:
-    scheme = "http" if host.startswith(_LOOPBACK) else "https"
+    scheme = "http" if is_loopback_source(host) else "https"
     return f"{scheme}://{host}/v1/objects/{NOBODYS}/content/acsmetadata"
 
 

@@ -50,6 +50,13 @@ class Composed:
         self.calls.append(("archive", settings))
         yield self.archive
 
+    @asynccontextmanager
+    async def open_known_archive(
+        self, settings: Settings
+    ) -> AsyncIterator[MemoryArchive]:
+        async with self.open_archive(settings, create=False) as archive:
+            yield archive
+
     async def run_serve(self, settings: Settings) -> None:
         self.calls.append(("serve", settings))
         if self.error:
@@ -80,7 +87,7 @@ def composed(monkeypatch: pytest.MonkeyPatch) -> Composed:
     """Stands in for the composition root, so that no disk and no socket is touched."""
     composed = Composed()
     parts = {
-        "app": ("open_queue", "open_archive"),
+        "app": ("open_queue", "open_archive", "open_known_archive"),
         "serving": ("run_serve", "run_webhook", "run_consume"),
     }
     for module_name, names in parts.items():
