@@ -11,7 +11,7 @@ FUZZ_SECONDS ?= 60
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit fuzz bench check lint fmt types layers docs lock clean
+.PHONY: help setup demo test test-unit fuzz bench check lint fmt types layers docs sbom lock clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -73,8 +73,12 @@ types: $(DEV) ## mypy, strict
 layers: $(DEV) ## who may import whom
 	@$(BIN)/lint-imports
 
-docs: $(DEV) ## regenerate the settings table of README
+docs: $(DEV) ## regenerate the tables of settings
 	@$(BIN)/python -m tests.docs
+
+sbom: $(DEV) ## the bill of materials of what is deployed, CycloneDX, into dist/
+	@$(BIN)/python -m tests.sbom dist/recording-worker.cdx.json
+	@echo dist/recording-worker.cdx.json
 
 lock: ## resolve the locks anew (needs pip-tools in .venv)
 	@$(BIN)/python -m pip install --quiet pip-tools

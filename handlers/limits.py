@@ -1,4 +1,4 @@
-"""What the public endpoint gives senders: time, and room. README has the same as a table."""
+"""What the public endpoint gives senders: time, and room. deploy/SETTINGS.md has the same."""
 
 from dataclasses import dataclass
 

@@ -1,21 +1,46 @@
-"""Writes the settings table of README from the settings themselves.
+"""Writes the tables of settings in the documents from the settings themselves.
 
-`python -m tests.docs` rewrites what stands between the markers.
+`python -m tests.docs` rewrites what stands between the markers: in README those that a
+first deployment sets, in deploy/SETTINGS.md all.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 
 from worker.settings_described import Described, described
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+SETTINGS = ROOT / "deploy/SETTINGS.md"
 START = "<!-- settings: `make docs` writes what follows -->\n"
 END = "<!-- end of settings -->"
+FIRST = (
+    "AZURE_COMMUNICATION_CONNECTION_STRING",
+    "AZURE_COMMUNICATION_ENDPOINT",
+    "WORKER_ARCHIVE",
+    "WORKER_QUEUE",
+    "WORKER_INBOX",
+    "WORKER_LISTEN",
+    "WORKER_WEBHOOK_KEYS",
+    "WORKER_DELETE_SOURCE",
+    "WORKER_BLOB_IMMUTABLE_DAYS",
+)
+"""What README names."""
 
 
-def settings_table() -> str:
+def every_variable() -> list[str]:
+    return [setting.variable for setting in described()]
+
+
+def tables() -> dict[Path, Collection[str]]:
+    """Which document has which settings."""
+    return {README: FIRST, SETTINGS: every_variable()}
+
+
+def settings_table(variables: Collection[str]) -> str:
     """A Markdown table: variable, default, meaning."""
     lines = ["| variable | default | meaning |", "|---|---|---|"]
-    lines += [_line(setting) for setting in described()]
+    lines += [_line(each) for each in described() if each.variable in variables]
     return "\n".join(lines) + "\n"
 
 
@@ -25,18 +50,19 @@ def _line(setting: Described) -> str:
     return f"| `{setting.variable}` | {default} | {meaning} |"
 
 
-def with_settings(text: str) -> str:
-    """The text of README with a fresh table. Raises ValueError without its markers."""
+def with_settings(text: str, variables: Collection[str]) -> str:
+    """The text of a document with a fresh table. Raises ValueError without its markers."""
     before, start, rest = text.partition(START)
     _, end, after = rest.partition(END)
     if not start or not end:
-        raise ValueError(f"README.md lacks the lines {START.strip()!r} and {END!r}")
-    return f"{before}{start}{settings_table()}{end}{after}"
+        raise ValueError(f"the document lacks {START.strip()!r} and {END!r}")
+    return f"{before}{start}{settings_table(variables)}{end}{after}"
 
 
 def main() -> None:
-    text = README.read_text(encoding="utf-8")
-    README.write_text(with_settings(text), encoding="utf-8")
+    for path, variables in tables().items():
+        text = path.read_text(encoding="utf-8")
+        path.write_text(with_settings(text, variables), encoding="utf-8")
 
 
 if __name__ == "__main__":

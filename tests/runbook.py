@@ -21,7 +21,6 @@ from worker.errors import WorkerError
 ROOT = Path(__file__).parent.parent
 PROGRAM = "recording-worker"
 RUNBOOK = ROOT / "deploy/RUNBOOK.md"
-DOCUMENTS = (ROOT / "README.md", RUNBOOK)
 NOT_YET = ()
 """Verbs that hints name already."""
 _CODE = re.compile(r"`([^`\n]+)`")

@@ -10,24 +10,26 @@ from typing import TypeGuard
 
 import pytest
 
-from tests import runbook
+from tests import documents, runbook
 from worker import log
 from worker.ops import hints
 
 FOREIGN = ("az", "chmod", "date", "df", "env", "python", "docker", "kubectl")
 """Programs that a hint may name beside ours."""
+FULL_OF_COMMANDS = (runbook.ROOT / "README.md", runbook.RUNBOOK)
+"""Where a test that finds none would find nothing wrong."""
 ABSTRACT = {"error", "retryable", "permanent"}
 """Reasons that nothing bears but what has one of its own."""
 EVENTS = re.compile(r"^([a-z]+\.[a-z_]+) \| ([a-z, ]+) \|", re.MULTILINE)
 TOLD = {"passed", "failed", "noted", "skipped", "guarded"}
 
 
-@pytest.mark.parametrize("document", runbook.DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", documents.DOCUMENTS, ids=documents.named)
 def test_every_command_line_is_one(document: Path) -> None:
     """Verbs and options exist, choices are among what is offered, nothing is missing."""
     lines = list(runbook.command_lines(document))
 
-    assert len(lines) > 10
+    assert len(lines) > 10 or document not in FULL_OF_COMMANDS
     for line, is_whole in lines:
         runbook.check(line, is_whole=is_whole)
 

@@ -1,4 +1,4 @@
-"""The settings for people: README and `config` show the same."""
+"""The settings for people: documents and `config` show the same."""
 
 from dataclasses import dataclass
 

@@ -1,0 +1,91 @@
+"""What is said of personal data is true of the code, where code can tell."""
+
+import re
+
+from handlers import quarantine
+from tests import documents, runbook
+from worker import names
+from worker.model import ChunkKey, ErasureReason
+from worker.queues.storage import names as ledger
+
+COMPLIANCE = documents.ROOT / "deploy/COMPLIANCE.md"
+TEXT = COMPLIANCE.read_text()
+
+
+def places() -> set[str]:
+    """Every folder of the archive, as the code names it."""
+    found = {
+        value
+        for name, value in vars(names).items()
+        if name.isupper()
+        and isinstance(value, str)
+        and re.fullmatch(r"[a-z/]+/", value)
+    }
+    return {*found, names.PROBE, ledger.ROOT}
+
+
+def told() -> list[str]:
+    """What the first table has in its first cells."""
+    table = TEXT.partition("## Where personal data lies")[2].partition("\nThe receipt")[
+        0
+    ]
+    return re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
+
+
+def test_every_folder_of_the_archive_is_told() -> None:
+    """A place that nobody knows of is one that nobody erases."""
+    assert len(places()) > 8
+    assert {
+        each for each in places() if not any(t.startswith(each) for t in told())
+    } == (set())
+
+
+def test_every_place_that_is_told_exists() -> None:
+    """Nothing is promised of what is not there."""
+    invented = [each for each in told() if not any(map(each.startswith, places()))]
+
+    assert invented == []
+
+
+def test_names_of_documents_are_those_of_the_code() -> None:
+    """Numbered as the code numbers them, with its endings."""
+    folder = "recordings/2026/02/03/CALL/RECORDING/"
+    numbered = {
+        names.manifest_name(folder, 1),
+        names.checksums_name(folder, 1),
+        names.hold_name(folder, 1),
+        names.erasing_name(folder, 1),
+        names.control_name(1),
+    }
+    endings = {
+        name(ChunkKey("K")).partition("/K")[2]
+        for name in (names.receipt_name, names.source_deleted_name, names.erased_name)
+    }
+
+    assert numbered - set(told()) == set()
+    assert {f"receipts/HH/DOCUMENT{ending}" for ending in endings} - set(
+        told()
+    ) == set()
+
+
+def test_every_role_is_one_that_the_runbook_names() -> None:
+    """One word per thing, in both documents."""
+    roles = set(re.findall(r"\*(Storage [A-Z][\w ]+)\*", TEXT))
+
+    assert len(roles) > 3
+    assert {each for each in roles if each not in runbook.RUNBOOK.read_text()} == set()
+
+
+def test_every_reason_of_an_erasure_that_is_named_is_one() -> None:
+    """Of these words alone."""
+    typed = set(re.findall(r"erase ID --reason ([a-z-]+)", TEXT))
+
+    assert typed <= {str(each) for each in ErasureReason}
+    assert len(ErasureReason) == 6
+    assert "one of six reasons" in TEXT
+
+
+def test_bounds_of_the_quarantine_are_those_of_the_code() -> None:
+    """10,000 bodies or 256 MiB."""
+    said = f"{quarantine.MOST_ITEMS:,} bodies or {quarantine.MOST_BYTES >> 20} MiB"
+    assert said in TEXT

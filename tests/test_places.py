@@ -1,0 +1,106 @@
+"""What is added has its place: in the layers, in the locks, in the contract suites."""
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any
+
+from tests import documents, sbom
+
+PYPROJECT: dict[str, Any] = tomllib.loads(
+    (documents.ROOT / "pyproject.toml").read_text()
+)
+PROJECT: dict[str, Any] = PYPROJECT["project"]
+FOR_THE_BUILD = {"hatchling", "editables"}
+"""Locked with what runs, as the package is built from it."""
+CONTRACTS = {"worker/archives": "writer", "worker/queues": "lease"}
+"""What an adapter of the port can do, and nothing beside it."""
+
+
+def test_every_module_of_the_worker_is_in_the_layers() -> None:
+    """One that isn't may import whatever it likes."""
+    contract = PYPROJECT["tool"]["importlinter"]["contracts"][0]
+    lines = chain.from_iterable(re.split(r"[|:]", each) for each in contract["layers"])
+    listed = {name.strip() for name in lines}
+    there = set(modules_to_be_listed(listed))
+
+    assert there - listed == set()
+
+
+def modules_to_be_listed(listed: Iterable[str]) -> Iterator[str]:
+    """Those right below `worker`; of a package that is listed by its parts, the parts."""
+    split = {name.rpartition(".")[0] for name in listed} - {"worker", ""}
+    for path in (documents.ROOT / "worker").iterdir():
+        name = f"worker.{path.stem}"
+        if name in split:
+            yield from (f"{name}.{each.stem}" for each in parts_of(path.stem))
+        elif path.suffix == ".py" or any(path.glob("*.py")):
+            yield name if path.stem != "__init__" else "worker.__main__"
+
+
+def parts_of(package: str) -> Iterator[Any]:
+    for path in (documents.ROOT / "worker" / package).glob("*.py"):
+        if path.stem != "__init__":
+            yield path
+
+
+def test_every_dependency_is_in_its_file_of_requirements() -> None:
+    """`make lock` reads those, and people read pyproject.toml."""
+    groups = PYPROJECT["dependency-groups"]
+
+    assert asked_for("deploy/requirements.in") == (
+        names_of(PROJECT["dependencies"]) | FOR_THE_BUILD
+    )
+    assert asked_for("tests/requirements.in") == names_of(groups["test"]) | names_of(
+        groups["lint"]
+    )
+
+
+def test_every_dependency_is_locked() -> None:
+    """With hashes, or pip would not take it."""
+    for folder in ("deploy", "tests"):
+        lock = (documents.ROOT / folder / "requirements.txt").read_text()
+        locked = sbom.locked(lock)
+
+        assert asked_for(f"{folder}/requirements.in") - locked.keys() == set()
+        pinned = re.findall(
+            r"^[A-Za-z].*(?:\\\n    --hash=sha256:\w{64} ?)+", lock, re.MULTILINE
+        )
+        assert len(pinned) == len(locked)
+
+
+def asked_for(file: str) -> set[str]:
+    lines = (documents.ROOT / file).read_text().splitlines()
+    return names_of(each for each in lines if each and not each.startswith(("#", "-")))
+
+
+def names_of(requirements: Iterable[str]) -> set[str]:
+    found = (re.match(r"[A-Za-z0-9._-]+", each) for each in requirements)
+    return {sbom.normalised(each[0]) for each in found if each}
+
+
+def test_every_adapter_is_held_to_its_contract() -> None:
+    """Its class is used by the suites that all of its kind pass."""
+    suites = "".join(
+        path.read_text() for path in (documents.ROOT / "tests/contract").glob("*.py")
+    )
+    suites += (documents.ROOT / "tests/blobs.py").read_text()
+    found = set(adapters())
+
+    assert len(found) >= 4
+    assert {name for name in found if name not in suites} == set()
+
+
+def adapters() -> Iterator[str]:
+    """Classes that do what only an adapter of that port does."""
+    for folder, ability in CONTRACTS.items():
+        for path in (documents.ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ClassDef) and ability in methods(node):
+                    yield node.name
+
+
+def methods(node: ast.ClassDef) -> set[str]:
+    return {each.name for each in node.body if isinstance(each, ast.AsyncFunctionDef)}
