@@ -7,11 +7,12 @@ BIN := $(VENV)/bin
 RUN := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 AZURITE := $(VENV)/azurite
+CHECKOV := $(VENV)/checkov
 FUZZ_SECONDS ?= 60
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit fuzz bench check lint fmt types layers docs sbom lock clean
+.PHONY: help setup demo test test-unit fuzz bench check lint fmt types layers policy docs sbom lock clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -36,7 +37,13 @@ $(AZURITE)/.installed: tests/azurite/package-lock.json tests/azurite/.npmrc $(DE
 	@cd $(AZURITE) && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --silent --omit=optional --ignore-scripts
 	@touch $@
 
-setup: $(DEV) $(AZURITE)/.installed ## install everything into .venv
+$(CHECKOV)/.installed: tests/checkov/requirements.txt $(DEV)
+	@echo "setting up checkov, the policy scan of deploy/ ..."
+	@test -x $(CHECKOV)/bin/python || $(BIN)/python -m venv --without-pip $(CHECKOV)
+	@$(BIN)/python -m pip --python $(CHECKOV)/bin/python install --quiet --require-hashes -r tests/checkov/requirements.txt
+	@touch $@
+
+setup: $(DEV) $(AZURITE)/.installed $(CHECKOV)/.installed ## install everything into .venv
 
 demo: $(RUN) ## the main job: sample events in, a proven archive out
 	@$(BIN)/recording-worker replay samples/events/demo --simulate
@@ -73,6 +80,9 @@ types: $(DEV) ## mypy, strict
 layers: $(DEV) ## who may import whom
 	@$(BIN)/lint-imports
 
+policy: $(CHECKOV)/.installed ## checkov over all of deploy/
+	@CKV_SKIP_PACKAGE_UPDATE_CHECK=true $(CHECKOV)/bin/checkov --config-file deploy/.checkov.yaml
+
 docs: $(DEV) ## regenerate the tables of settings
 	@$(BIN)/python -m tests.docs
 
@@ -85,6 +95,8 @@ lock: ## resolve the locks anew (needs pip-tools in .venv)
 	@cd deploy && CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/pip-compile --quiet --no-strip-extras --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe --output-file requirements.txt requirements.in
 	@cd tests && CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/pip-compile --quiet --no-strip-extras --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe --output-file requirements.txt requirements.in
+	@cd tests/checkov && CUSTOM_COMPILE_COMMAND="make lock" ../../$(BIN)/pip-compile --quiet --no-strip-extras --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe --output-file requirements.txt requirements.in
 	@cd tests/azurite && PATH="$(CURDIR)/$(BIN):$$PATH" npm install --silent --package-lock-only
 	@$(BIN)/python -m tests.azurite.lock tests/azurite/package-lock.json
