@@ -1,0 +1,460 @@
+// From nothing to a worker on Azure: see deploy/README.md, which has each command.
+//
+// It wants the resource group, the ACS resource, the image and, unless ACS is asked with tokens,
+// a Key Vault with the secret. All else is made here.
+
+targetScope = 'resourceGroup'
+
+@description('What all names begin with.')
+@minLength(3)
+@maxLength(16)
+param name string = 'recordings'
+
+@description('Region of everything that has one.')
+param location string = resourceGroup().location
+
+@description('Tags of everything that is made here.')
+param tags object = {}
+
+@description('Image of recording-worker, by digest if possible: NAME.azurecr.io/recording-worker@sha256:...')
+@minLength(3)
+param image string
+
+@description('Azure Container Registry of the image, in this resource group; empty: anybody may pull it.')
+param registryName string = ''
+
+@description('How deliveries are received: webhook is a public endpoint, inbox a queue that Event Grid fills.')
+@allowed([
+  'webhook'
+  'inbox'
+])
+param receive string = 'webhook'
+
+@description('Whether Event Grid delivers here. The first deployment says false, for the endpoint has to answer before Event Grid asks it.')
+param subscribe bool = true
+
+@description('Azure Communication Services resource whose calls are recorded.')
+@minLength(1)
+param acsName string
+
+@description('Resource group of that resource.')
+param acsResourceGroup string = resourceGroup().name
+
+@description('How ACS is asked: with the key in the Key Vault, or with tokens of the consumer\'s identity.')
+@allowed([
+  'key'
+  'tokens'
+])
+param acsAccess string = 'key'
+
+@description('Hosts of ACS\'s media, each in full. Needed with tokens, for a token is good for all who get to see it; empty: those of ACS.')
+param sourceHosts array = []
+
+@description('Key Vault in this resource group, with roles switched on; empty: neither a secret nor a key is there.')
+param keyVaultName string = ''
+
+@description('Secret in the Key Vault with the connection string of ACS.')
+param acsSecretName string = 'acs-connection-string'
+
+@description('Key in the Key Vault that the storage account is encrypted with; empty: one of Microsoft. The vault needs purge protection.')
+param encryptionKeyName string = ''
+
+@description('Application that Event Grid\'s tokens are for. Needed with a webhook.')
+param webhookApplicationId string = ''
+
+@description('Tenant of that application.')
+param webhookTenantId string = tenant().tenantId
+
+@description('System topic that ACS has already, for Azure allows one per source; empty: it is made.')
+param systemTopicName string = ''
+
+@description('Resource group of that system topic.')
+param systemTopicResourceGroup string = resourceGroup().name
+
+@description('When a proven chunk is deleted at ACS. Begin with never: a script that you have goes on finding everything.')
+@allowed([
+  'never'
+  'after-recording'
+  'after-chunk'
+])
+param deleteSource string = 'never'
+
+@description('How often, and where, the archive is replicated.')
+@allowed([
+  'Standard_LRS'
+  'Standard_ZRS'
+  'Standard_GRS'
+  'Standard_GZRS'
+  'Standard_RAGRS'
+  'Standard_RAGZRS'
+])
+param storageSku string = 'Standard_GZRS'
+
+@description('Whether the storage account is reached from a network of its own alone, by private endpoints.')
+param privateNetwork bool = false
+
+@description('Addresses of that network.')
+param networkPrefix string = '10.60.0.0/16'
+
+@description('Whether blobs of the archive can be locked and held one by one. Can be switched on, and never off.')
+param versionImmutability bool = true
+
+@description('Days for which nobody may change or remove what is archived; 0: no such policy. Nobody can shorten it for what is archived already once it is locked.')
+@minValue(0)
+@maxValue(146000)
+param immutableDays int = 0
+
+@description('Days for which what was deleted can be had back.')
+@minValue(1)
+@maxValue(365)
+param softDeleteDays int = 30
+
+@description('Access tier that contents are written with.')
+@allowed([
+  'default'
+  'hot'
+  'cool'
+  'cold'
+  'archive'
+])
+param blobTier string = 'default'
+
+@description('Days after which recordings go to the cool tier; 0: never.')
+@minValue(0)
+param coolAfterDays int = 0
+
+@description('Days after which recordings go to the archive tier, with their metadata and manifests: none of it can be read or verified there; 0: never.')
+@minValue(0)
+param archiveAfterDays int = 0
+
+@description('Days after which the queue\'s ledger forgets a delivery, and who took part with it; 0: never.')
+@minValue(0)
+param announcedDays int = 30
+
+@description('Replicas of the webhook that always run.')
+@minValue(1)
+@maxValue(25)
+param webhookMinReplicas int = 2
+
+@description('Replicas of the webhook that may run.')
+@minValue(1)
+@maxValue(25)
+param webhookMaxReplicas int = 5
+
+@description('Replicas of the consumer that always run; 0: none while nothing is queued.')
+@minValue(0)
+@maxValue(25)
+param consumerMinReplicas int = 0
+
+@description('Replicas of the consumer that may run, each with four chunks at once.')
+@minValue(1)
+@maxValue(300)
+param consumerMaxReplicas int = 10
+
+@description('Seconds in which running chunks may end when a replica is stopped.')
+@minValue(30)
+@maxValue(570)
+param drainSeconds int = 300
+
+@description('How much of the archive is hashed each night: a number of chunks, or a share of all.')
+@minLength(1)
+param verifySample string = '100'
+
+@description('Days for which logs are kept.')
+@minValue(30)
+@maxValue(730)
+param logDays int = 30
+
+@description('Action group that alerts are sent to; empty: they are shown in the portal alone.')
+param actionGroupId string = ''
+
+var archiveContainer = 'recordings'
+var deadLetterContainer = 'dead-letters'
+var queueName = 'chunks'
+var inboxName = 'inbox'
+var hasWebhook = receive == 'webhook'
+var usesSecret = acsAccess == 'key'
+var makesTopic = empty(systemTopicName)
+var topicName = makesTopic ? '${name}-acs' : systemTopicName
+var accountName = take('${replace(toLower(name), '-', '')}${uniqueString(resourceGroup().id)}', 24)
+var workQueues = [
+  queueName
+  '${queueName}-urgent'
+]
+var inboxQueues = hasWebhook ? [] : [
+  inboxName
+]
+var poisonQueues = hasWebhook ? [
+  '${queueName}-poison'
+] : [
+  '${queueName}-poison'
+  '${inboxName}-poison'
+]
+var allQueues = concat(workQueues, inboxQueues, poisonQueues)
+
+resource acs 'Microsoft.Communication/communicationServices@2023-04-01' existing = {
+  name: acsName
+  scope: resourceGroup(acsResourceGroup)
+}
+
+module identities 'azure/identities.bicep' = {
+  name: '${name}-identities'
+  params: {
+    name: name
+    location: location
+    tags: tags
+  }
+}
+
+module access 'azure/access.bicep' = {
+  name: '${name}-access'
+  params: {
+    registryName: registryName
+    keyVaultName: keyVaultName
+    acsSecretName: usesSecret ? acsSecretName : ''
+    encryptionKeyName: encryptionKeyName
+    pullerPrincipalIds: [
+      identities.outputs.webhookPrincipalId
+      identities.outputs.consumerPrincipalId
+      identities.outputs.checkerPrincipalId
+    ]
+    consumerPrincipalId: identities.outputs.consumerPrincipalId
+    keysPrincipalId: identities.outputs.keysPrincipalId
+  }
+}
+
+module acsAsked 'azure/acs-access.bicep' = if (!usesSecret) {
+  name: '${name}-acs-access'
+  scope: resourceGroup(acsResourceGroup)
+  params: {
+    acsName: acsName
+    consumerPrincipalId: identities.outputs.consumerPrincipalId
+  }
+}
+
+module storage 'azure/storage.bicep' = {
+  name: '${name}-storage'
+  params: {
+    accountName: accountName
+    location: location
+    tags: tags
+    sku: storageSku
+    isPrivate: privateNetwork
+    archiveContainer: archiveContainer
+    deadLetterContainer: deadLetterContainer
+    queueNames: allQueues
+    versionImmutability: versionImmutability
+    softDeleteDays: softDeleteDays
+    coolAfterDays: coolAfterDays
+    archiveAfterDays: archiveAfterDays
+    announcedDays: announcedDays
+    keysIdentityId: identities.outputs.keysId
+    keyVaultUri: access.outputs.vaultUri
+    encryptionKeyName: encryptionKeyName
+  }
+}
+
+module roles 'azure/roles.bicep' = {
+  name: '${name}-roles'
+  params: {
+    accountName: storage.outputs.accountName
+    archiveContainer: archiveContainer
+    deadLetterContainer: deadLetterContainer
+    consumedQueues: allQueues
+    webhookQueues: hasWebhook ? workQueues : []
+    inboxQueues: inboxQueues
+    hasWebhook: hasWebhook
+    setsImmutability: immutableDays > 0
+    webhookPrincipalId: identities.outputs.webhookPrincipalId
+    consumerPrincipalId: identities.outputs.consumerPrincipalId
+    checkerPrincipalId: identities.outputs.checkerPrincipalId
+    eventsPrincipalId: identities.outputs.eventsPrincipalId
+  }
+}
+
+module network 'azure/network.bicep' = if (privateNetwork) {
+  name: '${name}-network'
+  params: {
+    name: name
+    location: location
+    tags: tags
+    addressPrefix: networkPrefix
+  }
+}
+
+module endpoints 'azure/endpoints.bicep' = if (privateNetwork) {
+  name: '${name}-endpoints'
+  params: {
+    name: name
+    location: location
+    tags: tags
+    storageId: storage.outputs.accountId
+    subnetId: privateNetwork ? network.outputs.endpointsSubnetId : ''
+    blobZoneId: privateNetwork ? network.outputs.blobZoneId : ''
+    queueZoneId: privateNetwork ? network.outputs.queueZoneId : ''
+  }
+}
+
+module environment 'azure/environment.bicep' = {
+  name: '${name}-environment'
+  params: {
+    name: name
+    location: location
+    tags: tags
+    logDays: logDays
+    subnetId: privateNetwork ? network.outputs.appsSubnetId : ''
+    zoneRedundant: privateNetwork
+  }
+}
+
+module webhook 'azure/webhook.bicep' = if (hasWebhook) {
+  name: '${name}-webhook'
+  params: {
+    name: '${name}-webhook'
+    location: location
+    tags: tags
+    environmentId: environment.outputs.environmentId
+    image: image
+    registryServer: access.outputs.registryServer
+    identityId: identities.outputs.webhookId
+    identityClientId: identities.outputs.webhookClientId
+    archiveUrl: storage.outputs.archiveUrl
+    queueUrl: '${storage.outputs.queueEndpoint}${queueName}'
+    tenantId: webhookTenantId
+    applicationId: webhookApplicationId
+    acsId: acs.id
+    minReplicas: webhookMinReplicas
+    maxReplicas: webhookMaxReplicas
+  }
+  dependsOn: [
+    roles
+    endpoints
+  ]
+}
+
+module consumer 'azure/consumer.bicep' = {
+  name: '${name}-consumer'
+  params: {
+    name: '${name}-consumer'
+    location: location
+    tags: tags
+    environmentId: environment.outputs.environmentId
+    image: image
+    registryServer: access.outputs.registryServer
+    identityId: identities.outputs.consumerId
+    identityClientId: identities.outputs.consumerClientId
+    archiveUrl: storage.outputs.archiveUrl
+    queueUrl: '${storage.outputs.queueEndpoint}${queueName}'
+    inboxUrl: hasWebhook ? '' : '${storage.outputs.queueEndpoint}${inboxName}'
+    storageAccountName: storage.outputs.accountName
+    scaledQueues: concat(workQueues, inboxQueues)
+    acsSecretUrl: usesSecret ? '${access.outputs.vaultUri}secrets/${acsSecretName}' : ''
+    acsEndpoint: 'https://${acs.properties.hostName}'
+    sourceHosts: sourceHosts
+    acsId: acs.id
+    deleteSource: deleteSource
+    blobTier: blobTier
+    immutableDays: immutableDays
+    drainSeconds: drainSeconds
+    minReplicas: consumerMinReplicas
+    maxReplicas: consumerMaxReplicas
+  }
+  dependsOn: [
+    roles
+    endpoints
+    acsAsked
+  ]
+}
+
+module jobs 'azure/jobs.bicep' = {
+  name: '${name}-jobs'
+  params: {
+    name: name
+    location: location
+    tags: tags
+    environmentId: environment.outputs.environmentId
+    image: image
+    registryServer: access.outputs.registryServer
+    identityId: identities.outputs.checkerId
+    identityClientId: identities.outputs.checkerClientId
+    archiveUrl: storage.outputs.archiveUrl
+    queueUrl: '${storage.outputs.queueEndpoint}${queueName}'
+    verifySample: verifySample
+  }
+  dependsOn: [
+    roles
+    endpoints
+  ]
+}
+
+module topic 'azure/topic.bicep' = if (makesTopic) {
+  name: '${name}-topic'
+  params: {
+    name: topicName
+    tags: tags
+    acsId: acs.id
+    eventsIdentityId: identities.outputs.eventsId
+  }
+}
+
+module subscription 'azure/subscription.bicep' = if (subscribe) {
+  name: '${name}-subscription'
+  scope: resourceGroup(makesTopic ? resourceGroup().name : systemTopicResourceGroup)
+  params: {
+    topicName: topicName
+    receive: receive
+    endpointUrl: hasWebhook ? webhook.outputs.endpoint : ''
+    tenantId: webhookTenantId
+    applicationId: webhookApplicationId
+    storageId: storage.outputs.accountId
+    deadLetterContainer: deadLetterContainer
+    inboxQueue: inboxName
+    eventsIdentityId: identities.outputs.eventsId
+  }
+  dependsOn: [
+    topic
+    roles
+  ]
+}
+
+module alerts 'azure/alerts.bicep' = {
+  name: '${name}-alerts'
+  params: {
+    name: name
+    location: location
+    tags: tags
+    workspaceId: environment.outputs.workspaceId
+    systemTopicId: resourceId(makesTopic ? resourceGroup().name : systemTopicResourceGroup, 'Microsoft.EventGrid/systemTopics', topicName)
+    storageId: storage.outputs.accountId
+    containerAppIds: hasWebhook ? [
+      consumer.outputs.appId
+      webhook.outputs.appId
+    ] : [
+      consumer.outputs.appId
+    ]
+    checkJobName: jobs.outputs.checkJobName
+    verifyJobName: jobs.outputs.verifyJobName
+    actionGroupId: actionGroupId
+  }
+  dependsOn: [
+    topic
+  ]
+}
+
+@description('What Event Grid posts to; empty with an inbox.')
+output endpoint string = hasWebhook ? webhook.outputs.endpoint : ''
+
+@description('WORKER_ARCHIVE, for whoever looks from elsewhere.')
+output archive string = storage.outputs.archiveUrl
+
+@description('WORKER_QUEUE.')
+output queue string = '${storage.outputs.queueEndpoint}${queueName}'
+
+@description('Where Event Grid leaves what it could not deliver.')
+output deadLetters string = storage.outputs.deadLettersUrl
+
+@description('Storage account, for roles of people.')
+output storageAccountName string = storage.outputs.accountName
+
+@description('Identity that an existing system topic has to be given.')
+output eventsIdentityId string = identities.outputs.eventsId
