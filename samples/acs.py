@@ -33,6 +33,7 @@ from weakref import WeakKeyDictionary
 from aiohttp import web
 
 from samples import answers
+from samples.addressing import addressed
 from samples.answers import Answer
 from samples.catalogue import SampleObject, load_catalogue
 from samples.content import Content, MemoryContent, SyntheticContent
@@ -55,10 +56,6 @@ DEMO_CONNECTION_STRING = (
     "endpoint=https://contoso.communication.azure.com/;"
     "accesskey=bm90IGEgc2VjcmV0OiB0aGUga2V5IG9mIHRoZSBzdGFuZC1pbiBmb3IgQUNT"
 )
-EVENT_HOSTS = tuple(
-    f"{region}storage.asm.skype.com" for region in ("", "us-", "eu-", "as-")
-)
-"""The hosts that sample events name."""
 LOOPBACK = "127.0.0.1"
 SHUTDOWN_S = 0.1
 """How long an answer in the making may hold up the end."""
@@ -93,6 +90,7 @@ class StandIn:
         ssl_context: ssl.SSLContext | None = None,
         host_names: tuple[str, str] | None = None,
         port: int = 0,
+        regional_port: int = 0,
         retention: timedelta | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -100,7 +98,7 @@ class StandIn:
         self.tokens: set[str] = set()
         self.requests: list[SeenRequest] = []
         self.global_port = port
-        self.regional_port = 0
+        self.regional_port = regional_port
         self._resource = Resource.from_connection_string(connection_string)
         self._bytes_per_second = bytes_per_second
         self._latency_s = latency_s
@@ -116,7 +114,9 @@ class StandIn:
 
     async def __aenter__(self) -> Self:
         self._catalogue = await asyncio.to_thread(load_catalogue)
-        self.regional_port = await self._listen(self._answer_regional, port=0)
+        self.regional_port = await self._listen(
+            self._answer_regional, port=self.regional_port
+        )
         self.global_port = await self._listen(
             self._answer_global, port=self.global_port
         )
@@ -188,10 +188,7 @@ class StandIn:
 
     def address(self, body: bytes) -> bytes:
         """Rewrite the hosts of ACS in an event to this stand-in's global host."""
-        here = self._url(self.global_host).encode()
-        for host in EVENT_HOSTS:
-            body = body.replace(f"https://{host}/".encode(), here + b"/")
-        return body
+        return addressed(body, self._url(self.global_host))
 
     def plan(self, document_id: str, part: Part, faults: Iterable[Fault]) -> None:
         """Let the next requests for this part meet these faults, one each, in order.

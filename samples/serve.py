@@ -32,6 +32,7 @@ def options_from(arguments: Sequence[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--port", type=int, default=0, help="of the global listener; 0: any")
+    add("--regional-port", type=int, default=0, help="of the regional one; 0: any")
     add("--rate-mib", type=float, help="cap on each connection, MiB/s")
     add("--latency-ms", type=float, default=0.0, help="added to each answer")
     add(
@@ -77,6 +78,7 @@ def _stand_in(options: argparse.Namespace) -> StandIn:
         ssl_context=_ssl_context(options),
         host_names=(names[0], names[1]) if names else None,
         port=options.port,
+        regional_port=options.regional_port,
     )
 
 

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import assert_never
 
+from samples.addressing import addressed
 from samples.event_grid import EventGrid, Handshake, JsonObject, events_in
 from samples.grid.clock import Clock, PacedClock
 from samples.grid.conduct import Conduct
@@ -29,6 +31,7 @@ from samples.grid.subscription import ARM_SCHEMAS, Subscription
 DELIVERED, NOT_DELIVERED = 0, 1
 OWN_TYPES = "Microsoft.EventGrid."
 """Event Grid's own events: the handshake is a delivery of its own."""
+_ORIGIN = re.compile(r"https?://[^/?#@\s]+/?")
 Print = Callable[[str], None]
 
 
@@ -79,6 +82,12 @@ def options_from(arguments: Sequence[str]) -> argparse.Namespace:
         help="a delivery property, such as x-functions-key=KEY",
     )
     add("--token", help="bearer token")
+    add(
+        "--source",
+        type=_source,
+        metavar="http://HOST:PORT",
+        help="where the events' media are: the global_host of samples.acs",
+    )
     add("--speed", type=_speed, default=1.0, help="60: a minute passes in a second")
     add("--dead-letters", type=Path, help="folder for what can't be delivered")
     add("--seed", type=int, default=0)
@@ -93,7 +102,7 @@ async def deliver(
     """Perform the handshake, then deliver; returns whether everything arrived."""
     clock = clock or PacedClock(options.speed)
     subscription = await asyncio.to_thread(_subscription, options)
-    saved = await asyncio.to_thread(_events, options.files)
+    saved = await asyncio.to_thread(_events, options.files, options.source)
     events = [in_schema(event, subscription.schema) for event in saved]
     folder = options.dead_letters
     report = _Report(clock, say)
@@ -179,14 +188,15 @@ def _subscription(options: argparse.Namespace) -> Subscription:
     )
 
 
-def _events(files: Iterable[Path]) -> list[JsonObject]:
-    events = [event for path in files for event in _saved(path)]
+def _events(files: Iterable[Path], source: str | None) -> list[JsonObject]:
+    events = [event for path in files for event in _saved(path, source)]
     return [event for event in events if not type_of(event).startswith(OWN_TYPES)]
 
 
-def _saved(path: Path) -> list[JsonObject]:
+def _saved(path: Path, source: str | None) -> list[JsonObject]:
+    body = path.read_bytes()
     try:
-        return events_in(json.loads(path.read_bytes()))
+        return events_in(json.loads(addressed(body, source) if source else body))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"no events in {str(path)!r}: {error}") from error
 
@@ -196,6 +206,12 @@ def _speed(text: str) -> float:
     if not 0 < speed < math.inf:
         raise argparse.ArgumentTypeError("not more than 0")
     return speed
+
+
+def _source(text: str) -> str:
+    if not _ORIGIN.fullmatch(text):
+        raise argparse.ArgumentTypeError("not like http://127.0.0.1:9000")
+    return text.rstrip("/")
 
 
 def _named(text: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from tests.grid import Answering, Endpoint, serving
 DEMO = sorted(map(str, events_dir().glob("demo/*.event-grid.json")))
 PLAIN = str(events_dir() / "one-chunk.event-grid.json")
 CLOUD = str(events_dir() / "one-chunk.cloud-event.json")
+PLAIN_TEXT = Path(PLAIN).read_text(encoding="utf-8")
 NOT_JSON = events_dir() / "malformed/bad-json.json"
 
 
@@ -161,6 +162,32 @@ def test_header_without_a_value_is_a_usage_error(
 
     assert caught.value.code == 2
     assert "x-functions-key=KEY" in capsys.readouterr().err
+
+
+async def test_events_are_led_to_a_source_that_stands_in() -> None:
+    """What ACS's hosts would serve is fetched from there; the rest of the event stays."""
+    async with serving(an_endpoint(200)) as endpoint:
+        arrived, _ = await deliver(endpoint, PLAIN, "--source", "http://127.0.0.1:9/")
+
+    _, (_, body) = endpoint.seen
+    there = PLAIN_TEXT.replace("https://storage.asm.skype.com/", "http://127.0.0.1:9/")
+    assert arrived
+    assert there != PLAIN_TEXT
+    assert json.loads(body) == json.loads(there)
+
+
+@pytest.mark.parametrize(
+    "source", ["127.0.0.1:9", "http://h/p", "http://u@h", "ftp://h"]
+)
+def test_source_that_is_none_is_a_usage_error(
+    source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A scheme and a host, as `samples.acs` says them."""
+    with pytest.raises(SystemExit) as caught:
+        command.options_from(["http://127.0.0.1:1/", PLAIN, "--source", source])
+
+    assert caught.value.code == 2
+    assert "http://127.0.0.1:9000" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("speed", ["0", "-1", "nan", "inf", "fast"])

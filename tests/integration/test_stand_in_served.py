@@ -138,6 +138,19 @@ async def test_stand_in_takes_tls_names() -> None:
     assert got.body == BODY
 
 
+async def test_stand_in_takes_ports() -> None:
+    """Both may be said, for whoever has to know them before it starts."""
+    ports = [_free_port(), _free_port()]
+
+    async with StandIn(port=ports[0], regional_port=ports[1]) as acs:
+        assert [acs.global_port, acs.regional_port] == ports
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
 async def test_process_serves_until_told(tmp_path: Path) -> None:
     """Told to serve, it says where it is, serves samples and made-up media, and ends."""
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
