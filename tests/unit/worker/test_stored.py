@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -202,6 +202,11 @@ def test_bytes_are_as_archived_today(name: str) -> None:
 
     assert encode(document) == golden
     assert decode(type(document), golden) == document
+
+
+def test_every_kind_of_document_has_its_bytes() -> None:
+    """What is not pinned here could change its form unseen."""
+    assert set(map(type, DOCUMENTS.values())) == set(get_args(Document))
 
 
 @BY_NAME
