@@ -22,7 +22,9 @@ DELETE = f"{_EXAMPLE}delete DELETE-LOCATION --dry-run"
 
 def download(
     context: typer.Context,
-    url: Annotated[str, typer.Argument(help="contentLocation or metadataLocation.")],
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="contentLocation or metadataLocation.")
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="A file that is not there yet.")
     ],
@@ -72,7 +74,9 @@ def _print_download(found: "Download", *, as_json: bool) -> None:
 
 def delete(
     context: typer.Context,
-    url: Annotated[str, typer.Argument(help="deleteLocation of a chunk.")],
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="deleteLocation of a chunk.")
+    ],
     yes: Annotated[
         bool, typer.Option("--yes", help="Don't ask, at a terminal.")
     ] = False,

@@ -28,7 +28,9 @@ app = typer.Typer(help="Rooms at ACS.", rich_markup_mode=None)
 app.add_typer(acs_participants.app, name="participants")
 From = Annotated[
     str | None,
-    typer.Option("--from", metavar="TIME", help="Open from then on; else from now on."),
+    typer.Option(
+        "--from", metavar="TIME", help="Open from then on; a new room else from now on."
+    ),
 ]
 Until = Annotated[
     str | None,

@@ -9,7 +9,11 @@ from worker.cli import session
 
 
 def serve(context: typer.Context) -> None:
-    """Receive events and bring their chunks home, in one process."""
+    """Receive events and bring their chunks home, in one process.
+
+    It listens at WORKER_LISTEN. SIGTERM ends it once what is in hand is done, or
+    WORKER_DRAIN_SECONDS are over; a second one at once.
+    """
     from worker import serving
     from worker.settings_rules import Use
 
@@ -17,7 +21,10 @@ def serve(context: typer.Context) -> None:
 
 
 def webhook(context: typer.Context) -> None:
-    """Receive events and queue their chunks, no more."""
+    """Receive events and queue their chunks, no more.
+
+    It listens at WORKER_LISTEN; `consume` brings home what it queues.
+    """
     from worker import serving
     from worker.settings_rules import Use
 
@@ -30,7 +37,11 @@ def consume(
         bool, typer.Option("--until-empty", help="Stop when nothing is left to do.")
     ] = False,
 ) -> None:
-    """Bring queued chunks home, without receiving events."""
+    """Bring queued chunks home; listen to nobody.
+
+    With WORKER_INBOX it reads the events that Event Grid puts there, too. SIGTERM ends it
+    once what is in hand is done, or WORKER_DRAIN_SECONDS are over; a second one at once.
+    """
     from worker import serving
     from worker.settings_rules import Use
 
