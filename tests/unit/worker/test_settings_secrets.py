@@ -1,5 +1,7 @@
 """A setting that is secret is one everywhere: masked when shown, and known to the log."""
 
+from typing import Any
+
 import pytest
 from pydantic import SecretStr
 
@@ -21,9 +23,10 @@ SHAPED = {
 def test_secret_setting_is_known_to_the_log(name: str) -> None:
     """Redaction blanks what it is given, and nothing else."""
     secret = SecretStr(SHAPED.get(name, "hunter2"))
-    value = (secret,) if "tuple" in str(SECRET[name].annotation) else secret
+    is_one = "tuple" not in str(SECRET[name].annotation)
+    values: dict[str, Any] = {name: secret if is_one else (secret,)}
 
-    chosen = Fields.model_construct(**{name: value})
+    chosen = Fields.model_construct(**values)
 
     assert secret.get_secret_value() in chosen.secrets
 
