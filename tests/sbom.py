@@ -16,6 +16,8 @@ from typing import Any
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
+from worker import __version__
+
 ROOT = Path(__file__).parents[1]
 LOCK = ROOT / "deploy/requirements.txt"
 _LOCKED = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)", re.MULTILINE)
@@ -39,6 +41,8 @@ def installed() -> dict[str, Any]:
         [*command, *options, "--no-validate"], capture_output=True, check=True
     )
     bom: dict[str, Any] = json.loads(told.stdout)
+    # Its version is not in pyproject.toml, where the tool looks.
+    root(bom)["version"] = __version__
     return bom
 
 
@@ -52,10 +56,16 @@ def of_lock(bom: dict[str, Any], versions: Mapping[str, str]) -> dict[str, Any]:
     lost = versions.keys() - {normalised(part["name"]) for part in kept.values()}
     if lost:
         raise ValueError(f"not installed as locked: {', '.join(sorted(lost))}")
-    there = {*kept, bom["metadata"]["component"]["bom-ref"]}
+    there = {*kept, root(bom)["bom-ref"]}
     needs = [_within(each, there) for each in bom["dependencies"]]
     needs = [each for each in needs if each["ref"] in there]
     return {**bom, "components": list(kept.values()), "dependencies": needs}
+
+
+def root(bom: dict[str, Any]) -> dict[str, Any]:
+    """What all of it is for: this program."""
+    component: dict[str, Any] = bom["metadata"]["component"]
+    return component
 
 
 def _within(needs: dict[str, Any], there: set[str]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from tests import sbom
+from worker import __version__
 
 SILENT = {"protobuf"}
 """What names its licence (3-Clause BSD) in a way that the tool leaves out."""
@@ -21,7 +22,8 @@ def test_every_locked_package_is_in_it() -> None:
     assert len(versions) == len(re.findall(r"^[a-z].*==", lock, re.MULTILINE)) > 40
     assert {name: part["version"] for name, part in parts.items()} == versions
     assert {name for name, part in parts.items() if "licenses" not in part} <= SILENT
-    assert bom["metadata"]["component"]["name"] == "recording-worker"
+    assert sbom.root(bom)["name"] == "recording-worker"
+    assert sbom.root(bom)["version"] == __version__
     refs = {part["bom-ref"] for part in parts.values()} | {"root-component"}
     assert {each["ref"] for each in bom["dependencies"]} == refs
     assert all(

@@ -1,3 +1,3 @@
 """The engine: bring a chunk home, prove it, delete it at the source."""
 
-__version__ = "0.1.0"
+__version__ = "0.9.0"
