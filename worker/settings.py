@@ -95,6 +95,7 @@ def inspect(
         problems=problems,
         warnings=(
             *settings_sources.name_warnings(named, VARIABLES),
+            *settings_sources.unread(texts, VARIABLES),
             *settings_rules.signature_warnings(settings, now=SystemClock().now()),
         ),
     )

@@ -6,6 +6,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from worker.settings_fields import Fields
+from worker.settings_process import ProcessFields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,8 +20,10 @@ class Described:
 
 
 def described() -> list[Described]:
-    """All settings, in order."""
-    return [_described(field) for field in Fields.model_fields.values()]
+    """All settings, in order: what the worker does, then how it is seen."""
+    fields = Fields.model_fields
+    own = [name for name in fields if name not in ProcessFields.model_fields]
+    return [_described(fields[name]) for name in (*own, *ProcessFields.model_fields)]
 
 
 def _described(field: FieldInfo) -> Described:

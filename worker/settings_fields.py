@@ -9,14 +9,14 @@ from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
-    AliasGenerator,
     BeforeValidator,
     Field,
     SecretStr,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from worker import settings_shapes, settings_sources, storage_places
+from worker import settings_shapes, storage_places
+from worker.settings_process import CHOICE as _CHOICE
+from worker.settings_process import ProcessFields
 from worker.settings_shapes import Listen
 from worker.storage_places import ConnectionString, Place, Service
 
@@ -29,7 +29,6 @@ EVENT_GRID_APPLICATIONS = (
 )
 """https://learn.microsoft.com/azure/event-grid/secure-webhook-delivery"""
 _NOT_IN_INSTANCE = re.compile(r"[^A-Za-z0-9._-]")
-_CHOICE = BeforeValidator(lambda text: text.strip().casefold())
 
 
 Secrets = Annotated[
@@ -72,23 +71,12 @@ TokenAuthority = Annotated[str, AfterValidator(settings_shapes.check_authority)]
 ListenAt = Annotated[Listen, BeforeValidator(settings_shapes.parse_listen)]
 
 
-def variable(field_name: str) -> str:
-    return f"{settings_sources.PREFIX}{field_name.upper()}"
-
-
 def _default_instance() -> str:
     return _NOT_IN_INSTANCE.sub("-", f"{socket.gethostname()[:48]}-{os.getpid()}")
 
 
-class Fields(BaseSettings):
+class Fields(ProcessFields):
     """The fields of Settings, each valid by itself; worker/settings.py adds the rules."""
-
-    model_config = SettingsConfigDict(
-        frozen=True,
-        extra="forbid",
-        hide_input_in_errors=True,
-        alias_generator=AliasGenerator(validation_alias=variable),
-    )
 
     connection_strings: ConnectionStrings = Field(
         default=(),
@@ -284,12 +272,6 @@ class Fields(BaseSettings):
         default="refuse",
         description="`allow` keeps a real source's chunks on overlay, tmpfs, NFS or CIFS",
     )
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], _CHOICE] = Field(
-        default="info", description="`debug`, `info`, `warning` or `error`"
-    )
-    log_format: Annotated[Literal["auto", "json", "console"], _CHOICE] = Field(
-        default="auto", description="`json`, `console`, or `auto`: json off a terminal"
-    )
     instance: str = Field(
         default_factory=_default_instance,
         pattern=r"^[A-Za-z0-9._-]{1,64}$",
@@ -375,8 +357,13 @@ class Fields(BaseSettings):
         whole = [item.get_secret_value() for item in self.connection_strings]
         keys = [settings_shapes.connection_parts(text)["accesskey"] for text in whole]
         webhook = [item.get_secret_value() for item in self.webhook_keys]
-        optional = (self.storage_connection_string, self.notify_key)
+        optional = (
+            self.storage_connection_string,
+            self.notify_key,
+            self.application_insights,
+        )
         single = [secret.get_secret_value() for secret in optional if secret]
+        keys += settings_shapes.instrumentation_keys(self.application_insights)
         return (*whole, *keys, *webhook, *single, *self._storage_secrets())
 
     def _storage_secrets(self) -> tuple[str, ...]:

@@ -16,8 +16,8 @@ from worker.settings_fields import (
     ENDPOINT,
     STORAGE_CONNECTION_STRING,
     Fields,
-    variable,
 )
+from worker.settings_process import variable
 
 
 class Use(StrEnum):

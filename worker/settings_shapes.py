@@ -4,6 +4,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -56,6 +57,41 @@ def parse_listen(text: str | Listen) -> Listen:
     if not match or not _is_host(host) or int(match["port"]) > _PORT_MAX:
         raise ValueError("is not HOST:PORT, for instance 127.0.0.1:8080")
     return Listen(host=host, port=int(match["port"]))
+
+
+def parse_admin_listen(text: str | Listen) -> Listen | None:
+    """The same, or `off`."""
+    is_off = isinstance(text, str) and text.strip().casefold() == "off"
+    return None if is_off else parse_listen(text)
+
+
+def is_true(text: str | bool) -> bool:  # noqa: FBT001 - the default
+    """Whether it says `true`; whatever else it says is no.
+
+    https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/#boolean-value
+    """
+    return str(text).strip().casefold() == "true"
+
+
+def check_http_url(text: str) -> str:
+    """An address of a collector; what else is wrong with it, only the collector can tell."""
+    try:
+        parts = urlsplit(text)
+        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:
+        is_url = False
+    if text and not is_url:
+        raise ValueError("is not http://HOST:PORT or https://HOST")
+    return text
+
+
+def instrumentation_keys(connection: SecretStr | None) -> list[str]:
+    """What of a connection string of Application Insights opens it."""
+    text = connection.get_secret_value() if connection else ""
+    parts = (part.partition("=") for part in text.split(";"))
+    return [
+        v for name, _, v in parts if name.strip().casefold() == "instrumentationkey"
+    ]
 
 
 def split_commas(text: str | tuple[str, ...]) -> tuple[str, ...]:

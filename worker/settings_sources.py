@@ -23,14 +23,13 @@ _SERVICE_LINK = re.compile(
     r"|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
 _SERVICE_PORT = re.compile(r"(tcp|udp|sctp)://")
-_LATER = re.compile(r"WORKER_ADMIN_LISTEN")
-"""Names that the design reserves and this version does not do yet."""
 _SECRETS_OF_OTHERS = frozenset(
     {
         *("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD"),
         *("AZURE_PASSWORD", "IDENTITY_HEADER", "MSI_SECRET"),
     }
 )
+_OTLP = re.compile(r"OTEL_EXPORTER_OTLP_(\w+_)?(?P<what>HEADERS|ENDPOINT)")
 _PROXIES = frozenset({"https_proxy", "http_proxy", "all_proxy"})
 _NEAR = 0.8
 ALIASES = {"WORKER_ACS_ENDPOINT": "AZURE_COMMUNICATION_ENDPOINT"}
@@ -127,12 +126,23 @@ class NamedTexts(PydanticBaseSettingsSource):
 
 
 def foreign_secrets(texts: Mapping[str, str]) -> tuple[str, ...]:
-    """What azure-identity and proxies read from the environment, and logs may not show."""
+    """What libraries read from the environment (azure-identity, proxies, OpenTelemetry), and
+    logs may not show.
+    """
     found = [text for name, text in texts.items() if name in _SECRETS_OF_OTHERS]
     for name, text in texts.items():
-        if name.casefold() in _PROXIES:
+        otlp = _OTLP.fullmatch(name)
+        if otlp and otlp["what"] == "HEADERS":
+            found += _header_values(text)
+        elif otlp or name.casefold() in _PROXIES:
             found += _login(text)
     return tuple(found)
+
+
+def _header_values(text: str) -> list[str]:
+    """Of `NAME=VALUE,NAME=VALUE`, as they are written and as they are sent."""
+    values = [header.partition("=")[2].strip() for header in text.split(",")]
+    return [form for value in values for form in (value, unquote(value)) if form]
 
 
 def _login(proxy: str) -> list[str]:
@@ -149,14 +159,12 @@ def _login(proxy: str) -> list[str]:
 
 
 def name_problems(texts: Mapping[str, str], known: Collection[str]) -> list[str]:
-    """Say which names can't be meant so: not in this version, or nearly a known one."""
+    """Say which names can't be meant so: they nearly are a known one."""
     problems = []
     for name in _foreign(texts, known):
         near = _nearest(name, known)
         if name in ALIASES:
             problems.append(f"{name}: is another name of {ALIASES[name]}; set one")
-        elif _LATER.fullmatch(name):
-            problems.append(f"{name}: not in this version")
         elif near:
             problems.append(f"{name}: unknown; did you mean {near}?")
     return problems
@@ -167,9 +175,7 @@ def name_warnings(texts: Mapping[str, str], known: Collection[str]) -> list[str]
     return [
         f"{name}: unknown, ignored"
         for name in _foreign(texts, known)
-        if name not in ALIASES
-        and not _LATER.fullmatch(name)
-        and not _nearest(name, known)
+        if name not in ALIASES and not _nearest(name, known)
     ]
 
 
@@ -196,3 +202,13 @@ def _nearest(name: str, known: Collection[str]) -> str | None:
     word = name.upper().removeprefix(PREFIX)
     near = difflib.get_close_matches(word, ours, n=1, cutoff=_NEAR)
     return ours[near[0]] if near else None
+
+
+def unread(texts: Texts, known: Collection[str]) -> list[str]:
+    """Name what stands in the file, and is read from the environment alone."""
+    names = texts.env_file.keys() - texts.environment.keys() - set(known)
+    return [
+        f"{name}: is read from the environment alone, not from --env-file"
+        for name in sorted(names)
+        if name.startswith("OTEL_")
+    ]

@@ -13,7 +13,7 @@ from worker import names
 from worker.entra import MachineIdentity, why_no_token
 from worker.ops.doctor import Check, Finding, failed, noted, passed
 from worker.own_checks.deployment import Deployment, guarded
-from worker.settings_fields import variable
+from worker.settings_process import variable
 from worker.storage_errors import protect_command
 from worker.storage_places import Place
 

@@ -354,11 +354,60 @@ def test_webhook_needs_no_identity_at_the_source() -> None:
     assert not problems(Use.WEBHOOK, AZURE_COMMUNICATION_CONNECTION_STRING="")
 
 
-def test_reserved_name_is_not_in_this_version() -> None:
-    """Whoever sets what a later version does learns that this one does not."""
-    problem = "WORKER_ADMIN_LISTEN: not in this version"
+def test_admin_listener_can_be_off() -> None:
+    """Whoever wants no port gets none."""
+    assert load(WORKER_ADMIN_LISTEN="OFF").admin_listen is None
+    assert str(load().admin_listen) == "127.0.0.1:8081"
 
-    assert problems(WORKER_ADMIN_LISTEN="x") == [problem]
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("TRUE", True), ("false", False), ("1", False)]
+)
+def test_sdk_is_disabled_by_the_word_true_alone(*, text: str, expected: bool) -> None:
+    """As OpenTelemetry has it everywhere."""
+    assert load(OTEL_SDK_DISABLED=text).sdk_disabled is expected
+
+
+@pytest.mark.parametrize("text", ["localhost:4318", "http://", "ftp://x", "http://[x"])
+def test_collector_of_another_shape_is_refused(text: str) -> None:
+    """Else nothing would be sent, and nothing said."""
+    name = "OTEL_EXPORTER_OTLP_ENDPOINT"
+
+    (problem,) = problems(**{name: text})
+
+    assert problem == f"{name}: is not http://HOST:PORT or https://HOST"
+
+
+def test_what_opens_collectors_is_secret() -> None:
+    """Headers hold tokens; as written and as sent. An instrumentation key lets anybody write."""
+    found = settings.inspect(
+        {
+            "OTEL_EXPORTER_OTLP_HEADERS": "api-key=hunter%202,x=other",
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "https://me:pass%21@collector/",
+            "APPLICATIONINSIGHTS_CONNECTION_STRING": "InstrumentationKey=one;A=b",
+        },
+        use=Use.READ,
+    )
+
+    secrets = {"hunter%202", "hunter 2", "other", "pass!", "one"}
+    assert secrets < set(found.secrets)
+
+
+def test_open_telemetry_of_the_file_alone_is_warned_of(tmp_path: Path) -> None:
+    """The SDK reads the environment and nothing else."""
+    file = tmp_path / "worker.env"
+    file.write_text(
+        "OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318\nOTEL_SERVICE_NAME=mine\n"
+        "OTEL_RESOURCE_ATTRIBUTES=a=b\n"
+    )
+
+    found = settings.inspect(
+        {"OTEL_RESOURCE_ATTRIBUTES": "a=c"}, env_file=file, use=Use.READ
+    )
+
+    why = "is read from the environment alone, not from --env-file"
+    assert found.warnings == (f"OTEL_SERVICE_NAME: {why}",)
+    assert found.require().otlp_endpoint == "http://c:4318"
 
 
 @pytest.mark.parametrize(
