@@ -20,6 +20,8 @@ from handlers.refusals import RefusedError
 from handlers.statuses import Refusal
 from worker.acs.answers import TransferState
 from worker.errors import MalformedEventError
+from worker.telemetry import meters
+from worker.telemetry.instruments import CALLBACKS
 
 PREFIX = "Microsoft.Communication."
 OTHER = "other"
@@ -59,7 +61,9 @@ class CallbackReceiver:
         kind = "" if isinstance(event, MalformedEvent) else event.type
         name = kind.removeprefix(PREFIX)
         found = _KINDS.get(name)
-        self.counts[name if found else OTHER] += 1
+        known = name if found else OTHER
+        self.counts[known] += 1
+        meters.add(CALLBACKS, type=known)
         if found is None or isinstance(event, MalformedEvent):
             return False
         fields = _ids(event.data) | _result(event.data)

@@ -22,6 +22,8 @@ from worker.errors import QueueUnavailableError
 from worker.model import ReceivedMessage
 from worker.ports import Clock
 from worker.retry import SYSTEM_RANDOM
+from worker.telemetry import meters
+from worker.telemetry.instruments import DELIVERIES
 
 ORIGIN = "inbox"
 PAGE_MESSAGES = 32
@@ -210,10 +212,12 @@ class Inbox:
                     delivery_count=message.times - 1,
                 )
         except TimeoutError:
+            _count_rejected("timeout")
             log.warning("delivery.rejected", origin=ORIGIN, reason="timeout")
             return Received(kind=ReceivedKind.UNAVAILABLE)
         except Exception:
             # The firewall: a message that meets a bug must not stop the others.
+            _count_rejected("bug")
             log.exception("inbox.crashed", deliveries=message.times)
             is_poison = message.times >= MOST_CRASHES
             kind = ReceivedKind.MALFORMED if is_poison else ReceivedKind.UNAVAILABLE
@@ -247,6 +251,11 @@ class Inbox:
             self._unavailable_since = None
             self._is_settling_unproven = False
             log.info("inbox.resumed", after_s=round(after_s, 1))
+
+
+def _count_rejected(reason: str) -> None:
+    """What the receiver could not count itself."""
+    meters.add(DELIVERIES, origin=ORIGIN, outcome="rejected", reason=reason)
 
 
 def body_of(text: str) -> bytes:

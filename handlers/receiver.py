@@ -17,6 +17,14 @@ from worker.errors import MalformedEventError, WorkerError
 from worker.model import Delivery, PutResult
 from worker.ports import Clock
 from worker.stored import StoredFormatError
+from worker.telemetry import meters
+from worker.telemetry.instruments import (
+    DELIVERIES,
+    DELIVERY_DURATION,
+    EVENTS,
+    NO_REASON,
+    SUBSCRIPTIONS_DELETED,
+)
 
 MAX_ALONE = 20
 """More bad events than this in one delivery are quarantined as one body."""
@@ -64,6 +72,10 @@ class Received:
     quarantined: int = 0
     validation_code: str | None = field(default=None, repr=False)
     reason: str | None = None
+
+    @property
+    def is_rejected(self) -> bool:
+        return self.kind in {ReceivedKind.MALFORMED, ReceivedKind.UNAVAILABLE}
 
 
 class Receiver:
@@ -115,9 +127,11 @@ class Receiver:
         if found.oldest_at is not None:
             age = received_at - found.oldest_at
             fields["oldest_event_s"] = round(age.total_seconds(), 1)
-        fields["total_s"] = round(self._clock.monotonic() - started, 6)
+        total_s = self._clock.monotonic() - started
+        fields["total_s"] = round(total_s, 6)
         _log_subscription(found)
         _log(received, fields)
+        _count(received, origin=origin, seconds=total_s)
         return received
 
     async def _store(
@@ -232,6 +246,7 @@ def _log_subscription(found: Sorted) -> None:
     if found.validation_code is not None:
         log.info("subscription.validated", topic=_shown(found.topic))
     if found.deleted:
+        meters.add(SUBSCRIPTIONS_DELETED)
         log.warning("subscription.deleted", topic=_shown(found.topic))
 
 
@@ -246,10 +261,31 @@ def _log(received: Received, fields: dict[str, object]) -> None:
         "exported": received.exported,
         "quarantined": received.quarantined,
     }
-    if received.kind in {ReceivedKind.MALFORMED, ReceivedKind.UNAVAILABLE}:
+    if received.is_rejected:
         log.warning("delivery.rejected", reason=_shown(received.reason or ""), **fields)
         return
     log.info("delivery.accepted", **fields)
+
+
+def _count(received: Received, *, origin: str, seconds: float) -> None:
+    """The same as metrics. What is sent again was not taken in."""
+    is_rejected = received.is_rejected
+    outcome = "rejected" if is_rejected else "accepted"
+    reason = received.kind.value if is_rejected else NO_REASON
+    meters.add(DELIVERIES, origin=origin, outcome=outcome, reason=reason)
+    meters.record(DELIVERY_DURATION, seconds, outcome=outcome)
+    if received.kind is ReceivedKind.UNAVAILABLE:
+        return
+    counts = {
+        "chunk": received.chunks - received.duplicates,
+        "duplicate": received.duplicates,
+        "exported": received.exported,
+        "ignored": received.ignored,
+        "quarantined": received.quarantined,
+    }
+    for what, count in counts.items():
+        if count:
+            meters.add(EVENTS, count, outcome=what)
 
 
 def _shown(text: str) -> str:

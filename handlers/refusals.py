@@ -15,6 +15,8 @@ from handlers import statuses
 from handlers.few_lines import FewLines
 from handlers.statuses import LOUD, Refusal
 from worker.ports import Clock
+from worker.telemetry import meters
+from worker.telemetry.instruments import DELIVERIES
 
 COUNT_HEADER = "aeg-delivery-count"
 _UNSAID = frozenset({Refusal.NO_SUCH_PATH, Refusal.NO_SUCH_METHOD, Refusal.UNPARSABLE})
@@ -48,6 +50,8 @@ class Refusals:
     ) -> web.Response:
         """Count it, say it, and build the answer."""
         self.counts[refusal.value] += 1
+        outcome = "refused" if refusal in LOUD else "rejected"
+        meters.add(DELIVERIES, origin="webhook", outcome=outcome, reason=refusal.value)
         if refusal not in _UNSAID and self._lines.may_say(refusal.value):
             self._say(refusal, delivery_count(headers), bug)
         return statuses.answer(refusal)

@@ -16,6 +16,7 @@ from worker.errors import QueueUnavailableError, RetryableError
 from worker.model import ChunkState, QueueCounts, QueuedChunk
 from worker.notices import Notices
 from worker.ports import Clock, QueueListing
+from worker.sight import Sight
 
 LOOK_SECONDS = 60.0
 MOST_LOOKED_AT = 1000
@@ -33,12 +34,14 @@ class WatchedQueue(QueueListing, Protocol):
 class RiskWatch:
     """Says how many chunks have less than `within` left, and writes a notice for each
     recording with one that is not in the archive; without `notices` nobody else is told.
+    What it sees on the way is for metrics and health too: a look may cost money.
     """
 
     queue: WatchedQueue
     notices: Notices | None
     clock: Clock
     within: timedelta
+    sight: Sight
     _written: frozenset[str] = field(default_factory=frozenset)
     _home: frozenset[str] = field(default_factory=frozenset)
     """Rows of chunks that only wait for their siblings, or for their delete."""
@@ -68,7 +71,7 @@ class RiskWatch:
 
     async def look(self) -> None:
         """Be loud about the chunks that are at risk now, long before they are lost."""
-        counts = await self.queue.counts(at_risk_within=self.within)
+        counts = await self.sight.look(self.queue, within=self.within)
         if not counts.at_risk:
             return
         oldest = counts.oldest_deadline

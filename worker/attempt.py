@@ -56,6 +56,8 @@ class AttemptLog:
     flags: tuple[str, ...] = ()
     archived: bool = False
     """A receipt exists: the bytes are safe."""
+    archived_bytes: int | None = None
+    """How many of them this attempt made safe; None: an earlier one did, or none has yet."""
     source_answered: bool = False
     """The chunk came from its source in this attempt, so that credential works."""
     told: bool = False

@@ -149,6 +149,14 @@ class Breaker:
             if name.startswith(prefix) and self._holds(target)
         )
 
+    def paused_scopes(self) -> frozenset[str]:
+        """`credential`, `archive`: what has some chunk wait; until a success says otherwise."""
+        return frozenset(
+            name.partition(":")[0]
+            for name, target in self._targets.items()
+            if target.paused_at is not None
+        )
+
     def is_archive_paused(self) -> bool:
         """Whether nothing should be leased at all now."""
         target = self._targets.get(ARCHIVE)

@@ -7,6 +7,7 @@ import asyncio
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from random import Random
 from typing import Protocol
 
@@ -52,6 +53,18 @@ class Outage:
             log.info("queue.resumed", after_s=after_s)
 
 
+@dataclass(slots=True)
+class Pulse:
+    """Signs of life, for whoever asks how the loop is."""
+
+    turned_at: datetime | None = None
+    """When it last came round: it does so every few seconds, whatever it waits for."""
+    leased_at: datetime | None = None
+    is_halted: bool = False
+    """What an operator said, as of the last turn that asked."""
+    is_draining: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consumer:
     """Works through the queue with up to `slots` chunks at once."""
@@ -72,6 +85,7 @@ class Consumer:
     """Asked in vain again and again, it sleeps twice as long each time, up to this."""
     random: Random = SYSTEM_RANDOM
     turns: Iterator[int] = field(default_factory=itertools.count)
+    pulse: Pulse = field(default_factory=Pulse)
 
     async def run(self, stopping: asyncio.Event, *, until_empty: bool = False) -> None:
         """Work until `stopping` is set (or nothing is left to do), then drain."""
@@ -80,6 +94,7 @@ class Consumer:
         outage = Outage(clock=self.clock)
         async with asyncio.TaskGroup() as group:
             while not stopping.is_set():
+                self.pulse.turned_at = self.clock.now()
                 self.nudge.clear()
                 leases, pause = await self._lease(self.slots - len(working), outage)
                 idle = 0 if leases else idle
@@ -111,6 +126,8 @@ class Consumer:
             outage.goes_on(error)
             return [], TROUBLE_SECONDS
         outage.is_over()
+        if leased:
+            self.pulse.leased_at = self.clock.now()
         admitted = [lease for lease in leased if await self._is_admitted(lease)]
         return admitted, POLL_SECONDS
 
@@ -161,7 +178,8 @@ class Consumer:
 
     async def is_paused(self) -> bool:
         """Whether an operator has work wait."""
-        return self.halt is not None and await self.halt.is_paused()
+        self.pulse.is_halted = self.halt is not None and await self.halt.is_paused()
+        return self.pulse.is_halted
 
     async def _is_over(self) -> bool:
         """Nothing is left to do, or may be done."""
@@ -177,6 +195,7 @@ class Consumer:
 
     async def _drain(self, working: set[asyncio.Task[None]]) -> None:
         """Let attempts finish for a while, then cancel them; each releases its lease."""
+        self.pulse.is_draining = True
         if not working:
             return
         log.info("worker.draining", chunks=len(working))

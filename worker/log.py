@@ -13,6 +13,10 @@ config.loaded | info | use, archive, queue, source_hosts, delete_source
 config.warning | warning | problem
 worker.listening | info | listen
 worker.started | info | listen
+admin.listening | info | listen
+admin.unavailable | warning | listen, error, hint
+telemetry.unavailable | warning | signal, to, error
+telemetry.resumed | info | signal, to, after_s
 worker.draining | info | chunks
 worker.stopped | info |
 delivery.accepted | info | origin, outcome, events, chunks, duplicates, ignored, quarantined

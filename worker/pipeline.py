@@ -92,6 +92,7 @@ class Pipeline:
             return await self._settle_erased(chunk)
         if receipt is None:
             receipt = await self._bring_home_or_find(lease, attempt)
+            attempt.archived_bytes = _size_of(receipt)
             self.observer.stage(chunk, "archived")
         else:
             if not await self.closer.still_holds(receipt):
@@ -343,6 +344,11 @@ class Pipeline:
     def _moved(self, chunk: Chunk, attempt: AttemptLog, _count: int) -> None:
         stats = attempt.stats
         self.observer.moved(chunk, stats.object_bytes, stats.object_size)
+
+
+def _size_of(receipt: Receipt) -> int:
+    metadata = receipt.metadata.size_bytes if receipt.metadata else 0
+    return receipt.content.size_bytes + metadata
 
 
 def _place_flags(content: ProvenObject, metadata: ProvenObject | None) -> list[str]:

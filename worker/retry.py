@@ -12,8 +12,15 @@ from random import Random, SystemRandom
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
-from worker.errors import ArchiveUnavailableError, RetryableError
+from worker.errors import (
+    ArchiveUnavailableError,
+    BugError,
+    RetryableError,
+    WorkerError,
+)
 from worker.ports import Clock
+from worker.telemetry import meters
+from worker.telemetry.instruments import RETRIES
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
@@ -108,12 +115,14 @@ class _Use:
 
     def report(self, state: RetryCallState) -> None:
         error = _error_of(state)
+        reason = error.reason if isinstance(error, WorkerError) else None
+        meters.add(RETRIES, policy=self._policy.name, reason=reason or BugError.reason)
         log.warning(
             "retry.scheduled",
             policy=self._policy.name,
             attempt=state.attempt_number,
             wait_s=round(state.upcoming_sleep, 3),
-            reason=getattr(error, "reason", None),
+            reason=reason,
             error=str(error),
         )
         if self._on_retry is not None and error is not None:

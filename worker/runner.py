@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from structlog.contextvars import bound_contextvars
 
-from worker import retry, tombstones
+from worker import measures, retry, tombstones
 from worker.attempt import AttemptLog, Observer
 from worker.breaker import Breaker, Transition
 from worker.errors import (
@@ -67,7 +67,7 @@ class Runner:
             record = AttemptLog(clock=self.clock, expires_at=chunk.expires_at)
             held = HeldLease(lease, queue=self.queue, clock=self.clock)
             try:
-                with record.timed("total"):
+                with measures.working(), record.timed("total"):
                     settlement = await self._settlement(held, record)
             except asyncio.CancelledError:
                 self.breaker.gave_up_probe(resource=chunk.announcement.resource)
@@ -96,6 +96,7 @@ class Runner:
                 return await self._decided(held.lease, record)
         except LeaseLostError:
             self.breaker.gave_up_probe(resource=held.lease.chunk.announcement.resource)
+            measures.lease_lost()
             return Nothing()
 
     async def _decided(self, lease: Lease, record: AttemptLog) -> Settlement:
@@ -202,6 +203,7 @@ class Runner:
         try:
             await held.settle(settlement)
         except LeaseLostError:
+            measures.lease_lost()
             log.warning("lease.lost")
             return Nothing()
         except QueueUnavailableError as error:
@@ -216,6 +218,7 @@ class Runner:
         if outcome in _STAGES:
             self.observer.stage(chunk, outcome)
         self.observer.explain(chunk, reason)
+        measures.attempt_ended(record, outcome, settlement, now=self.clock.now())
         started_at = self.clock.now().timestamp() - record.seconds["total"]
         log.log(
             level,

@@ -2,21 +2,26 @@
 
 import asyncio
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 import structlog
 
 from handlers.inbox import Inbox
 from worker import app, receiving
+from worker.admin import open_admin
 from worker.at_risk import RiskWatch, WatchedQueue
 from worker.clock import SystemClock
 from worker.consumer import Consumer
-from worker.model import ChunkState
+from worker.model import ChunkState, QueueCounts
 from worker.notices import Notices
 from worker.receiving import Endpoint
 from worker.settings import Settings
+from worker.sight import Sight
+from worker.standing import Standing
+from worker.telemetry.gauges import Gauges
+from worker.telemetry.setup import open_telemetry
 from worker.telling import open_notices
 
 DONE, NEEDS_ATTENTION = 0, 3
@@ -55,6 +60,7 @@ async def run_serve(settings: Settings) -> None:
     stop, nudge = Stop(), asyncio.Event()
     async with (
         receiving.listening(settings) as endpoint,
+        _seen(settings, "serve", consumes=True) as standing,
         app.open_archive(settings) as archive,
         app.open_queue(settings, create=True, archive=archive) as queue,
         open_notices(settings, archive, cut=stop.cut) as notices,
@@ -75,7 +81,8 @@ async def run_serve(settings: Settings) -> None:
         ) as inbox,
         endpoint.taking(receiver, queue.ready),
     ):
-        watch = _watch(settings, queue, notices)
+        standing.consumer = consumer
+        watch = _watch(settings, queue, standing, notices)
         with _signals(stop):
             await _until_stopped(watch, stop, endpoint, consumer, inbox)
     log.info("worker.stopped")
@@ -86,6 +93,7 @@ async def run_webhook(settings: Settings) -> None:
     stop, nudge = Stop(), asyncio.Event()
     async with (
         receiving.listening(settings) as endpoint,
+        _seen(settings, "webhook", consumes=False) as standing,
         app.open_archive(settings) as archive,
         app.open_queue(settings, create=True, archive=archive) as queue,
         endpoint.taking(
@@ -94,7 +102,7 @@ async def run_webhook(settings: Settings) -> None:
         ),
     ):
         with _signals(stop):
-            await _until_stopped(_watch(settings, queue), stop, endpoint)
+            await _until_stopped(_watch(settings, queue, standing), stop, endpoint)
     log.info("worker.stopped")
 
 
@@ -105,6 +113,7 @@ async def run_consume(settings: Settings, *, until_empty: bool) -> int:
     """
     stop, nudge = Stop(), asyncio.Event()
     async with (
+        _seen(settings, "consume", consumes=True) as standing,
         app.open_archive(settings) as archive,
         app.open_queue(settings, create=True, archive=archive) as queue,
         open_notices(settings, archive, cut=stop.cut) as notices,
@@ -122,22 +131,27 @@ async def run_consume(settings: Settings, *, until_empty: bool) -> int:
             cut=stop.cut,
         ) as inbox,
     ):
+        standing.consumer = consumer
         with _signals(stop):
             log.info("worker.started", listen=None)
             is_read = True
             if inbox is not None and until_empty:
                 is_read = await inbox.empty(stop.stopping)
-            watch = _watch(settings, queue, notices)
+            watch = _watch(settings, queue, standing, notices)
             async with watch.running(), asyncio.TaskGroup() as group:
                 if inbox is not None and not until_empty:
                     group.create_task(inbox.run(stop.stopping), name="inbox")
                 await consumer.run(stop.stopping, until_empty=until_empty)
         counts = await queue.counts(at_risk_within=settings.at_risk_within)
-        is_paused = until_empty and await consumer.is_paused()
+        is_left = _is_left(counts, is_paused=await consumer.is_paused())
     log.info("worker.stopped")
-    left = counts.by_state.get(ChunkState.PENDING, 0) if is_paused else 0
-    left += counts.by_state.get(ChunkState.DEAD, 0)
-    return NEEDS_ATTENTION if until_empty and (left or not is_read) else DONE
+    return NEEDS_ATTENTION if until_empty and (is_left or not is_read) else DONE
+
+
+def _is_left(counts: QueueCounts, *, is_paused: bool) -> bool:
+    """Whether a human has to look at what an emptied queue still holds."""
+    waiting = counts.by_state.get(ChunkState.PENDING, 0) if is_paused else 0
+    return bool(waiting or counts.by_state.get(ChunkState.DEAD, 0))
 
 
 async def _until_stopped(
@@ -159,11 +173,37 @@ async def _until_stopped(
 
 
 def _watch(
-    settings: Settings, queue: WatchedQueue, notices: Notices | None = None
+    settings: Settings,
+    queue: WatchedQueue,
+    standing: Standing,
+    notices: Notices | None = None,
 ) -> RiskWatch:
     return RiskWatch(
         queue=queue,
         notices=notices,
         clock=SystemClock(),
         within=settings.at_risk_within,
+        sight=standing.sight,
     )
+
+
+@asynccontextmanager
+async def _seen(
+    settings: Settings, verb: str, *, consumes: bool
+) -> AsyncIterator[Standing]:
+    """Have the process counted, and shown to who asks."""
+    clock = SystemClock()
+    standing = Standing(
+        verb=verb,
+        instance=settings.instance,
+        clock=clock,
+        consumes=consumes,
+        sight=Sight(clock=clock),
+    )
+    gauges = Gauges(standing, clock)
+    is_scraped = settings.admin_listen is not None
+    async with (
+        open_telemetry(settings, gauges, scraped=is_scraped) as telemetry,
+        open_admin(settings.admin_listen, standing, telemetry.registry),
+    ):
+        yield standing

@@ -94,3 +94,19 @@ class ProcessFields(BaseSettings):
         description="Application Insights to send metrics and traces to; needs "
         "`pip install 'recording-worker[azure-monitor]'`",
     )
+
+    @property
+    def metrics_endpoint(self) -> str:
+        """Where metrics go by OTLP; empty: nowhere, for nobody is guessed."""
+        where = self.otlp_metrics_endpoint or self._below("v1/metrics")
+        return "" if self.metrics_exporter == "none" else where
+
+    @property
+    def traces_endpoint(self) -> str:
+        """The same of traces."""
+        where = self.otlp_traces_endpoint or self._below("v1/traces")
+        return "" if self.traces_exporter == "none" else where
+
+    def _below(self, path: str) -> str:
+        base = self.otlp_endpoint.rstrip("/")
+        return f"{base}/{path}" if base else ""

@@ -42,6 +42,7 @@ def settings(acs: StandIn, azurite: Azurite, container: str) -> dict[str, str]:
         "WORKER_ARCHIVE": azurite.container(container),
         "WORKER_QUEUE": "sqlite:queue.db",
         "WORKER_LISTEN": "127.0.0.1:0",
+        "WORKER_ADMIN_LISTEN": "off",
         "WORKER_SOURCE_HOSTS": f"{acs.global_host},{acs.regional_host}",
         "WORKER_BLOCK_MIB": str(BLOCK_BYTES // MIB),
         "WORKER_MAX_RANGES": str(RANGES),

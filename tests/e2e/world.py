@@ -131,6 +131,7 @@ class World:
     def environment(self) -> dict[str, str]:
         return {
             "WORKER_LISTEN": "127.0.0.1:0",
+            "WORKER_ADMIN_LISTEN": "off",
             "WORKER_SOURCE_HOSTS": f"{self.acs.global_host},{self.acs.regional_host}",
             "WORKER_ARCHIVE_RESERVE_MIB": "1",
             "AZURE_COMMUNICATION_CONNECTION_STRING": self.acs.connection_string,

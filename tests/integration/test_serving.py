@@ -89,6 +89,7 @@ def settings(tmp_path: Path, acs: StandIn) -> Callable[..., Settings]:
                 "AZURE_COMMUNICATION_CONNECTION_STRING": acs.connection_string,
                 "WORKER_SOURCE_HOSTS": f"{acs.global_host},{acs.regional_host}",
                 "WORKER_LISTEN": "127.0.0.1:0",
+                "WORKER_ADMIN_LISTEN": "off",
                 "WORKER_ARCHIVE": f"file:{tmp_path}/archive",
                 "WORKER_ARCHIVE_RESERVE_MIB": "1",
                 "WORKER_QUEUE": f"sqlite:{tmp_path}/queue.db",

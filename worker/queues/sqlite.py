@@ -39,6 +39,8 @@ from worker.queues.connection import DatabaseThread, OpenedFile
 from worker.queues.entries import bounded
 from worker.queues.group_commit import GroupCommit
 from worker.queues.leases import Ending, Leased, LeaseRequest
+from worker.telemetry import meters
+from worker.telemetry.instruments import DEAD_LETTERS
 from worker.tracebacks import message_of
 
 T = TypeVar("T")
@@ -330,4 +332,5 @@ def _log_leased(leased: Leased) -> None:
     if leased.postponed:
         log.warning("chunk.postponed", rows=leased.postponed, reason="newer-format")
     if leased.unreadable:
+        meters.add(DEAD_LETTERS, len(leased.unreadable), reason="stored-format")
         log.error("chunk.dead_lettered", rows=leased.unreadable, reason="stored-format")

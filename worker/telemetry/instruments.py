@@ -38,6 +38,10 @@ class Instrument:
     unit: str = ""
     attributes: tuple[Attribute, ...] = ()
     bounds: tuple[float, ...] = ()
+    begins: tuple[tuple[str, ...], ...] = ()
+    """Values of the attributes that a counter shows as 0 from the start, so that the first
+    of a kind is an increase; all of them where `()` and each attribute has its values.
+    """
 
     @property
     def prometheus(self) -> tuple[str, ...]:
@@ -59,7 +63,9 @@ _SUFFIXES = {
     Kind.HISTOGRAM: ("_bucket", "_sum", "_count"),
     Kind.GAUGE: ("",),
 }
+NO_REASON = "none"
 _MINUTE, _HOUR = 60.0, 3600.0
+_ORIGINS = ("webhook", "inbox", "replay")
 _REASON = Attribute("reason")
 
 DELIVERIES = Instrument(
@@ -68,12 +74,12 @@ DELIVERIES = Instrument(
     description="Deliveries, by what the log says of them: accepted, rejected, refused "
     "(Event Grid's, but with a bad credential or at a wrong place)",
     attributes=(
-        Attribute("origin", ("webhook", "inbox", "replay")),
+        Attribute("origin", _ORIGINS),
         Attribute("outcome", ("accepted", "rejected", "refused")),
         Attribute(
             "reason",
             (
-                "none",
+                NO_REASON,
                 "malformed",
                 "unavailable",
                 "unauthorized",
@@ -95,6 +101,14 @@ DELIVERIES = Instrument(
                 "bug",
             ),
         ),
+    ),
+    begins=(
+        *((origin, "accepted", NO_REASON) for origin in _ORIGINS),
+        *((origin, "rejected", "malformed") for origin in _ORIGINS),
+        *((origin, "rejected", "unavailable") for origin in _ORIGINS),
+        ("webhook", "refused", "bad-credential"),
+        ("webhook", "refused", "cannot-authenticate"),
+        ("webhook", "refused", "wrong-place"),
     ),
 )
 EVENTS = Instrument(
@@ -161,6 +175,7 @@ CHUNKS = Instrument(
         ),
         _REASON,
     ),
+    begins=(("archived", NO_REASON), ("deleted", NO_REASON)),
 )
 BYTES = Instrument(
     name="recording_worker.bytes",
@@ -215,8 +230,14 @@ LEASES_LOST = Instrument(
 DEAD_LETTERS = Instrument(
     name="recording_worker.dead_letters",
     kind=Kind.COUNTER,
-    description="Chunks given up, for a human to decide",
+    description="Chunks given up, and messages that lead to none, for a human to decide",
     attributes=(_REASON,),
+    begins=(
+        ("source-expired",),
+        ("no-credential",),
+        ("host-not-allowed",),
+        ("archive-lost",),
+    ),
 )
 QUEUE_CHUNKS = Instrument(
     name="recording_worker.queue.chunks",

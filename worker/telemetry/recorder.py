@@ -20,8 +20,6 @@ from worker.telemetry import instruments
 from worker.telemetry.instruments import Instrument, Kind
 
 SCOPE = "recording_worker"
-MOST_ZEROS = 64
-"""A counter of more values begins with those that have come."""
 Look = Callable[[Instrument], Iterable[tuple[float, Mapping[str, str]]]]
 """What a gauge shows now: values with their attributes. It may not wait for anything."""
 _Key = tuple[tuple[str, str], ...]
@@ -88,9 +86,7 @@ def _reading(
 
 
 def _zeros(metric: Instrument) -> dict[_Key, float]:
-    """Begin at zero where all values are known: the first of a kind must be an increase."""
+    """Where it begins; see `Instrument.begins`."""
     names = [attribute.name for attribute in metric.attributes]
-    values = list(product(*(attribute.values for attribute in metric.attributes)))
-    if len(values) > MOST_ZEROS:
-        return {}
-    return {tuple(zip(names, each, strict=True)): 0 for each in values}
+    every = product(*(attribute.values for attribute in metric.attributes))
+    return {tuple(zip(names, each, strict=True)): 0 for each in metric.begins or every}

@@ -30,6 +30,7 @@ from worker.notices import (
     Outbox,
     archived_notice,
 )
+from worker.sight import Sight
 from worker.stored import Manifest, Notice, decode, encode
 
 ARCHIVE_URL = "https://account.blob.core.windows.net/recordings"
@@ -279,6 +280,7 @@ def watch_over(rig: Rig) -> RiskWatch:
         notices=telling(rig),
         clock=rig.clock,
         within=timedelta(hours=6),
+        sight=Sight(clock=rig.clock),
     )
 
 
@@ -397,7 +399,11 @@ async def test_risk_is_said_though_nobody_is_told() -> None:
     rig = Rig()
     await several_at_risk(rig)
     watch = RiskWatch(
-        queue=rig.queue, notices=None, clock=rig.clock, within=timedelta(hours=6)
+        queue=rig.queue,
+        notices=None,
+        clock=rig.clock,
+        within=timedelta(hours=6),
+        sight=Sight(clock=rig.clock),
     )
 
     with capture_logs() as logs:
@@ -409,8 +415,8 @@ async def test_risk_is_said_though_nobody_is_told() -> None:
     assert written(rig) == []
 
 
-async def test_nothing_at_risk_costs_one_look_at_the_numbers() -> None:
-    """The queue isn't listed for nothing."""
+async def test_nothing_at_risk_costs_a_look_at_the_numbers_and_at_the_first() -> None:
+    """The queue isn't listed for nothing, but for how long the first has waited."""
     rig = Rig()
     watch = watch_over(rig)
     await rig.put(a_chunk())
@@ -418,7 +424,7 @@ async def test_nothing_at_risk_costs_one_look_at_the_numbers() -> None:
 
     await watch.look()
 
-    assert rig.steps.journal[before:] == ["queue"]
+    assert rig.steps.journal[before:] == ["queue", "queue"]
     assert written(rig) == []
 
 

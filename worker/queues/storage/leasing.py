@@ -18,6 +18,8 @@ from worker.queues.storage.fan_out import Announced
 from worker.queues.storage.means import InHand, Means
 from worker.queues.storage.messages import ChunkMessage, DeliveryMessage, Poison
 from worker.stored import StoredFormatError
+from worker.telemetry import meters
+from worker.telemetry.instruments import DEAD_LETTERS
 
 MOST_ROUNDS = 16
 """Of receiving within one call, however many messages there are to be put aside."""
@@ -223,6 +225,7 @@ class Leasing:
             poison = replace(poison, raw_stored=name)
         await means.poison.send(messages.encode_poison(poison))
         await in_hand.delete()
+        meters.add(DEAD_LETTERS, reason=reason)
         log.error("message.poisoned", queue=in_hand.channel.name, error=why)
 
     def _report(self) -> None:
@@ -231,6 +234,7 @@ class Leasing:
         if self.postponed:
             log.warning("chunk.postponed", rows=self.postponed, reason="newer-format")
         if self.unreadable:
+            meters.add(DEAD_LETTERS, len(self.unreadable), reason="unreadable")
             log.error("chunk.dead_lettered", rows=self.unreadable, reason="unreadable")
 
 

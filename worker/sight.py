@@ -1,0 +1,48 @@
+"""What this process last saw of the queue, for whoever asks without waiting."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from worker.errors import WorkerError
+from worker.model import ChunkState, QueueCounts, QueuedChunk
+from worker.ports import Clock
+
+
+class SeenQueue(Protocol):
+    """What a look needs of a queue."""
+
+    async def counts(self, *, at_risk_within: timedelta) -> QueueCounts: ...
+
+    async def list(
+        self, *, state: ChunkState | None = None, limit: int = 1000
+    ) -> Sequence[QueuedChunk]: ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Sight:
+    """The last look that succeeded stays as it was while later ones fail."""
+
+    clock: Clock
+    counts: QueueCounts | None = None
+    waiting_since: datetime | None = None
+    """When the pending chunk whose deadline comes first was queued; None: none is pending."""
+    looked_at: datetime | None = None
+    problem: str | None = None
+    """Why the last look failed, as a reason of worker/errors.py; None: it did not."""
+
+    async def look(self, queue: SeenQueue, *, within: timedelta) -> QueueCounts:
+        """Look. Raises what the queue raises, and WorkerError is remembered."""
+        try:
+            counts = await queue.counts(at_risk_within=within)
+            first: Sequence[QueuedChunk] = ()
+            if counts.by_state.get(ChunkState.PENDING):
+                first = await queue.list(state=ChunkState.PENDING, limit=1)
+        except WorkerError as error:
+            self.problem = error.reason
+            raise
+        self.counts, self.problem = counts, None
+        self.waiting_since = first[0].enqueued_at if first else None
+        self.looked_at = self.clock.now()
+        return counts

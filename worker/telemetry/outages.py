@@ -1,0 +1,86 @@
+"""Trouble of those who are sent metrics and traces: one line when it begins, one when it ends.
+
+Their clients write a line, often a traceback, at every try; a collector that is down for a
+night must not fill the log, and what they write quotes URLs.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import structlog
+
+from worker.ports import Clock
+
+LIBRARIES = ("opentelemetry", "azure.monitor")
+"""Whose own lines are heard here, and written nowhere."""
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
+
+
+class Ear(logging.Handler):
+    """Remembers what the libraries last complained of: a status, or the kind of an error."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.heard = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard = _what(record) or self.heard
+
+
+def _what(record: logging.LogRecord) -> str:
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    for each in arguments:
+        if isinstance(each, BaseException):
+            return type(each).__name__
+        if type(each) is int:
+            return f"status {each}"
+    return record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
+
+
+@contextmanager
+def heard() -> Iterator[Ear]:
+    """Have the libraries' lines go to an ear alone while the body runs."""
+    ear = Ear()
+    loggers = [logging.getLogger(name) for name in LIBRARIES]
+    before = [logger.propagate for logger in loggers]
+    for logger in loggers:
+        logger.propagate = False
+        logger.addHandler(ear)
+    try:
+        yield ear
+    finally:
+        for logger, propagated in zip(loggers, before, strict=True):
+            logger.removeHandler(ear)
+            logger.propagate = propagated
+
+
+@dataclass(slots=True, kw_only=True)
+class Outage:
+    """Whether one receiver of one signal takes what it is sent."""
+
+    signal: str
+    """`metrics` or `traces`."""
+    to: str
+    """`otlp` or `azure-monitor`."""
+    ear: Ear
+    clock: Clock
+    _since_s: float | None = field(default=None, init=False)
+
+    def tried(self, *, is_taken: bool) -> None:
+        """Say what changed, if anything did. Never fails; called from a thread of the SDK."""
+        if not is_taken and self._since_s is None:
+            self._since_s = self.clock.monotonic()
+            log.warning(
+                "telemetry.unavailable",
+                signal=self.signal,
+                to=self.to,
+                error=self.ear.heard,
+            )
+        elif is_taken and self._since_s is not None:
+            after_s = round(self.clock.monotonic() - self._since_s, 1)
+            self._since_s = None
+            log.info(
+                "telemetry.resumed", signal=self.signal, to=self.to, after_s=after_s
+            )

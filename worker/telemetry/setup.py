@@ -1,0 +1,119 @@
+"""The wiring of OpenTelemetry: resource, providers, and who gets what they have.
+
+Nothing of the SDK is imported where nobody wants any, and nothing here is global: what is
+fed goes through worker/telemetry/meters.py, for as long as a context lasts.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from worker import __version__
+from worker.settings import Settings
+from worker.telemetry import meters, outages
+
+if TYPE_CHECKING:
+    # Start-up cost: the SDK is for those who use it.
+    from opentelemetry.sdk.metrics.export import MetricReader
+    from opentelemetry.sdk.resources import Resource
+    from prometheus_client import CollectorRegistry
+
+    from worker.telemetry.outages import Ear
+    from worker.telemetry.recorder import Look
+
+SERVICE = "recording-worker"
+FLUSH_SECONDS = 5.0
+"""How long a process that ends waits for what it sends last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telemetry:
+    """What a process has of it. `registry` is what `/metrics` shows; None: nothing."""
+
+    registry: "CollectorRegistry | None" = None
+
+
+@asynccontextmanager
+async def open_telemetry(
+    settings: Settings, look: "Look", *, scraped: bool
+) -> AsyncIterator[Telemetry]:
+    """Count for as long as the context lasts; leaving sends what is left, for a while.
+
+    `look` answers for the gauges. `scraped`: somebody may ask at `/metrics`. Raises
+    ConfigError.
+    """
+    if settings.sdk_disabled or not (scraped or is_sent(settings)):
+        yield Telemetry()
+        return
+    async with AsyncExitStack() as stack:
+        ear = stack.enter_context(outages.heard())
+        resource = _resource(settings)
+        metrics = _open_metrics(settings, resource, ear, look, scraped=scraped)
+        yield await stack.enter_async_context(metrics)
+
+
+def is_sent(settings: Settings) -> bool:
+    """Whether metrics leave this process by themselves."""
+    return bool(settings.metrics_endpoint or settings.application_insights)
+
+
+def _resource(settings: Settings) -> "Resource":
+    """Who this is; what OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say counts more."""
+    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+
+    ours = {
+        "service.name": SERVICE,
+        "service.version": __version__,
+        "service.instance.id": settings.instance,
+    }
+    return Resource.create({**ours, **OTELResourceDetector().detect().attributes})
+
+
+@asynccontextmanager
+async def _open_metrics(
+    settings: Settings,
+    resource: "Resource",
+    ear: "Ear",
+    look: "Look",
+    *,
+    scraped: bool,
+) -> AsyncIterator[Telemetry]:
+    from opentelemetry.sdk.metrics import MeterProvider
+
+    from worker.telemetry.recorder import Recorder
+    from worker.telemetry.sending import metric_readers
+
+    readers = list(metric_readers(settings, ear))
+    registry = None
+    if scraped:
+        registry, reader = _scraped()
+        readers.append(reader)
+    provider = MeterProvider(readers, resource, shutdown_on_exit=False)
+    try:
+        with meters.fed(Recorder(provider, look)):
+            yield Telemetry(registry=registry)
+    finally:
+        await _within(FLUSH_SECONDS, provider.shutdown)
+
+
+def _scraped() -> "tuple[CollectorRegistry, MetricReader]":
+    """What `/metrics` shows: ours, and what the process takes of its machine."""
+    from opentelemetry.exporter.prometheus import PrometheusMetricReader
+    from prometheus_client import CollectorRegistry, ProcessCollector
+
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    reader = PrometheusMetricReader(
+        disable_target_info=False, scope_info_enabled=False, registry=registry
+    )
+    return registry, reader
+
+
+async def _within(seconds: float, shut_down: Callable[[float], object]) -> None:
+    """Shut down in a thread, which it blocks; a collector that hangs ends nobody's day."""
+    ending = asyncio.get_running_loop().run_in_executor(None, shut_down, seconds * 1000)
+    done, _ = await asyncio.wait({ending}, timeout=seconds + 1)
+    for each in done:
+        each.exception()  # seen, and told by who was to send
