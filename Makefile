@@ -83,7 +83,7 @@ layers: $(DEV) ## who may import whom
 policy: $(CHECKOV)/.installed ## checkov over all of deploy/
 	@CKV_SKIP_PACKAGE_UPDATE_CHECK=true $(CHECKOV)/bin/checkov --config-file deploy/.checkov.yaml
 
-docs: $(DEV) ## regenerate the tables of settings
+docs: $(DEV) ## regenerate the tables of settings and metrics
 	@$(BIN)/python -m tests.docs
 
 sbom: $(DEV) ## the bill of materials of what is deployed, CycloneDX, into dist/

@@ -1,18 +1,21 @@
-"""What documents say about settings is what the settings say."""
+"""What documents say about settings and metrics is what the code says."""
 
 from pathlib import Path
 
 import pytest
 
 from tests import docs
+from worker.telemetry import instruments
+
+TABLE = docs.Table("settings", lambda: docs.settings_table(["WORKER_MAX_CHUNKS"]))
 
 
 @pytest.mark.parametrize("document", docs.tables(), ids=lambda path: path.name)
-def test_settings_table_is_fresh(document: Path) -> None:
+def test_table_is_fresh(document: Path) -> None:
     """`make docs` mends it."""
     text = document.read_text(encoding="utf-8")
 
-    assert text == docs.with_settings(text, docs.tables()[document])
+    assert text == docs.tables()[document].within(text)
 
 
 def test_settings_of_a_first_deployment_exist() -> None:
@@ -20,20 +23,30 @@ def test_settings_of_a_first_deployment_exist() -> None:
     assert set(docs.FIRST) <= set(docs.every_variable())
 
 
+def test_every_metric_has_its_line() -> None:
+    """Under the name that the code gives it."""
+    lines = docs.metrics_table().splitlines()[2:]
+
+    assert [line.split("`")[1] for line in lines] == [
+        each.name for each in instruments.ALL
+    ]
+    assert {line.count(" | ") for line in lines} == {4}
+
+
 def test_stale_table_is_replaced_and_the_rest_kept() -> None:
     """Only what is between the markers changes, and only the settings that were asked for."""
-    text = f"before\n{docs.START}old\n{docs.END}\nafter\n"
+    text = f"before\n{TABLE.start}old\n{TABLE.end}\nafter\n"
 
-    fresh = docs.with_settings(text, ["WORKER_MAX_CHUNKS"])
+    fresh = TABLE.within(text)
 
     assert fresh == (
-        f"before\n{docs.START}| variable | default | meaning |\n|---|---|---|\n"
-        f"| `WORKER_MAX_CHUNKS` | `4` | chunks at once (1 to 64) |\n{docs.END}\nafter\n"
+        f"before\n{TABLE.start}| variable | default | meaning |\n|---|---|---|\n"
+        f"| `WORKER_MAX_CHUNKS` | `4` | chunks at once (1 to 64) |\n{TABLE.end}\nafter\n"
     )
 
 
-@pytest.mark.parametrize("text", ["", docs.START, docs.END])
+@pytest.mark.parametrize("text", ["", TABLE.start, TABLE.end])
 def test_document_without_markers_is_an_error(text: str) -> None:
     """A table that nobody writes would go stale unseen."""
     with pytest.raises(ValueError, match=r"the document lacks"):
-        docs.with_settings(text, docs.FIRST)
+        TABLE.within(text)
