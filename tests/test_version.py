@@ -9,7 +9,7 @@ from worker import __version__
 
 _TAG = re.compile(r"recording-worker:(?:v?)(\d[\w.-]*)")
 _LABEL = re.compile(
-    r"(?:image\.version|app\.kubernetes\.io/version)[\"']?\s*[:=]\s*[\"']?([\w.${}-]+)"
+    r"(?:image\.version|app\.kubernetes\.io/version)[\"']?\s*[:=]\s*[\"']?(\d[\w.-]*)"
 )
 
 
