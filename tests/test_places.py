@@ -81,6 +81,23 @@ def names_of(requirements: Iterable[str]) -> set[str]:
     return {sbom.normalised(each[0]) for each in found if each}
 
 
+def test_every_dependency_has_its_reason() -> None:
+    """A decision that names it, or a place among those that were there from the start."""
+    texts = [path.read_text() for path in documents.DOCUMENTS if "adr" in path.parts]
+    texts.append(
+        (documents.ROOT / "CONTRIBUTING.md").read_text().partition("from the")[2]
+    )
+    extras = chain.from_iterable(PROJECT["optional-dependencies"].values())
+    told = sbom.normalised(" ".join(texts))
+    unsaid = {
+        name
+        for name in names_of(chain(PROJECT["dependencies"], extras))
+        if not re.search(rf"(?<![a-z-]){name}(?![a-z])", told)
+    }
+
+    assert unsaid == set()
+
+
 def test_every_adapter_is_held_to_its_contract() -> None:
     """Its class is used by the suites that all of its kind pass."""
     suites = "".join(
