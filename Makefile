@@ -12,7 +12,7 @@ FUZZ_SECONDS ?= 60
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit fuzz bench check lint fmt types layers policy docs sbom lock clean
+.PHONY: help setup demo test test-unit fuzz bench check lint fmt types layers policy docs sbom rules lock clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -89,6 +89,12 @@ docs: $(DEV) ## regenerate the tables of settings and metrics
 sbom: $(DEV) ## the bill of materials of what is deployed, CycloneDX, into dist/
 	@$(BIN)/python -m tests.sbom dist/recording-worker.cdx.json
 	@echo dist/recording-worker.cdx.json
+
+rules: ## the alert rules by Prometheus' own promtool, where it is installed
+	@command -v promtool >/dev/null || { echo "error: promtool is not here" >&2; \
+	  echo "hint: apt-get install prometheus" >&2; exit 1; }
+	@promtool check rules deploy/monitoring/prometheus-rules.yaml
+	@promtool test rules deploy/monitoring/rules-test.yaml
 
 lock: ## resolve the locks anew (needs pip-tools in .venv)
 	@$(BIN)/python -m pip install --quiet pip-tools
