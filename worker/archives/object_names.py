@@ -1,5 +1,7 @@
 """What may name an object: the rule for every archive, checked again at its door."""
 
+import re
+
 from worker.errors import PermanentError
 
 STAGING = ".staging"
@@ -8,6 +10,7 @@ MAX_NAME_CHARS = 1024
 """The limit of a blob's name; a directory keeps to it so that archives stay exchangeable."""
 MAX_SEGMENT_BYTES = 255
 """The limit of one name on every common file system."""
+_PLAIN = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,254}")
 
 
 class ArchiveNameError(PermanentError, ValueError):
@@ -28,6 +31,8 @@ def segments(name: str) -> tuple[str, ...]:
 
 def is_segment(part: str) -> bool:
     """Whether `part` names one directory entry and nothing else, on any system."""
+    if _PLAIN.fullmatch(part):
+        return True  # nearly every name, and a listing asks for each
     if part in {"", ".", ".."} or "\\" in part or not part.isprintable():
         return False
     # isprintable refuses NUL, controls and lone surrogates, so that this can't fail.

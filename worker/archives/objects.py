@@ -28,11 +28,11 @@ def read(
 def read_below(folder: int, name: str) -> bytes | None:
     """All of an object in an open folder; None if it has gone."""
     try:
-        descriptor = open_below(folder, name)
+        descriptor, size = open_below(folder, name)
     except FileNotFoundError:
         return None
     try:
-        return _read_exactly(descriptor, 0, os.fstat(descriptor).st_size)
+        return _read_exactly(descriptor, 0, size)
     finally:
         os.close(descriptor)
 
@@ -64,9 +64,11 @@ def _opened(tree: Tree, parts: Parts) -> Iterator[int]:
 
 def _read_exactly(descriptor: int, offset: int, length: int) -> bytes:
     # One pread stops at 2 GiB, or earlier at a signal.
-    pieces = []
+    pieces: list[bytes] = []
     while length:
         piece = os.pread(descriptor, length, offset)
+        if len(piece) == length and not pieces:
+            return piece
         if not piece:
             break
         pieces.append(piece)

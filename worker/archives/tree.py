@@ -56,7 +56,7 @@ class Tree:
     def open_object(self, parts: Parts) -> int:
         """Open a regular file for reading; anything else there is not an object."""
         with self.folder(parts[:-1]) as folder:
-            return open_below(folder, parts[-1])
+            return open_below(folder, parts[-1])[0]
 
     def _open_root(self) -> int:
         try:
@@ -95,13 +95,17 @@ class Tree:
         self._durable[path] = inode
 
 
-def open_below(folder: int, name: str) -> int:
-    """Open a regular file in an open folder; anything else there is not an object."""
+def open_below(folder: int, name: str) -> tuple[int, int]:
+    """Open a regular file in an open folder, and tell its size.
+
+    Anything else there is not an object.
+    """
     descriptor = os.open(name, _OBJECT, dir_fd=folder)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         raise _absent(name)
-    return descriptor
+    return descriptor, status.st_size
 
 
 def _is_file(parent: int, name: str) -> bool:

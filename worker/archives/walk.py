@@ -28,6 +28,7 @@ class _Level:
     path: str
     names: list[str]
     rest: Iterator[str]
+    """Of the names, or, once `is_told`, of the folders among them."""
     is_told: bool = False
 
 
@@ -80,16 +81,13 @@ class Walk:
         room = MOST_BYTES
         while self._levels and len(found) < most and room > 0:
             level = self._levels[-1]
-            if not level.is_told:
-                level.is_told = True
-                if listed := _listed(level, pick):
-                    found.append(listed)
-                    room -= len(listed.picked or b"")
-                continue
+            if not level.is_told and (listed := _told(level, pick)):
+                found.append(listed)
+                room -= len(listed.picked or b"")
             name = next(level.rest, None)
             if name is None:
                 self._leave()
-            elif name.endswith("/"):
+            else:
                 self._enter(level, name)
         return found
 
@@ -112,8 +110,11 @@ class Walk:
         os.close(self._levels.pop().descriptor)
 
 
-def _listed(level: _Level, pick: Pick) -> Listed | None:
+def _told(level: _Level, pick: Pick) -> Listed | None:
+    """What lies in the folder; its own folders are what is left to enter."""
+    level.is_told = True
     files = [name for name in level.names if name[-1] != "/"]
+    level.rest = iter([name for name in level.names if name[-1] == "/"])
     if not files:
         return None
     picked = pick(files)
@@ -129,10 +130,10 @@ def _sorted(descriptor: int, prefix: str, *, is_root: bool) -> list[str]:
             name = entry.name
             if not is_segment(name) or (is_root and name == STAGING):
                 continue
-            if entry.is_dir(follow_symlinks=False):
-                names.append(name + "/")
-            elif entry.is_file(follow_symlinks=False):
+            if entry.is_file(follow_symlinks=False):
                 names.append(name)
+            elif entry.is_dir(follow_symlinks=False):
+                names.append(name + "/")
     if prefix:
         names = [name for name in names if name.startswith(prefix)]
     names.sort()

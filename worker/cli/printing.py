@@ -1,7 +1,7 @@
 """Values for people: tables that fit 80 columns, sizes, times; and JSON for machines."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from pydantic_core import to_json
@@ -56,12 +56,15 @@ class Pages:
 
     def end(self) -> None:
         """Print what is left."""
-        for number, width in enumerate(self._widths):
-            longest = max((cell_len(row[number]) for row in self._page), default=0)
-            self._widths[number] = max(longest, width)
-        widths = self._fitting()
-        for row in self._page:
-            print_line("  ".join(self._aligned(row, widths)).rstrip())
+        columns = list(zip(*self._page, strict=True)) or [()] * len(self._columns)
+        self._widths = [
+            max(_longest(texts), width)
+            for texts, width in zip(columns, self._widths, strict=True)
+        ]
+        fitting = zip(self._columns, columns, self._fitting(), strict=True)
+        aligned = [_aligned(*each) for each in fitting]
+        for row in zip(*aligned, strict=True):
+            print_line("  ".join(row).rstrip())
         self._page.clear()
 
     def _fitting(self) -> list[int]:
@@ -71,13 +74,30 @@ class Pages:
             for column, width in zip(self._columns, self._widths, strict=True)
         ]
 
-    def _aligned(self, row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
-        for column, text, width in zip(self._columns, row, widths, strict=True):
-            shown = text
-            if cell_len(text) > width:
-                shown = set_cell_size(text, width - 1) + "\N{HORIZONTAL ELLIPSIS}"
-            padding = " " * (width - cell_len(shown))
-            yield padding + shown if column.startswith(">") else shown + padding
+
+def _longest(texts: Sequence[str]) -> int:
+    return max(map(_length_of(texts), texts), default=0)
+
+
+def _aligned(name: str, texts: Sequence[str], width: int) -> list[str]:
+    """One column of a page."""
+    is_right = name.startswith(">")
+    length_of = _length_of(texts)
+    if length_of is len and _longest(texts) <= width:
+        return [text.rjust(width) if is_right else text.ljust(width) for text in texts]
+    aligned = []
+    for text in texts:
+        shown = text
+        if length_of(text) > width:
+            shown = set_cell_size(text, width - 1) + "\N{HORIZONTAL ELLIPSIS}"
+        padding = " " * (width - cell_len(shown))
+        aligned.append(padding + shown if is_right else shown + padding)
+    return aligned
+
+
+def _length_of(texts: Sequence[str]) -> Callable[[str], int]:
+    """How to tell the columns that a text takes: in ASCII, without a look at each letter."""
+    return len if all(map(str.isascii, texts)) else cell_len
 
 
 def print_fields(*fields: tuple[str, object]) -> None:

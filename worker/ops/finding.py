@@ -24,7 +24,8 @@ T = TypeVar("T")
 _FOLDER = re.compile(
     r"recordings/(?P<day>\d{4}/\d\d/\d\d)/(?P<call>[^/]+)/(?P<recording>[^/]+)/"
 )
-_NUMBER = re.compile(r"[a-z]+\.[0-9]{4,}\.json")
+_DIGITS = 4
+_MARKS = ("hold.", "erasing.")
 _JSON = ".json"
 _TOMBSTONE = ".erased.json"
 _METADATA = ".metadata.json"
@@ -72,6 +73,11 @@ class Folder:
     def is_erasing(self) -> bool:
         """Whether an erasure was begun that has not come to its end."""
         return _highest(self.files, "erasing.") is not None
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether there may be a hold or an erasure: one look, for all in a long list."""
+        return bool([file for file in self.files if file.startswith(_MARKS)])
 
     @property
     def keys(self) -> list[ChunkKey]:
@@ -183,18 +189,26 @@ def _current_manifest(files: Sequence[str]) -> str | None:
 
 
 def _highest(files: Sequence[str], start: str) -> int | None:
-    return max(_numbers(files, start), default=None)
+    numbers = _numbers(files, start)
+    return numbers[-1] if numbers else None
 
 
 def _numbers(files: Sequence[str], start: str) -> list[int]:
     """The numbers of documents that begin so, in order: `manifest.0001.json` has 1.
 
-    Not by regular expressions alone: all files of an archive come by here.
+    Not by a regular expression: all files of an archive come by here.
     """
-    return sorted(
-        int(file[len(start) : -len(_JSON)])
+    shown = [
+        file[len(start) : -len(_JSON)]
         for file in files
-        if file.startswith(start) and file.endswith(_JSON) and _NUMBER.fullmatch(file)
+        if file.startswith(start) and file.endswith(_JSON)
+    ]
+    return sorted(
+        [
+            int(each)
+            for each in shown
+            if len(each) >= _DIGITS and each.isascii() and each.isdecimal()
+        ]
     )
 
 

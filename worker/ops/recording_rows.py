@@ -3,7 +3,7 @@
 Made of a manifest, or, before there is one, of receipts. Pure.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -103,14 +103,14 @@ def row_from_manifest(folder: Folder, manifest: Manifest) -> RecordingRow:
         started_at=manifest.started_at,
         complete=manifest.complete,
         chunks=len(manifest.chunks),
-        size_bytes=sum(chunk.size_bytes for chunk in manifest.chunks),
+        size_bytes=sum([chunk.size_bytes for chunk in manifest.chunks]),
         missing=manifest.missing,
         manifest=folder.manifest_number,
         folder=folder.path,
         problem=None,
         server_call_id=manifest.server_call_id,
         duration_ms=manifest.duration_ms,
-        chunks_ms=_sum(chunk.duration_ms for chunk in manifest.chunks),
+        chunks_ms=_sum([chunk.duration_ms for chunk in manifest.chunks]),
     )
 
 
@@ -143,7 +143,7 @@ def detail_from_receipts(
         size_bytes=sum(receipt.content.size_bytes for receipt in receipts),
         missing=missing,
         duration_ms=duration,
-        chunks_ms=_sum(receipt.chunk_duration_ms for receipt in receipts),
+        chunks_ms=_sum([receipt.chunk_duration_ms for receipt in receipts]),
     )
     return RecordingDetail(
         recording=row,
@@ -171,10 +171,9 @@ def empty_row(folder: Folder) -> RecordingRow:
     )
 
 
-def _sum(durations: Iterable[float | None]) -> float | None:
-    known = list(durations)
-    said = [each for each in known if each is not None]
-    return sum(said) if known and len(said) == len(known) else None
+def _sum(durations: Sequence[float | None]) -> float | None:
+    said = [each for each in durations if each is not None]
+    return sum(said) if said and len(said) == len(durations) else None
 
 
 def _from_manifest_chunk(folder: Folder, chunk: ManifestChunk) -> ChunkRow:

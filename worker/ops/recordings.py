@@ -51,8 +51,12 @@ async def recordings_list(
     `call` is a callId, or its beginning.
     """
     async for folder, manifest in _chosen(archive, day=day, call=call):
-        row = await _row(archive, folder, manifest)
-        yield await _with_state(archive, folder, row)
+        row = _row(folder, manifest)
+        if row is None:
+            row = (await _read(archive, folder, manifest)).recording
+        if folder.is_marked:
+            row = await _with_state(archive, folder, row)
+        yield row
 
 
 async def recordings_read(
@@ -105,14 +109,12 @@ async def _chosen(
             yield folder, manifest
 
 
-async def _row(
-    archive: Archive, folder: Folder, manifest: bytes | None
-) -> RecordingRow:
-    """One line of a long list: cheap where there is a manifest."""
+def _row(folder: Folder, manifest: bytes | None) -> RecordingRow | None:
+    """One line of a long list: cheap, where there is a manifest that can be read."""
     with suppress(NewerFormatError, StoredFormatError):
         if manifest is not None:
             return row_from_manifest(folder, decode(Manifest, manifest))
-    return (await _read(archive, folder, manifest)).recording
+    return None
 
 
 async def _read(

@@ -227,6 +227,16 @@ def test_newer_document_is_left_to_a_newer_worker(name: str) -> None:
 
 
 @BY_NAME
+def test_newer_document_is_told_however_it_is_laid_out(name: str) -> None:
+    """Ours end in their version, which spares a look; a part that ends so says nothing."""
+    newer = json.loads(encode(DOCUMENTS[name])) | {"v": 2}
+
+    for text in (json.dumps(newer), json.dumps({**newer, "w": {"v": 1}}, indent=2)):
+        with pytest.raises(NewerFormatError, match="format 2 is newer than 1"):
+            decode(type(DOCUMENTS[name]), f"{text}\n".encode())
+
+
+@BY_NAME
 def test_unknown_fields_are_ignored(name: str) -> None:
     """A field that a later worker of the same format adds disturbs nobody."""
     document = DOCUMENTS[name]
