@@ -94,7 +94,13 @@ param storageSku string = 'Standard_GZRS'
 param privateNetwork bool = false
 
 @description('Addresses of that network.')
-param networkPrefix string = '10.60.0.0/16'
+param networkPrefix string = '10.60.0.0/22'
+
+@description('Addresses of the apps in it, a /27 at least.')
+param appsPrefix string = '10.60.0.0/24'
+
+@description('Addresses of the storage account in it.')
+param endpointsPrefix string = '10.60.1.0/24'
 
 @description('Whether blobs of the archive can be locked and held one by one. Can be switched on, and never off.')
 param versionImmutability bool = true
@@ -279,6 +285,8 @@ module network 'azure/network.bicep' = if (privateNetwork) {
     location: location
     tags: tags
     addressPrefix: networkPrefix
+    appsPrefix: appsPrefix
+    endpointsPrefix: endpointsPrefix
   }
 }
 

@@ -129,7 +129,7 @@ var common = [
 var byKey = [
   {
     name: 'AZURE_COMMUNICATION_CONNECTION_STRING'
-    secretRef: 'acs-connection-string'
+    secretRef: 'acs'
   }
 ]
 var byToken = [
@@ -174,7 +174,7 @@ resource app 'Microsoft.App/containerApps@2025-01-01' = {
       ]
       secrets: hasSecret ? [
         {
-          name: 'acs-connection-string'
+          name: 'acs'
           keyVaultUrl: acsSecretUrl
           identity: identityId
         }

@@ -10,8 +10,14 @@ param location string
 @description('Tags of everything that is made here.')
 param tags object
 
-@description('Addresses of the network, a /16 to /22.')
+@description('Addresses of the network.')
 param addressPrefix string
+
+@description('Addresses of the apps, a /27 at least.')
+param appsPrefix string
+
+@description('Addresses of the private endpoints.')
+param endpointsPrefix string
 
 var zones = [
   'privatelink.blob.${environment().suffixes.storage}'
@@ -77,7 +83,7 @@ resource network 'Microsoft.Network/virtualNetworks@2023-11-01' = {
       {
         name: 'apps'
         properties: {
-          addressPrefix: cidrSubnet(addressPrefix, 24, 0)
+          addressPrefix: appsPrefix
           networkSecurityGroup: {
             id: appsGroup.id
           }
@@ -94,7 +100,7 @@ resource network 'Microsoft.Network/virtualNetworks@2023-11-01' = {
       {
         name: 'endpoints'
         properties: {
-          addressPrefix: cidrSubnet(addressPrefix, 24, 1)
+          addressPrefix: endpointsPrefix
           networkSecurityGroup: {
             id: endpointsGroup.id
           }

@@ -44,6 +44,7 @@ var roles = {
   storageQueueDataMessageSender: 'c6a89b2d-59bc-44d0-9896-0f6e12d7b80a'
   storageQueueDataReader: '19e7f393-937e-4f77-808e-94535e297925'
 }
+var groupId = resourceGroup().id
 var blobsRead = 'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read'
 var blobsAdd = 'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/add/action'
 var blobsWrite = 'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write'
@@ -107,7 +108,7 @@ resource announcer 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
     description: 'Reads and writes blobs, deletes none; given with a condition on their paths.'
     type: 'CustomRole'
     assignableScopes: [
-      resourceGroup().id
+      groupId
     ]
     permissions: [
       {
@@ -131,7 +132,7 @@ resource archiver 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
     description: 'Reads, writes and tags blobs, deletes none.'
     type: 'CustomRole'
     assignableScopes: [
-      resourceGroup().id
+      groupId
     ]
     permissions: [
       {

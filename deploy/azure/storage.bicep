@@ -142,6 +142,10 @@ var announcedRule = {
 var rules = concat(coolAfterDays > 0 ? [coolRule] : [], archiveAfterDays > 0 ? [archiveRule] : [], announcedDays > 0 ? [announcedRule] : [])
 
 resource account 'Microsoft.Storage/storageAccounts@2023-05-01' = {
+  // checkov:skip=CKV_AZURE_43:the name is put together when it is deployed, of lower case letters and digits
+  // checkov:skip=CKV_AZURE_206:replication is a parameter, over two regions unless told otherwise
+  // checkov:skip=CKV_AZURE_35:a parameter: denied with privateNetwork, else for Entra tokens alone
+  // checkov:skip=CKV_AZURE_59:Event Grid delivers to the public address as a trusted service, which "Disabled" shuts out
   name: accountName
   location: location
   tags: tags
