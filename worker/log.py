@@ -67,6 +67,7 @@ queue.resumed | info | after_s
 queue.rescued | warning | chunks, deliveries
 queue.redriven | warning | by, chunks, left
 queue.released | warning | by, chunks, left
+status.checked | info | outcome, pending, dead, at_risk, paused
 recordings.verified | warning, info | by, scope, report, chunks, problems
 queue.pruned | warning | by, chunks, deliveries, before
 queue.rebuilt | warning | worker, chunks, deliveries, unreadable

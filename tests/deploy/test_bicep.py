@@ -187,7 +187,7 @@ def test_commands_of_every_process_are_ours(variant: str) -> None:
         assert container["command"] == [runbook.PROGRAM]
     for line in lines:
         runbook.check(line, is_whole=True)
-    expected = {"consume", "status --check"}
+    expected = {"consume", "--verbose status --check"}
     assert expected <= set(lines)
     assert ("webhook" in lines) == ("inbox" not in variant)
 

@@ -42,7 +42,9 @@ def status(
         return
     found = session.ask_both(context, watching.look)
     if check:
-        raise typer.Exit(_check(found, as_json=as_json))
+        exit_code = _check(found, as_json=as_json)
+        _log_check(found, exit_code)
+        raise typer.Exit(exit_code)
     _print_status(found, as_json=as_json)
     raise typer.Exit(failures.NEEDS_ATTENTION if found.needs_attention else 0)
 
@@ -61,6 +63,28 @@ def _check(found: "Status", *, as_json: bool) -> int:
         sys.stderr.write(f"error: {found.problem}\nhint: recording-worker config\n")
         return failures.FAILED
     return failures.DONE
+
+
+_OUTCOMES = {
+    failures.DONE: "fine",
+    failures.NEEDS_ATTENTION: "attention",
+    failures.FAILED: "unknown",
+}
+
+
+def _log_check(found: "Status", exit_code: int) -> None:
+    """With --verbose, for whoever is to notice that nobody checks any more."""
+    import structlog
+
+    log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
+    log.info(
+        "status.checked",
+        outcome=_OUTCOMES[exit_code],
+        pending=found.pending,
+        dead=found.dead,
+        at_risk=found.at_risk,
+        paused=found.paused,
+    )
 
 
 def _print_status(found: "Status", *, as_json: bool) -> None:

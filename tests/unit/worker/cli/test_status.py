@@ -130,6 +130,34 @@ def test_check_says_if_nobody_can_tell(run: Run, composed: Composed) -> None:
     assert "rate    0 chunks in 15 min (0 per hour)" in out
 
 
+@pytest.mark.parametrize("is_dead", [True, False])
+def test_check_that_is_verbose_logs_that_it_was_made(
+    run: Run, composed: Composed, *, is_dead: bool
+) -> None:
+    """Whoever misses that line knows that nobody looks any more."""
+    put(composed)
+    if is_dead:
+        end(composed, dead=True)
+
+    ended = run("--verbose", "status", "--check")
+
+    (said,) = [
+        json.loads(line)
+        for line in ended.err.splitlines()
+        if '"status.checked"' in line
+    ]
+    del said["ts"]
+    assert said == {
+        "level": "info",
+        "event": "status.checked",
+        "outcome": "attention" if is_dead else "fine",
+        "pending": 0 if is_dead else 1,
+        "dead": 1 if is_dead else 0,
+        "at_risk": 0,
+        "paused": False,
+    }
+
+
 def test_watch_prints_a_line_for_each_look(
     run: Run, composed: Composed, ending: Ending
 ) -> None:
