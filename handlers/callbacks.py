@@ -44,6 +44,7 @@ class CallbackReceiver:
         origin: str,  # noqa: ARG002 - the protocol's
         delivery_count: int | None = None,  # noqa: ARG002 - the same
         event_header: str = "",  # noqa: ARG002 - the same
+        traceparent: str = "",  # noqa: ARG002 - the same
     ) -> Received:
         """Tell all that is in it. Raises RefusedError if nothing can be told apart."""
         try:

@@ -17,7 +17,7 @@ from worker.errors import MalformedEventError, WorkerError
 from worker.model import Delivery, PutResult
 from worker.ports import Clock
 from worker.stored import StoredFormatError
-from worker.telemetry import meters
+from worker.telemetry import meters, spans
 from worker.telemetry.instruments import (
     DELIVERIES,
     DELIVERY_DURATION,
@@ -25,6 +25,7 @@ from worker.telemetry.instruments import (
     NO_REASON,
     SUBSCRIPTIONS_DELETED,
 )
+from worker.telemetry.spans import DeliverySpan
 
 MAX_ALONE = 20
 """More bad events than this in one delivery are quarantined as one body."""
@@ -105,22 +106,42 @@ class Receiver:
         origin: str,
         delivery_count: int | None = None,
         event_header: str = "",
+        traceparent: str = "",
     ) -> Received:
         """Make everything in `body` durable, then say so. Safe to repeat.
 
-        `event_header` is what `aeg-event-type` said, where there is one.
+        `event_header` is what `aeg-event-type` said, where there is one; `traceparent` is the
+        sender's own trace, as it was sent.
         """
-        received_at = self._clock.now()
-        started = self._clock.monotonic()
-        found = await self._sorter.sort(body, received_at)
-        found.deleted |= registry.says_deleted(event_header)
         fields: dict[str, object] = {
             "origin": origin,
             "delivery_count": delivery_count,
             "bytes": len(body),
         }
+        with spans.delivery(origin, traceparent) as span:
+            received = await self._receive(body, event_header, fields, span)
+            _tell(span, received, size_bytes=len(body))
+        return received
+
+    async def _receive(
+        self,
+        body: bytes,
+        event_header: str,
+        fields: dict[str, object],
+        span: DeliverySpan,
+    ) -> Received:
+        received_at = self._clock.now()
+        started = self._clock.monotonic()
+        found = await self._sorter.sort(body, received_at)
+        found.deleted |= registry.says_deleted(event_header)
+        delivery = Delivery(
+            body=body,
+            received_at=received_at,
+            origin=str(fields["origin"]),
+            chunks=tuple(found.chunks),
+        )
         try:
-            received = await self._store(found, body, received_at, origin=origin)
+            received = await self._store(found, delivery, span)
         except WorkerError as error:
             received = _unavailable(found, error.reason)
             fields["error"] = str(error)
@@ -130,16 +151,17 @@ class Receiver:
         total_s = self._clock.monotonic() - started
         fields["total_s"] = round(total_s, 6)
         _log_subscription(found)
-        _log(received, fields)
-        _count(received, origin=origin, seconds=total_s)
+        _log(received, fields | span.fields)
+        _count(received, origin=delivery.origin, seconds=total_s)
         return received
 
     async def _store(
-        self, found: Sorted, body: bytes, received_at: datetime, *, origin: str
+        self, found: Sorted, delivery: Delivery, span: DeliverySpan
     ) -> Received:
+        body, received_at = delivery.body, delivery.received_at
         # The queue comes first: a full quarantine must not hold back what can be fetched.
         try:
-            put = await self._enqueue(found, body, received_at, origin=origin)
+            put = await self._enqueue(delivery, span)
         except (MalformedEventError, StoredFormatError) as error:
             # Sent again it would fail alike, and 503 would go on until the event is lost.
             return await self._refuse(found, body, received_at, why=str(error))
@@ -156,19 +178,12 @@ class Receiver:
             reason=found.rejects[0].why if found.rejects else None,
         )
 
-    async def _enqueue(
-        self, found: Sorted, body: bytes, received_at: datetime, *, origin: str
-    ) -> PutResult:
-        if not found.chunks:
+    async def _enqueue(self, delivery: Delivery, span: DeliverySpan) -> PutResult:
+        if not delivery.chunks:
             return _NOTHING_PUT
-        return await self._queue.put(
-            Delivery(
-                body=body,
-                received_at=received_at,
-                origin=origin,
-                chunks=tuple(found.chunks),
-            )
-        )
+        put = await self._queue.put(delivery)
+        span.announced(delivery.chunks, put)
+        return put
 
     async def _refuse(
         self, found: Sorted, body: bytes, received_at: datetime, *, why: str
@@ -286,6 +301,21 @@ def _count(received: Received, *, origin: str, seconds: float) -> None:
     for what, count in counts.items():
         if count:
             meters.add(EVENTS, count, outcome=what)
+
+
+def _tell(span: DeliverySpan, received: Received, *, size_bytes: int) -> None:
+    """The same for the trace, in numbers and words of ours."""
+    span.tell(
+        outcome=received.kind.value,
+        events=received.events,
+        chunks=received.chunks,
+        duplicates=received.duplicates,
+        ignored=received.ignored,
+        quarantined=received.quarantined,
+        bytes=size_bytes,
+    )
+    if received.is_rejected:
+        span.failed(received.kind.value)
 
 
 def _shown(text: str) -> str:

@@ -45,6 +45,7 @@ EVENT_GRID_ORIGINS = frozenset(
 )
 EVENT_HEADER = "aeg-event-type"
 ORIGIN_HEADER = "WebHook-Request-Origin"
+TRACE_HEADER = "traceparent"
 _EVENT_GRID_PREFIX = "aeg-"
 _NO_DELIVERIES = frozenset({"GET", "HEAD", "OPTIONS"})
 TURNED_AWAY: web.AppKey[Counter[str]] = web.AppKey("turned_away", Counter)
@@ -67,6 +68,7 @@ class DeliveryReceiver(Protocol):
         origin: str,
         delivery_count: int | None = None,
         event_header: str = "",
+        traceparent: str = "",
     ) -> Received: ...
 
 
@@ -254,6 +256,7 @@ class _Webhook:
                 origin="webhook",
                 delivery_count=delivery_count(headers),
                 event_header=headers.get(EVENT_HEADER, ""),
+                traceparent=headers.get(TRACE_HEADER, ""),
             )
         finally:
             turn.end()

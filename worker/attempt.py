@@ -11,6 +11,7 @@ from typing import Protocol
 
 from worker.model import Chunk
 from worker.ports import Clock
+from worker.telemetry.spans import NO_SPAN, AttemptSpan
 from worker.transfer import TransferStats
 
 
@@ -62,6 +63,9 @@ class AttemptLog:
     """The chunk came from its source in this attempt, so that credential works."""
     told: bool = False
     """What is lost with the chunk stands in the manifest, or can't be written there."""
+    span: AttemptSpan = NO_SPAN
+    part: str | None = None
+    """Which of the chunk's objects is at work, for the spans: content or metadata."""
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -72,3 +76,16 @@ class AttemptLog:
         finally:
             spent = self.clock.monotonic() - started
             self.seconds[step] = self.seconds.get(step, 0.0) + spent
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """What is done inside has a span of its own in the chunk's trace."""
+        before = self.stats.bytes
+        with self.span.step(name) as span:
+            if self.part is not None:
+                span.tell(part=self.part)
+            try:
+                yield
+            finally:
+                if self.stats.bytes > before:
+                    span.tell(bytes=self.stats.bytes - before)

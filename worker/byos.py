@@ -145,7 +145,7 @@ async def prove(
 ) -> ProvenObject:
     """Hash what lies at a location, where it lies."""
     name = exports.name_of(location)
-    with log.timed("index"):
+    with log.timed("index"), log.step("index"):
         stored = await exports.stat(name)
         if stored is None:
             raise ExportNotFoundError(f"there is no blob {name!r}")

@@ -29,6 +29,8 @@ from worker.stored import (
     decode,
     encode,
 )
+from worker.telemetry import spans
+from worker.telemetry.spans import Span
 
 DeletePolicy = Literal["after-recording", "after-chunk", "never"]
 WAITING = "waiting-for-siblings"
@@ -74,8 +76,9 @@ class Closer:
         if self.policy == "after-chunk":
             await self._delete_all([receipt], chunk, view, attempt)
         if view.alive or recording.missing_of(view):
-            return await self._close_incomplete(chunk, receipt, view)
-        await self._write_manifest(view)
+            return await self._close_incomplete(chunk, receipt, view, attempt)
+        with attempt.step("manifest"):
+            await self._write_manifest(view)
         if self.policy == "after-recording":
             await self._delete_all(view.receipts.values(), chunk, view, attempt)
         return await self._closed(chunk, receipt, alone=len(view.announced) == 1)
@@ -118,7 +121,11 @@ class Closer:
         return self.notices is None or await self.notices.is_written(folder, number)
 
     async def _close_incomplete(
-        self, chunk: Chunk, receipt: Receipt, view: RecordingView
+        self,
+        chunk: Chunk,
+        receipt: Receipt,
+        view: RecordingView,
+        attempt: AttemptLog,
     ) -> Settlement:
         """Wait for the siblings until the recording's deadline, then say what is missing."""
         now = self.clock.now()
@@ -132,7 +139,8 @@ class Closer:
                 others_close=view.is_closed_by_another and _says_where(chunk, receipt),
             )
         # Nobody was awaited, so the look was not cut short: the view is whole.
-        await self._write_manifest(view)
+        with attempt.step("manifest"):
+            await self._write_manifest(view)
         return await self._settled(receipt, note="recording incomplete, source kept")
 
     async def lose(self, chunk: Chunk, reason: str, *, row: str) -> bool:
@@ -190,7 +198,7 @@ class Closer:
                 if receipt.recording != view.recording:
                     continue
                 try:
-                    await self._delete(chunk, receipt)
+                    await self._delete(chunk, receipt, attempt)
                 except DeleteOwedError as error:
                     owed.append((receipt.expires_at, error))
         # After its deadline the source has dropped a chunk by itself.
@@ -199,31 +207,39 @@ class Closer:
             if now < expires_at:
                 raise trouble
 
-    async def _delete(self, chunk: Chunk, receipt: Receipt) -> None:
+    async def _delete(
+        self, chunk: Chunk, receipt: Receipt, attempt: AttemptLog
+    ) -> None:
         record = names.source_deleted_name(receipt.key)
         location = _delete_location(chunk, receipt)
         if location is None or await self.archive.stat(record) is not None:
             return
+        with attempt.span.deleting(spans.key_of(receipt)) as span:
+            await self._delete_traced(location, receipt, span)
+
+    async def _delete_traced(self, location: str, receipt: Receipt, span: Span) -> None:
         if not await self._is_covered(receipt.document_id):
-            log.error("delete.withheld", reason="document-not-covered")
+            _withheld(span, "document-not-covered")
             return
         lacking = await self._lacking(receipt)
         if lacking is not None:
-            log.error("delete.withheld", reason=lacking, blob=receipt.content.name)
+            _withheld(span, lacking, blob=receipt.content.name)
             return
         try:
             answer = await self._delete_at_source(location, receipt)
         except RetryableError as error:
             raise DeleteOwedError(str(error), retry_after=error.retry_after) from error
         except PermanentError as error:
-            log.error("delete.withheld", reason=error.reason, error=str(error))
+            _withheld(span, error.reason, error=str(error))
             return
+        span.tell(status=answer.status)
         document = SourceDeleted(
             key=receipt.key,
             worker_version=__version__,
             worker_instance=self.instance,
             answer=answer,
         )
+        record = names.source_deleted_name(receipt.key)
         await siblings.create_once(self.archive, record, encode(document))
 
     async def _delete_at_source(self, location: str, receipt: Receipt) -> DeleteAnswer:
@@ -295,6 +311,12 @@ class Closer:
         else:
             note = f"{note}; source kept: delete withheld"
         return Complete(state=ChunkState.ARCHIVED, note=note)
+
+
+def _withheld(span: Span, reason: str, **more: str) -> None:
+    """Say that a delete is not to be, and why."""
+    log.error("delete.withheld", reason=reason, **more)
+    span.failed(reason)
 
 
 def _says_where(chunk: Chunk, receipt: Receipt) -> bool:

@@ -20,6 +20,7 @@ from worker.ports import ChunkQueue, Clock
 from worker.retry import SYSTEM_RANDOM
 from worker.runner import Runner
 from worker.settlement import LONGEST_DELAY, Release
+from worker.telemetry import spans
 
 POLL_SECONDS = 1.0
 """How long an idle consumer sleeps at first: another process may have put something."""
@@ -120,12 +121,14 @@ class Consumer:
         """Lease for the free slots; and how long to sleep if there is nothing to do."""
         if count <= 0 or self.breaker.is_archive_paused() or await self.is_paused():
             return [], POLL_SECONDS
+        leasing = spans.leasing()
         try:
             leased = await self._lease_by_turns(count)
         except QueueUnavailableError as error:
             outage.goes_on(error)
             return [], TROUBLE_SECONDS
         outage.is_over()
+        leasing.got(leased)
         if leased:
             self.pulse.leased_at = self.clock.now()
         admitted = [lease for lease in leased if await self._is_admitted(lease)]

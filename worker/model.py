@@ -154,6 +154,8 @@ class PutResult:
 
     enqueued: int
     duplicates: int
+    known: frozenset[ChunkKey] = field(default=frozenset(), compare=False)
+    """Chunks of it that an earlier delivery announced, be they settled by now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

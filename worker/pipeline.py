@@ -157,7 +157,7 @@ class Pipeline:
                 await siblings.create_once(self.archive, note, encode(content))
             raise _owed(trouble) from trouble
         self.observer.stage(chunk, "verifying")
-        with attempt.timed("verify"):
+        with attempt.timed("verify"), attempt.step("verify"):
             structure, more = await evidence.structure_flags(
                 self._reader_of(content), content, chunk=chunk, metadata=facts
             )
@@ -165,7 +165,9 @@ class Pipeline:
         flags += self._protection_flags(content, metadata)
         flags += _place_flags(content, metadata)
         found = _Found(content, metadata, facts, structure, tuple(sorted(set(flags))))
-        return await self._keep(chunk, self._receipt(lease, attempt, found))
+        attempt.part = None
+        with attempt.step("receipt"):
+            return await self._keep(chunk, self._receipt(lease, attempt, found))
 
     def _may_still_come(self, trouble: WorkerError, attempt: AttemptLog) -> bool:
         """Whether the metadata is worth another try: after the deadline a 404 is final."""
@@ -239,6 +241,7 @@ class Pipeline:
         """Archive the metadata. Its trouble is returned: the content must not wait for it."""
         if chunk.metadata_location is None:
             return None, None, None
+        attempt.part = "metadata"
         try:
             proven, _ = await self._prove(
                 chunk,
@@ -272,6 +275,7 @@ class Pipeline:
         if noted is not None:
             return noted, []
         self.observer.stage(chunk, "downloading")
+        attempt.part = "content"
         attempt.stats.on_bytes = partial(self._moved, chunk, attempt)
         content, size_announced = await self._prove(
             chunk,

@@ -56,19 +56,21 @@ class Prover:
     ) -> tuple[ProvenObject, bool]:
         with log.timed("download"):
             async with self.archive.writer(name) as writer:
-                fetched = await transfer.fetch(
-                    self.source,
-                    writer,
-                    location,
-                    resource=resource,
-                    limits=self.limits,
-                    memory=self.memory,
-                    clock=self.clock,
-                    stats=log.stats,
-                )
+                with log.step("download"):
+                    fetched = await transfer.fetch(
+                        self.source,
+                        writer,
+                        location,
+                        resource=resource,
+                        limits=self.limits,
+                        memory=self.memory,
+                        clock=self.clock,
+                        stats=log.stats,
+                    )
                 block_bytes = writer.block_bytes
-                stored, found = await self._commit(writer, name, fetched)
-        with log.timed("verify"):
+                with log.step("archive"):
+                    stored, found = await self._commit(writer, name, fetched)
+        with log.timed("verify"), log.step("verify"):
             read_back = None
             if found or self.verify == "read-back":
                 read_back = await self.archive.read_back(name, block_bytes=block_bytes)

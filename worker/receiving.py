@@ -104,12 +104,14 @@ class _Late:
         origin: str,
         delivery_count: int | None = None,
         event_header: str = "",
+        traceparent: str = "",
     ) -> Received:
         return await self.receiver.receive(
             body,
             origin=origin,
             delivery_count=delivery_count,
             event_header=event_header,
+            traceparent=traceparent,
         )
 
 

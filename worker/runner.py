@@ -37,6 +37,7 @@ from worker.settlement import (
     Settlement,
     decide,
 )
+from worker.telemetry import spans
 from worker.tracebacks import words_of
 
 ATTEMPT_LONGEST_SECONDS = 6 * 3600
@@ -61,10 +62,11 @@ class Runner:
     async def run(self, lease: Lease) -> None:
         """Attempt the chunk and settle; raises nothing but cancellation, which releases."""
         chunk = lease.chunk
-        with bound_contextvars(
-            recording=chunk.recording, chunk=chunk.key, index=chunk.index
-        ):
-            record = AttemptLog(clock=self.clock, expires_at=chunk.expires_at)
+        ids = {"recording": chunk.recording, "chunk": chunk.key, "index": chunk.index}
+        with spans.attempt(lease) as span, bound_contextvars(**ids, **span.fields):
+            record = AttemptLog(
+                clock=self.clock, expires_at=chunk.expires_at, span=span
+            )
             held = HeldLease(lease, queue=self.queue, clock=self.clock)
             try:
                 with measures.working(), record.timed("total"):
@@ -215,6 +217,7 @@ class Runner:
         """The canonical line, and a word to whoever watches."""
         chunk = lease.chunk
         outcome, reason, level = _outcome(settlement)
+        _tell(record, settlement, outcome=outcome)
         if outcome in _STAGES:
             self.observer.stage(chunk, outcome)
         self.observer.explain(chunk, reason)
@@ -236,6 +239,23 @@ class Runner:
             blob=record.blob,
             flags=record.flags,
         )
+
+
+def _tell(record: AttemptLog, settlement: Settlement, *, outcome: str) -> None:
+    """The same for the trace, in words of ours alone."""
+    record.span.tell(
+        outcome=outcome, bytes=record.stats.bytes, retries=record.stats.retries
+    )
+    match settlement:
+        case Reschedule(reason=reason, archived=True):
+            record.span.tell(reason=reason)
+        case Reschedule(reason=reason) | DeadLetter(reason=reason):
+            record.span.tell(reason=reason)
+            record.span.failed(reason)
+        case Nothing():
+            record.span.failed("lease-lost")
+        case Complete() | Release():
+            pass
 
 
 async def _tried(work: Coroutine[Any, Any, object]) -> None:

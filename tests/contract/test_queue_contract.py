@@ -151,6 +151,21 @@ async def test_put_keeps_a_false_announcement_apart(
     assert sorted(leased, key=repr) == sorted([lie, truth], key=repr)
 
 
+@pytest.mark.parametrize("state", [None, ChunkState.ARCHIVED, ChunkState.DELETED])
+async def test_put_says_which_chunks_it_knew(
+    queue: WholeQueue, state: ChunkState | None
+) -> None:
+    """Whoever tells of a chunk's first announcement tells it once, be it settled or not."""
+    first = await queue.put(a_delivery(a_chunk()))
+    if state is not None:
+        await queue.complete(await lease_one(queue), state, note="")
+
+    again = await queue.put(a_delivery(a_chunk()))
+
+    assert not first.known
+    assert again.known == {a_chunk().key}
+
+
 async def test_concurrent_puts_enqueue_a_chunk_once(queue: WholeQueue) -> None:
     """Of many deliveries of one chunk at once, one enqueues it."""
     delivery = a_delivery(a_chunk())

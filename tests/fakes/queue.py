@@ -98,8 +98,13 @@ class MemoryQueue:
         for chunk in delivery.chunks:
             row = entry_id(chunk)
             chunks[row] = merged(chunks.get(row, chunk), chunk)
+        known = {chunk.key for row, chunk in chunks.items() if row in self._entries}
         enqueued = sum(self._enqueue(row, chunk) for row, chunk in chunks.items())
-        return PutResult(enqueued=enqueued, duplicates=len(chunks) - enqueued)
+        return PutResult(
+            enqueued=enqueued,
+            duplicates=len(chunks) - enqueued,
+            known=frozenset(known),
+        )
 
     def _enqueue(self, row: str, chunk: Chunk) -> bool:
         known = self._entries.get(row)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from worker.errors import NewerFormatError
-from worker.model import Chunk, PutResult
+from worker.model import Chunk, ChunkKey, PutResult
 from worker.queues import columns, merging
 from worker.queues.columns import StoredChunk
 from worker.stored import StoredFormatError
@@ -27,6 +27,8 @@ class Plan:
     """
 
     known: dict[str, Known]
+    settled: frozenset[str] = frozenset()
+    """Rows that are known as well, and begin anew."""
     stored: dict[str, StoredChunk] = field(default_factory=dict)
     fresh: dict[str, StoredChunk] = field(default_factory=dict)
     tightened: dict[str, int] = field(default_factory=dict)
@@ -45,8 +47,18 @@ class Plan:
 
     def put(self, chunks: Iterable[StoredChunk]) -> PutResult:
         before = len(self.fresh)
-        duplicates = sum(self._is_duplicate(chunk) for chunk in chunks)
-        return PutResult(enqueued=len(self.fresh) - before, duplicates=duplicates)
+        duplicates = 0
+        known: set[ChunkKey] = set()
+        for chunk in chunks:
+            is_duplicate = self._is_duplicate(chunk)
+            duplicates += is_duplicate
+            if is_duplicate or chunk.row in self.settled:
+                known.add(ChunkKey(chunk.key))
+        return PutResult(
+            enqueued=len(self.fresh) - before,
+            duplicates=duplicates,
+            known=frozenset(known),
+        )
 
     def _is_duplicate(self, chunk: StoredChunk) -> bool:
         row = chunk.row

@@ -130,7 +130,8 @@ class _Events:
 def put_all(db: sqlite3.Connection, puts: Sequence[Put]) -> list[PutResult]:
     """Write all or raise; each result is as if the puts had come one after the other."""
     chunks = [chunk for put in puts for chunk in put.chunks]
-    plan = Plan(_known(db, {chunk.row for chunk in chunks}))
+    known, settled = _known(db, {chunk.row for chunk in chunks})
+    plan = Plan(known, settled)
     plan.stored = _stored(db, plan.doubtful(chunks))
     results = [plan.put(put.chunks) for put in puts]
     _insert(db, _DELIVERIES, [put.delivery for put in puts])
@@ -151,17 +152,27 @@ def _update(db: sqlite3.Connection, plan: Plan) -> None:
 
 
 _KNOWN = """
-SELECT group_concat(row || ' ' || expires_at || ' ' || SAYING)
+SELECT group_concat(row || ' ' || (settled_at IS NULL) || ' ' || expires_at || ' ' || SAYING)
 FROM chunks
-WHERE settled_at IS NULL AND row IN (SELECT value FROM json_each(?))
+WHERE row IN (SELECT value FROM json_each(?))
 """.replace("SAYING", columns.SAYING)
 
 
-def _known(db: sqlite3.Connection, rows: Iterable[str]) -> dict[str, Known]:
-    """All in one text: fetching the rows one by one would be a step for each."""
+def _known(
+    db: sqlite3.Connection, rows: Iterable[str]
+) -> tuple[dict[str, Known], frozenset[str]]:
+    """Those that block a duplicate, and those that are settled.
+
+    All in one text: fetching the rows one by one would be a step for each.
+    """
     (text,) = db.execute(_KNOWN, (json.dumps(list(rows)),)).fetchone()
-    found = (line.split(" ") for line in text.split(",")) if text else ()
-    return {row: Known(int(expires_at), said) for row, expires_at, said in found}
+    found = [line.split(" ") for line in text.split(",")] if text else []
+    known = {
+        row: Known(int(expires_at), said)
+        for row, is_open, expires_at, said in found
+        if is_open == "1"
+    }
+    return known, frozenset(line[0] for line in found) - known.keys()
 
 
 _COLUMNS = [f"column{n}" for n, _ in enumerate(StoredChunk._fields, start=1)]

@@ -99,9 +99,13 @@ class SmallQueue:
             raise self.fails_with
         self.deliveries.append(delivery)
         keys = [chunk.key for chunk in delivery.chunks]
-        known = sum(key in self._keys for key in keys)
+        known = [key for key in keys if key in self._keys]
         self._keys.update(keys)
-        return PutResult(enqueued=len(keys) - known, duplicates=known)
+        return PutResult(
+            enqueued=len(keys) - len(known),
+            duplicates=len(known),
+            known=frozenset(known),
+        )
 
 
 class SmallQuarantine:

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from worker import names, stored
 from worker.errors import MalformedEventError, NewerFormatError
-from worker.model import Chunk, Delivery, Sibling
+from worker.model import Chunk, ChunkKey, Delivery, Sibling
 from worker.queues import columns, entries, puts
 from worker.queues.columns import StoredChunk
 from worker.queues.storage.names import PartName, Ref, whole_hour, whole_second
@@ -33,6 +33,8 @@ class NewPart:
 
     name: PartName
     data: bytes = field(repr=False)
+    keys: frozenset[ChunkKey] = frozenset()
+    """Of its chunks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +104,8 @@ def _part_of(
             for chunk, text in zip(told, texts, strict=True)
         ],
     }
-    return NewPart(name=name, data=json.dumps(document).encode())
+    keys = frozenset(chunk.key for chunk in told)
+    return NewPart(name=name, data=json.dumps(document).encode(), keys=keys)
 
 
 def _body(body: bytes) -> dict[str, str]:

@@ -133,10 +133,13 @@ class StorageQueue:
         means = self._means
         parts = parts_of(delivery, now=means.clock.now())
         fresh: list[int] = []
+        known: set[ChunkKey] = set()
 
         async def store(part: NewPart) -> None:
             if await means.ledger.create(part.name.document, part.data):
                 fresh.append(part.name.chunks)
+            else:
+                known.update(part.keys)
 
         async def send(part: NewPart) -> None:
             message = DeliveryMessage(part=part.name.document)
@@ -147,7 +150,11 @@ class StorageQueue:
         self._arriving.forget()
         await in_parallel([part for part in parts if part.name.chunks], send)
         total = sum(part.name.chunks for part in parts)
-        return PutResult(enqueued=sum(fresh), duplicates=total - sum(fresh))
+        return PutResult(
+            enqueued=sum(fresh),
+            duplicates=total - sum(fresh),
+            known=frozenset(known),
+        )
 
     async def lease(
         self,

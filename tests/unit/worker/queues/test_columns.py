@@ -26,6 +26,6 @@ def test_saying_is_the_same_in_sql(
     with closing(memory_database()) as db:
         puts.put_all(db, [put])
 
-        known = puts._known(db, [entries.entry_id(chunk)])
+        known, _ = puts._known(db, [entries.entry_id(chunk)])
 
     assert known[entries.entry_id(chunk)].saying == columns.saying(put.chunks[0])
