@@ -125,6 +125,10 @@ var common = [
     name: 'WORKER_EVENT_TOPICS'
     value: acsId
   }
+  {
+    name: 'WORKER_ADMIN_LISTEN'
+    value: '0.0.0.0:8081'
+  }
 ]
 var byKey = [
   {
@@ -197,6 +201,18 @@ resource app 'Microsoft.App/containerApps@2025-01-01' = {
             memory: '2Gi'
           }
           env: concat(common, hasSecret ? byKey : byToken, empty(sourceHosts) ? [] : hosts, empty(inboxUrl) ? [] : inbox)
+          probes: [
+            {
+              type: 'Liveness'
+              httpGet: {
+                path: '/livez'
+                port: 8081
+              }
+              periodSeconds: 30
+              timeoutSeconds: 10
+              failureThreshold: 6
+            }
+          ]
         }
       ]
       scale: {

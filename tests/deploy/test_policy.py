@@ -18,7 +18,13 @@ NO_POLICY = {
         *("access", "acs-access", "alerts", "consumer", "endpoints", "environment"),
         *("identities", "jobs", "subscription", "topic", "webhook"),
     )
-} | {"main.bicep"}
+} | {
+    "main.bicep",
+    *(
+        f"kubernetes/{name}.yaml"
+        for name in ("namespace", "network-policy", "scaled-object")
+    ),
+}
 """Parsed as all others; checkov has no policy for resources of their kinds."""
 NO_REASON = "No comment provided"
 # Its start alone takes seconds of a busy machine.
@@ -63,7 +69,8 @@ def _to_be_scanned() -> dict[str, set[str]]:
     """The files that a framework has something to say about, by how they look."""
     return {
         "dockerfile": _named(DEPLOY.glob("Dockerfile")),
-        "kubernetes": _holding(r"^kind: (?!Kustomization)", "kubernetes/*.yaml"),
+        "kubernetes": _holding(r"^kind: (?!Kustomization)", "kubernetes/*.yaml")
+        - NO_POLICY,
         "bicep": _holding(r"^resource .* = ", "**/*.bicep") - NO_POLICY,
     }
 
