@@ -48,7 +48,7 @@ def _wrong_matchers(
         values = labels.get(each.name)
         if values is None:
             yield f"no such label: {node.name}{{{each.name}}}"
-        elif values and each.value not in values and "$" not in each.value:
+        elif values and not set(each.value.split("|")) <= set(values):
             yield f"no such value: {node.name}{{{each.name}={each.value}}}"
 
 
