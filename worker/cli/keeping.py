@@ -11,7 +11,7 @@ from worker.model import ErasureReason
 
 if TYPE_CHECKING:
     # Start-up cost: see worker/cli/session.py.
-    from worker.app import WholeQueue
+    from worker.opening import WholeQueue
     from worker.ops.erasing import EraseReport, Order
     from worker.ops.holding import HoldReport, Wanted
     from worker.ports import Archive

@@ -132,7 +132,7 @@ class _Replayed:
         self, context: typer.Context, stack: AsyncExitStack
     ) -> "LetterReplay":
         """Everything that it takes; a dry run, and a replay to elsewhere, make nothing."""
-        from worker import app, letterbox, redelivering
+        from worker import letterbox, opening, redelivering
         from worker.ops.letters import LetterReplay
 
         settings, endpoint = self._settings(context)
@@ -141,13 +141,17 @@ class _Replayed:
         archive: Archive | None
         taker: Taker
         if endpoint is not None:
-            archive = await stack.enter_async_context(app.open_known_archive(settings))
+            archive = await stack.enter_async_context(
+                opening.open_known_archive(settings)
+            )
             sending = redelivering.open_redelivery(
                 endpoint, answer_seconds=redelivery.ANSWER_SECONDS
             )
             taker = await stack.enter_async_context(sending)
         elif self.wanted.dry_run:
-            archive = await stack.enter_async_context(app.open_known_archive(settings))
+            archive = await stack.enter_async_context(
+                opening.open_known_archive(settings)
+            )
             taker = letterbox.Nobody()
         else:
             taking = letterbox.open_queue_taker(settings)

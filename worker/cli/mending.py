@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     # Start-up cost: see worker/cli/session.py.
     from collections.abc import AsyncGenerator
 
-    from worker.app import WholeQueue
+    from worker.opening import WholeQueue
     from worker.ops.mending import MendedRow
     from worker.ops.selecting import Selection
 

@@ -102,7 +102,7 @@ async def _queue(
     archive: "Archive", settings: "Settings", stack: AsyncExitStack
 ) -> "Announcing | None":
     """The queue that there is; without one nothing is at work."""
-    from worker.app import open_queue
+    from worker.opening import open_queue
 
     if not settings.has_queue:
         sys.stderr.write(f"there is no queue at {settings.queue}: none is looked at\n")

@@ -15,8 +15,8 @@ from worker.errors import WorkerError
 
 if TYPE_CHECKING:
     # Start-up cost: these take longer to import than `--help` may take in all.
-    from worker.app import WholeQueue
     from worker.endpoint import Endpoint
+    from worker.opening import WholeQueue
     from worker.own_checks.deployment import Deployment
     from worker.ports import Archive
     from worker.settings import Inspection, Settings
@@ -189,7 +189,7 @@ def ask_queue(
     create: bool = False,
 ) -> T:
     """Open the queue that exists, ask it, close it; `create`: or one in its place."""
-    from worker.app import open_queue
+    from worker.opening import open_queue
 
     settings = _settings_with_queue(context)
 
@@ -215,7 +215,7 @@ def ask_both(
     question: "Callable[[WholeQueue, Archive | None, Settings], Awaitable[T]]",
 ) -> T:
     """Open the queue that exists, and the archive if there is one; ask, and close both."""
-    from worker.app import open_known_archive, open_queue
+    from worker.opening import open_known_archive, open_queue
 
     settings = _settings_with_queue(context)
 
@@ -243,7 +243,7 @@ def look_at_archive(
     question: "Callable[[Archive, Settings], Awaitable[T]]",
 ) -> T:
     """The same for a question that needs to know of the settings too."""
-    from worker.app import open_archive
+    from worker.opening import open_archive
     from worker.settings_rules import Use
 
     settings = settings_for(context, Use.READ)

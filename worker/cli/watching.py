@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     # Start-up cost: see worker/cli/session.py.
     from rich.console import Group
 
-    from worker.app import WholeQueue
+    from worker.opening import WholeQueue
     from worker.ops.status import Status
     from worker.ports import Archive
     from worker.settings import Settings

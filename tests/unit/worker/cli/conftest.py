@@ -87,7 +87,7 @@ def composed(monkeypatch: pytest.MonkeyPatch) -> Composed:
     """Stands in for the composition root, so that no disk and no socket is touched."""
     composed = Composed()
     parts = {
-        "app": ("open_queue", "open_archive", "open_known_archive"),
+        "opening": ("open_queue", "open_archive", "open_known_archive"),
         "serving": ("run_serve", "run_webhook", "run_consume"),
     }
     for module_name, names in parts.items():

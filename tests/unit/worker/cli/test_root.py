@@ -1,9 +1,11 @@
 """The command line as a whole: help, usage, failures, exit codes, start-up cost."""
 
+import os
 import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -225,6 +227,30 @@ def test_help_imports_nothing_that_takes_long() -> None:
 
     ended = subprocess.run(  # noqa: S603 - our own interpreter
         [sys.executable, "-c", script], check=False, capture_output=True, text=True
+    )
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_look_at_the_archive_imports_nothing_that_speaks_to_acs(tmp_path: Path) -> None:
+    """It takes longer than all else that a short look needs."""
+    script = (
+        "import sys; from worker.__main__ import main;"
+        "code = main(['recordings', 'list']);"
+        "slow = {'aiohttp', 'azure', 'worker.app'} & sys.modules.keys();"
+        "sys.exit(f'imported {slow}' if slow else code)"
+    )
+    there = {
+        "WORKER_ARCHIVE": f"file:{tmp_path}",
+        "WORKER_SOURCE_HOSTS": "127.0.0.1:7700",
+    }
+
+    ended = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", script],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | there,
     )
 
     assert (ended.returncode, ended.stderr) == (0, "")
