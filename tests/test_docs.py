@@ -1,11 +1,12 @@
 """What documents say about settings and metrics is what the code says."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from tests import docs
-from worker.telemetry import instruments
+from worker.telemetry import instruments, tracing
 
 TABLE = docs.Table("settings", lambda: docs.settings_table(["WORKER_MAX_CHUNKS"]))
 
@@ -50,3 +51,22 @@ def test_document_without_markers_is_an_error(text: str) -> None:
     """A table that nobody writes would go stale unseen."""
     with pytest.raises(ValueError, match=r"the document lacks"):
         TABLE.within(text)
+
+
+def test_every_span_has_its_line() -> None:
+    """A name in a trace is one that can be looked up."""
+    table = docs.METRICS.read_text().partition("## Traces")[2]
+    told = set(re.findall(r"`([a-z]+)`", table))
+    sources = [*docs.ROOT.glob("worker/**/*.py"), *docs.ROOT.glob("handlers/*.py")]
+    named = {
+        name
+        for path in sources
+        for name in re.findall(
+            r'(?:\.step\(|start_span\(|\.below\([\w.]+,)\s*"(\w+)"', path.read_text()
+        )
+    }
+
+    assert len(named) > 6
+    assert named - told == set()
+    assert f"`{tracing.ANNOUNCED}`" in table
+    assert f"`{tracing.ANNOUNCED_AGAIN}`" in table
