@@ -86,8 +86,8 @@ policy: $(CHECKOV)/.installed ## checkov over all of deploy/
 docs: $(DEV) ## regenerate the tables of settings and metrics
 	@$(BIN)/python -m tests.docs
 
-sbom: $(DEV) ## the bill of materials of what is deployed, CycloneDX, into dist/
-	@$(BIN)/python -m tests.sbom dist/recording-worker.cdx.json
+sbom: $(DEV) ## what is deployed, as CycloneDX, into dist/; EXTRAS="export" too
+	@$(BIN)/python -m tests.sbom dist/recording-worker.cdx.json $(EXTRAS)
 	@echo dist/recording-worker.cdx.json
 
 rules: ## the alert rules by Prometheus' own promtool, where it is installed

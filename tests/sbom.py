@@ -1,7 +1,8 @@
 """Writes a bill of materials of what is deployed, in CycloneDX 1.6.
 
-`python -m tests.sbom FILE` lists what deploy/requirements.txt locks, and nothing of the
-tests' own packages: as it is installed here, with licences and with who needs whom.
+`python -m tests.sbom FILE [EXTRA…]` lists what deploy/requirements.txt locks, and what the
+locks of those extras add, and nothing of the tests' own packages: as it is installed here,
+with licences and with who needs whom.
 https://cyclonedx.org/docs/1.6/json/
 """
 
@@ -73,8 +74,10 @@ def _within(needs: dict[str, Any], there: set[str]) -> dict[str, Any]:
     return {"ref": needs["ref"], **({"dependsOn": below} if below else {})}
 
 
-def main(path: Path) -> None:
-    bom = of_lock(installed(), locked(LOCK.read_text(encoding="utf-8")))
+def main(path: Path, *extras: str) -> None:
+    files = [LOCK, *(LOCK.with_name(f"requirements-{each}.txt") for each in extras)]
+    locks = "".join(each.read_text(encoding="utf-8") for each in files)
+    bom = of_lock(installed(), locked(locks))
     text = json.dumps(bom, indent=2, sort_keys=True)
     if problem := JsonStrictValidator(SchemaVersion.V1_6).validate_str(text):
         raise ValueError(f"no CycloneDX: {problem}")
@@ -83,4 +86,4 @@ def main(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])
