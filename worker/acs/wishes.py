@@ -4,6 +4,7 @@ https://learn.microsoft.com/azure/communication-services/concepts/voice-video-ca
 https://learn.microsoft.com/azure/communication-services/concepts/service-limits
 """
 
+import base64
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -39,10 +40,29 @@ class Which:
                 "say which call by exactly one of --server-call, --group-call, --room"
                 " and --call-connection"
             )
+        if self.server_call and not _is_encoded(self.server_call):
+            raise UnfitRequestError(
+                "not a serverCallId, which is a URL in base64 and begins with aHR0c:"
+                " a callId is another id"
+            )
 
     @property
     def named(self) -> tuple[str | None, ...]:
         return (self.server_call, self.group_call, self.room, self.call_connection)
+
+
+def _is_encoded(text: str) -> bool:
+    """Whether it is text in base64, in either alphabet, padded or not; no more is promised.
+
+    A callId in its place is a common mistake, which ACS answers with a 400 or a 404:
+    https://github.com/Azure-Samples/communication-services-javascript-quickstarts/issues/203
+    """
+    bare = text.rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        decoded = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+        return decoded.decode("ascii").isprintable()
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

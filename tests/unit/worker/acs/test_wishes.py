@@ -68,6 +68,12 @@ def test_what_does_not_go_together_is_refused(
     [
         (Which, "exactly one of"),
         (lambda: Which(room="1", group_call="2"), "exactly one of"),
+        (lambda: Which(server_call="abc"), "a callId is another id"),
+        (lambda: Which(server_call="a call"), "a callId is another id"),
+        (
+            lambda: Which(server_call="5e3a1b2c-1111-4222-8333-444455556666"),
+            "a callId is another id",
+        ),
         (lambda: start(affinity={0: WHO}), "a mixed recording has one channel"),
         (lambda: start(order=(WHO,)), "a mixed recording has one channel"),
         (lambda: start(shape=HEARD, affinity={5: WHO}), "5 channels, 0 to 4"),
@@ -175,3 +181,12 @@ def test_caller_id_is_a_phone_number() -> None:
     assert identities.phone_number("4:+14255550123") == "+14255550123"
     with pytest.raises(UnfitRequestError, match="a caller id is a phone number"):
         identities.phone_number(WHO)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["aHR0cHM6Ly9hLmV4YW1wbGUvMQ==", "aHR0cHM6Ly9hLmV4YW1wbGUvMQ", "fn4-fn4_"],
+)
+def test_server_call_is_taken_as_it_is_written(text: str) -> None:
+    """Padded or not, in either alphabet: nobody promised one."""
+    assert Which(server_call=text).named[0] == text
