@@ -13,10 +13,19 @@ if TYPE_CHECKING:
     from worker.ops.pausing import PauseReport
 
 
+def _reason(text: str) -> str:
+    if not text.strip():
+        raise typer.BadParameter("whoever finds the pause must learn why")
+    return text.strip()
+
+
 def pause(
     context: typer.Context,
     reason: Annotated[
-        str, typer.Option(help="Why, for whoever finds it so.", show_default=False)
+        str,
+        typer.Option(
+            help="Why, for whoever finds it so.", show_default=False, parser=_reason
+        ),
     ],
     dry_run: DryRun = False,
     as_json: AsJson = False,

@@ -57,7 +57,9 @@ def test_dry_run_changes_nothing(run: Run, composed: Composed) -> None:
     assert composed.archive.objects == {}
 
 
-@pytest.mark.parametrize("arguments", [["pause"], ["pause", "x"]])
+@pytest.mark.parametrize(
+    "arguments", [["pause"], ["pause", "x"], ["pause", "--reason", " "]]
+)
 def test_pause_without_a_reason_is_no_pause(run: Run, arguments: list[str]) -> None:
     """Whoever finds it so must learn why."""
     assert run(*arguments).code == 2
