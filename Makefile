@@ -100,6 +100,9 @@ lock: ## resolve the locks anew (needs pip-tools in .venv)
 	@$(BIN)/python -m pip install --quiet pip-tools
 	@cd deploy && CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/pip-compile --quiet --no-strip-extras --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe --output-file requirements.txt requirements.in
+	@cd deploy && for extra in export azure-monitor; do CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/pip-compile --quiet \
+	  --no-strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe \
+	  --output-file requirements-$$extra.txt requirements-$$extra.in || exit 1; done
 	@cd tests && CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/pip-compile --quiet --no-strip-extras --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe --output-file requirements.txt requirements.in
 	@cd tests/checkov && CUSTOM_COMPILE_COMMAND="make lock" ../../$(BIN)/pip-compile --quiet --no-strip-extras --generate-hashes \

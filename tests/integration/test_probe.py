@@ -23,7 +23,7 @@ def answering(status: int) -> Iterator[str]:
             self.send_response(status if self.path == "/livez" else 404)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:  # type: ignore[override]
+        def log_message(self, *_: object) -> None:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:

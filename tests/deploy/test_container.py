@@ -1,0 +1,162 @@
+"""The image's own steps, in a clean folder: what they make runs as the image would run it."""
+
+import os
+import re
+import sys
+import tomllib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from samples.acs import StandIn
+from tests import dockerfile
+from tests.dockerfile import Building, Stage
+from tests.e2e import events, worker_process
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("/opt/recording-worker", "/src", "/data")
+LIMIT_SECONDS = 280
+"""It installs all that runs from the lock."""
+pytestmark = pytest.mark.timeout(LIMIT_SECONDS)
+
+
+def stages() -> list[Stage]:
+    return dockerfile.parse((ROOT / "deploy/Dockerfile").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Building:
+    """The build stage, run; then nothing but the volume may be written to."""
+    # Where the image's user may look: pytest's own folders are for one user alone.
+    root = tmp_path_factory.mktemp("image")
+    for folder in (root, *root.parents):
+        if folder.owner() == root.owner() and folder != Path("/"):
+            folder.chmod(folder.stat().st_mode | 0o011)
+    building = Building(context=ROOT, root=root, folders=FOLDERS, python=sys.executable)
+    building.run(stages()[0])
+    user, group = map(int, stages()[-1].last("USER").split(":"))
+    if os.geteuid() == 0:
+        os.chown(root / "data", user, group)
+    return building
+
+
+@pytest.fixture
+async def acs() -> AsyncIterator[StandIn]:
+    async with StandIn() as stand_in:
+        stand_in.serve_samples()
+        yield stand_in
+
+
+def test_both_stages_have_one_base_of_one_version() -> None:
+    """What is compiled in the one runs in the other."""
+    bases = {stage.base.removesuffix(" AS build") for stage in stages()}
+
+    (base,) = bases
+    assert base.partition(":")[2].startswith("3.11.")
+
+
+def test_image_has_no_volume_that_nobody_named() -> None:
+    """`docker run --rm` would remove it, with the recordings in it."""
+    assert "VOLUME" not in {name for name, _ in stages()[-1].steps}
+
+
+def test_user_is_a_number_and_not_root() -> None:
+    """Kubernetes' runAsNonRoot can tell from a number alone."""
+    user = stages()[-1].last("USER")
+
+    assert all(int(each) > 0 for each in user.split(":"))
+
+
+def test_every_extra_has_a_lock_that_agrees_with_the_other() -> None:
+    """`--build-arg EXTRAS=…` installs it over what runs, and changes none of that."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    runs = _pins("requirements.txt")
+
+    for extra in project["project"]["optional-dependencies"]:
+        more = _pins(f"requirements-{extra}.txt")
+        assert more.keys() - runs.keys()
+        assert {name: runs.get(name, pin) for name, pin in more.items()} == more
+
+
+def _pins(lock: str) -> dict[str, str]:
+    text = (ROOT / "deploy" / lock).read_text(encoding="utf-8")
+    return dict(re.findall(r"^([a-z0-9._-]+)(?:\[[^]]*])?==(\S+)", text, re.MULTILINE))
+
+
+def test_what_builds_the_package_is_gone(image: Building) -> None:
+    """No tool of a build is left: neither pip nor a backend."""
+    (packages,) = image.root.glob("opt/recording-worker/lib/python3*/site-packages")
+    left = {path.name for path in packages.iterdir()}
+
+    assert {"worker", "handlers", "samples", "aiohttp"} <= left
+    assert left.isdisjoint({"pip", "setuptools", "hatchling", "editables", "wheel"})
+
+
+async def test_image_serves_probes_itself_and_drains(
+    image: Building, acs: StandIn
+) -> None:
+    """As its user, writing to the volume alone: a chunk comes home, SIGTERM ends it well."""
+    final = stages()[-1]
+    environment = _environment(image, acs)
+    data = image.root / "data"
+    body = acs.address(events.DEMO[1].read_bytes())
+    entry = [image.here(word) for word in final.command("ENTRYPOINT")]
+    check = [image.here(word) for word in final.command("HEALTHCHECK")]
+    before = _state(image.root)
+
+    async with worker_process.running(
+        *final.command("CMD"),
+        environment=environment,
+        folder=data,
+        command=[*_as_user(final), *entry],
+    ) as worker:
+        url = await worker.url()
+        probe = await worker_process.run(
+            environment={**environment, "WORKER_LISTEN": url.split("/")[2]},
+            folder=data,
+            command=[*_as_user(final), *check],
+        )
+        posted = await events.post(url, body, x_functions_key="a-long-secret")
+        await worker.wait_until(lambda: len(acs.deleted) == 6)
+        ready = await events.get(url.replace("/api/events", "/readyz"))
+        code = await worker.stop()
+
+    assert (probe.code, posted, ready, code) == (0, 200, 200, 0), probe.err
+    assert len(list(data.glob("archive/receipts/*/*.source-deleted.json"))) == 6
+    assert _state(image.root) == before
+
+
+def _environment(image: Building, acs: StandIn) -> dict[str, str]:
+    """The image's own, and what its user sets."""
+    own = stages()[-1].environment()
+    path = image.here(own.pop("PATH"))
+    return {
+        **{name: image.here(value) for name, value in own.items()},
+        "PATH": path.replace("$PATH", os.environ["PATH"]),
+        "WORKER_LISTEN": "0.0.0.0:0",
+        "WORKER_ADMIN_LISTEN": "127.0.0.1:0",
+        "WORKER_WEBHOOK_KEYS": "a-long-secret",
+        "WORKER_ARCHIVE": f"file:{image.root}/data/archive",
+        "WORKER_QUEUE": f"sqlite:{image.root}/data/queue.db",
+        "WORKER_ARCHIVE_RESERVE_MIB": "1",
+        "WORKER_SOURCE_HOSTS": f"{acs.global_host},{acs.regional_host}",
+        "AZURE_COMMUNICATION_CONNECTION_STRING": acs.connection_string,
+    }
+
+
+def _as_user(final: Stage) -> list[str]:
+    """Give up root, where the test has it: the tree is root's, and no one else may write."""
+    if os.geteuid() != 0:
+        return []
+    user, group = final.last("USER").split(":")
+    return ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"]
+
+
+def _state(root: Path) -> dict[str, float]:
+    """What is there beside the volume, and since when."""
+    return {
+        str(path): path.lstat().st_mtime
+        for path in (root / "opt").rglob("*")
+        if path.is_file()
+    }
