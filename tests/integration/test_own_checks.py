@@ -645,7 +645,7 @@ async def test_inbox_is_looked_at(
     found = await look(there | inbox, clock)
 
     assert broken(gone, "inbox").hint.startswith("az storage queue create --name inbox")
-    assert of(found, "inbox").seen == "1 messages in inbox"
+    assert of(found, "inbox").seen == "1 message in inbox"
 
 
 async def test_dead_letters_are_looked_for_beside_the_archive(

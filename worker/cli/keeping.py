@@ -236,12 +236,14 @@ def _print_erased(report: "EraseReport") -> None:
 
 
 def _shared(report: "EraseReport") -> str | None:
+    from worker.cli import printing
+
     if not report.shared_deliveries:
         return None
-    return (
-        f"{report.shared_deliveries} deliveries speak of other recordings too:"
-        " they stay until a lifecycle rule takes them"
+    says = printing.count(
+        report.shared_deliveries, "delivery speaks", "deliveries speak"
     )
+    return f"{says} of other recordings too: only a lifecycle rule takes that"
 
 
 def _soft_deleted(report: "EraseReport") -> str | None:

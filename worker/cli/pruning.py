@@ -50,7 +50,8 @@ def prune(
         raise typer.BadParameter("--older-than must be 3d at least")
     if not (dry_run or yes) and sys.stdin.isatty():
         found = _prune(context, older_than, dead=dead, dry_run=True)
-        confirming.confirm(f"forget {found.entries} chunks?", yes=False)
+        chunks = printing.count(found.entries, "chunk")
+        confirming.confirm(f"forget {chunks}?", yes=False)
     report = _prune(context, older_than, dead=dead, dry_run=dry_run)
     if not dry_run:
         _tell(report)

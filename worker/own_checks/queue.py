@@ -47,4 +47,5 @@ async def inbox(deployment: Deployment) -> Sequence[Finding]:
     ):
         await channel.check()
         waiting = await channel.size()
-    return [passed(INBOX, f"{waiting} messages in {place.name}")]
+    waits = "1 message" if waiting == 1 else f"{waiting} messages"
+    return [passed(INBOX, f"{waits} in {place.name}")]

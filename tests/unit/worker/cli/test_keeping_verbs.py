@@ -37,7 +37,7 @@ def test_table_of_an_erasure_says_all_that_is_left(
     assert told["erased"] == "2 objects, 2.0 KiB"
     assert told["tombstones"] == "2"
     assert told["queue"] == "2 entries, 1 delivery"
-    assert told["shared"].startswith("1 deliveries speak of other recordings too")
+    assert told["shared"].startswith("1 delivery speaks of other recordings too")
     assert told["elsewhere"].startswith("erase it yourself: https://own.blob.core")
     assert told["soft"] == "delete  2 objects can be restored for 7 more days"
     assert told["source"].startswith("ACS keeps its copy until ")

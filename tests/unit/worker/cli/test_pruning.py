@@ -92,7 +92,7 @@ def test_somebody_at_a_terminal_is_asked_first(
     ended = run("queue", "prune", "--older-than", "30d")
 
     assert ended.code == 1
-    assert "forget 1 chunks?" in ended.err
+    assert "forget 1 chunk?" in ended.err
     assert left(old) == 2
     assert run("queue", "prune", "--older-than", "30d", "--yes").code == 0
     assert left(old) == 1
