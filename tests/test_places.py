@@ -71,6 +71,15 @@ def test_every_dependency_is_locked() -> None:
         assert len(pinned) == len(locked)
 
 
+def test_every_extra_has_a_lock_of_its_own() -> None:
+    """An image with extras takes nothing but what is locked, either."""
+    for extra, asked in PROJECT["optional-dependencies"].items():
+        lock = documents.ROOT / f"deploy/requirements-{extra}.txt"
+
+        assert asked_for(f"deploy/requirements-{extra}.in") == names_of(asked)
+        assert names_of(asked) - sbom.locked(lock.read_text()).keys() == set()
+
+
 def asked_for(file: str) -> set[str]:
     lines = (documents.ROOT / file).read_text().splitlines()
     return names_of(each for each in lines if each and not each.startswith(("#", "-")))
