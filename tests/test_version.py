@@ -22,6 +22,14 @@ def test_project_has_the_version_of_the_package() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
 
 
+def test_changelog_begins_with_this_version() -> None:
+    """Below what is not released yet."""
+    text = (documents.ROOT / "CHANGELOG.md").read_text()
+    released = re.findall(r"^## (\d\S+) - \d{4}-\d\d-\d\d$", text, re.MULTILINE)
+
+    assert released[:1] == [__version__]
+
+
 def test_images_and_labels_in_deploy_bear_this_version() -> None:
     """Whoever deploys by these files gets what these files are for."""
     said = set(versions_in_deploy())
