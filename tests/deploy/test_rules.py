@@ -76,6 +76,38 @@ def test_rules_are_a_resource_of_the_operator_by_the_lines_of_their_head() -> No
     assert resource["spec"]["groups"] == rules.groups()
 
 
+def test_names_are_those_of_what_is_deployed() -> None:
+    """A rule that misses a job of another name would ring for ever, and be silenced."""
+    deployed = rules.ROOT / "deploy"
+    text = rules.RULES.read_text()
+    jobs = yaml.safe_load_all((deployed / "kubernetes/jobs.yaml").read_text())
+    names = {(each["metadata"]["namespace"], each["metadata"]["name"]) for each in jobs}
+    timers = {each.name for each in (deployed / "systemd").glob("*.timer")}
+    asked = re.findall(r'namespace="(.+?)",cronjob="(.+?)"', text)
+
+    assert set(asked) == {("recordings", "check")}
+    assert set(asked) <= names
+    assert set(re.findall(r'seconds\{name="(.+?)"', text)) <= timers
+
+
+def test_scraped_jobs_are_those_that_the_rules_ask_for() -> None:
+    """By the components of deploy/kubernetes."""
+    path = rules.RULES.parent / "prometheus.yaml"
+    (scraping,) = yaml.safe_load(path.read_text())["scrape_configs"]
+    (renaming,) = [
+        each
+        for each in scraping["relabel_configs"]
+        if each.get("target_label") == "job"
+    ]
+    asked = re.findall(r'job=~"(.+?)"', rules.RULES.read_text())
+
+    for component in ("webhook", "consumer"):
+        pod = (rules.ROOT / f"deploy/kubernetes/{component}.yaml").read_text()
+        assert f"app.kubernetes.io/component: {component}\n" in pod
+        job = renaming["replacement"].replace("$1", component)
+        assert any(re.fullmatch(each, job) for each in asked)
+
+
 @pytest.mark.parametrize(
     "expression",
     [
