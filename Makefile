@@ -12,7 +12,7 @@ FUZZ_SECONDS ?= 60
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit fuzz bench check lint fmt types layers policy docs sbom rules lock clean
+.PHONY: help setup demo demo-stack test test-unit fuzz bench check lint fmt types layers policy docs sbom rules lock clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ setup: $(DEV) $(AZURITE)/.installed $(CHECKOV)/.installed ## install everything 
 
 demo: $(RUN) ## the main job: sample events in, a proven archive out
 	@$(BIN)/recording-worker replay samples/events/demo --simulate
+
+demo-stack: setup ## webhook, two consumers, Azurite: all samples through, and the metrics move
+	@$(BIN)/python -m tests.stack
 
 test: setup ## all tests, with branch coverage
 	@rm -f .coverage .coverage.*
