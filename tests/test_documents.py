@@ -129,3 +129,27 @@ def test_every_document_is_reached_from_readme() -> None:
         ahead |= {each for each in pages if each.suffix == ".md"} - reached
 
     assert set(documents.DOCUMENTS) - reached == set()
+
+
+def test_what_the_runbook_enters_is_there() -> None:
+    """A service of compose, a deployment of Kubernetes, the file of systemd's units."""
+    runbook = (documents.ROOT / "deploy/RUNBOOK.md").read_text()
+    compose = (documents.ROOT / "deploy/compose.yaml").read_text()
+    cluster = [path.read_text() for path in documents.ROOT.glob("deploy/kubernetes/*")]
+    units = "".join(
+        path.read_text() for path in documents.ROOT.glob("deploy/systemd/*.service")
+    )
+    services = re.findall(r"compose\.yaml exec ([\w-]+)", runbook)
+    deployments = re.findall(r"--namespace (\S+) deploy/([\w-]+)", runbook)
+    files = re.findall(r"EnvironmentFile=(\S+)", runbook)
+
+    assert [name for name in services if f"\n  {name}:\n" not in compose] == []
+    assert {f"name: {name}\n  namespace: {space}" for space, name in deployments} <= {
+        found
+        for text in cluster
+        for found in re.findall(
+            r"kind: Deployment\nmetadata:\n  (name: \S+\n  namespace: \S+)", text
+        )
+    }
+    assert [file for file in files if f"EnvironmentFile={file}\n" not in units] == []
+    assert min(map(len, (services, deployments, files))) > 0
