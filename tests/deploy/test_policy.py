@@ -62,6 +62,7 @@ def test_every_file_is_scanned(report: Report) -> None:
     """A scan of nothing would be clean as well; and what can't be read is not clean."""
     assert report.unread == []
     for framework, files in _to_be_scanned().items():
+        assert files, framework
         assert report.files.get(framework, set()) == files
 
 
