@@ -47,6 +47,7 @@ def attempt_ended(
         meters.record(CHUNK_DURATION, seconds, step=step)
     meters.add(BYTES, record.stats.bytes, direction="downloaded")
     if record.archived_bytes is not None:
-        left = (record.expires_at - now).total_seconds()
+        # Once it is past there is no margin; a histogram takes nothing below 0.
+        left = max((record.expires_at - now).total_seconds(), 0.0)
         meters.add(BYTES, record.archived_bytes, direction="archived")
         meters.record(CHUNK_MARGIN, left)

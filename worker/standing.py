@@ -3,11 +3,15 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from worker import __version__
-from worker.consumer import Consumer
 from worker.ports import Clock
 from worker.sight import Sight
+
+if TYPE_CHECKING:
+    # Start-up cost: `status` has none.
+    from worker.consumer import Consumer
 
 STALLED_AFTER = timedelta(minutes=5)
 """A loop that came round longer ago is stuck: no call of a queue takes that long."""
@@ -74,7 +78,7 @@ class Standing:
     clock: Clock
     consumes: bool
     sight: Sight
-    consumer: Consumer | None = None
+    consumer: "Consumer | None" = None
     started_at: datetime = field(init=False)
 
     def __post_init__(self) -> None:

@@ -109,15 +109,32 @@ async def listening(
 ) -> AsyncIterator[tuple[WorkerProcess, str]]:
     """A worker that listens, and where; all that it prints is told."""
     async with world.running(
-        *arguments, command=command, WORKER_LOG_FORMAT=log_format
+        *arguments,
+        command=command,
+        WORKER_LOG_FORMAT=log_format,
+        WORKER_ADMIN_LISTEN="127.0.0.1:0",
     ) as worker:
         at = re.compile(r"worker\.started\b.*?listen[\"=: ]+(http://[^\s\"]+)")
         await worker.wait_until(lambda: at.search(worker.err) is not None)
         found = at.search(worker.err)
         assert found is not None
         yield worker, found[1]
+        told.answered += await _admin_pages(worker.err)
         assert await worker.stop() == 0
     told.printed += [worker.err, worker.out]
+
+
+async def _admin_pages(printed: str) -> list[str]:
+    """What the admin listener shows whoever asks."""
+    found = re.search(r"admin\.listening\b.*?listen[\"=: ]+(http://[^\s\"]+)", printed)
+    assert found is not None
+    pages = []
+    async with aiohttp.ClientSession() as session:
+        for path in ("/metrics", "/health", "/livez", "/"):
+            async with session.get(found[1] + path) as answer:
+                pages.append(await answer.text())
+    assert "recording_worker_deliveries_total" in pages[0]
+    return pages
 
 
 def a_recording(acs: WatchfulStandIn, document: str) -> bytes:

@@ -12,13 +12,13 @@ from typing import Any
 import aiohttp
 import pytest
 import structlog
-from structlog.typing import EventDict
 
 from samples import events_dir
 from samples.acs import Fault, StandIn
 from tests import azurite
 from tests.factories import a_chunk, a_delivery
 from tests.fakes.queue import MemoryQueue
+from tests.heard import Heard
 from tests.isolation import isolated_logs
 from worker import app, at_risk, consumer, replaying, serving
 from worker.__main__ import main
@@ -36,29 +36,6 @@ ONE_CHUNK = events_dir() / "one-chunk.event-grid.json"
 DOCUMENT = "0-eus-d12-556bc3106390a534e4f454f95332c42f"
 PATIENCE_SECONDS = 10
 KEY = "a-key-for-the-webhook"
-
-
-class Heard:
-    """What was logged so far, and a way to wait for more."""
-
-    def __init__(self) -> None:
-        self.lines: list[EventDict] = []
-        self._wrote = asyncio.Event()
-
-    def __call__(self, _logger: object, _method: str, line: EventDict) -> EventDict:
-        self.lines.append(line)
-        self._wrote.set()
-        raise structlog.DropEvent
-
-    def of(self, event: str) -> list[EventDict]:
-        return [line for line in self.lines if line["event"] == event]
-
-    async def wait_for(self, event: str) -> EventDict:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not self.of(event):
-                self._wrote.clear()
-                await self._wrote.wait()
-        return self.of(event)[-1]
 
 
 @pytest.fixture

@@ -40,11 +40,12 @@ def status(
     if watch:
         watching.watch(context, interval=interval, as_json=as_json)
         return
-    found = session.ask_both(context, watching.look)
     if check:
+        found = session.ask_both(context, watching.check)
         exit_code = _check(found, as_json=as_json)
         _log_check(found, exit_code)
         raise typer.Exit(exit_code)
+    found = session.ask_both(context, watching.look)
     _print_status(found, as_json=as_json)
     raise typer.Exit(failures.NEEDS_ATTENTION if found.needs_attention else 0)
 

@@ -127,6 +127,18 @@ def verify(  # noqa: PLR0913, PLR0917 - one parameter per option
 
 
 async def _verify(archive: "Archive", settings: "Settings", asked: _Asked) -> int:
+    """Verify, and have who is sent metrics know how it went."""
+    from worker.telemetry import meters
+    from worker.telemetry.instruments import VERIFICATIONS
+    from worker.telemetry.setup import open_telemetry
+
+    async with open_telemetry(settings, lambda _: (), scraped=False):
+        problems = await _verified(archive, settings, asked)
+        meters.add(VERIFICATIONS, outcome="problems" if problems else "intact")
+    return problems
+
+
+async def _verified(archive: "Archive", settings: "Settings", asked: _Asked) -> int:
     from worker.exporting import open_exports
     from worker.ops.verify_run import VerifyRun
     from worker.ops.verifying import Verifier

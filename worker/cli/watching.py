@@ -36,6 +36,44 @@ async def look(
     return await read_status(queue, archive, at_risk_within=within, now=now)
 
 
+async def check(
+    queue: "WholeQueue", archive: "Archive | None", settings: "Settings"
+) -> "Status":
+    """The same for a scheduled job: who is sent metrics learns what it saw, and that it looked."""
+    from worker.sight import Sight
+    from worker.standing import Standing
+    from worker.telemetry import meters
+    from worker.telemetry.gauges import Gauges
+    from worker.telemetry.instruments import CHECKS
+    from worker.telemetry.setup import is_sent, open_telemetry
+
+    clock = SystemClock()
+    sight = Sight(clock=clock)
+    standing = Standing(
+        verb="status",
+        instance=settings.instance,
+        clock=clock,
+        consumes=False,
+        sight=sight,
+    )
+    async with open_telemetry(settings, Gauges(standing, clock), scraped=False):
+        outcome = "unknown"
+        try:
+            if is_sent(settings):
+                await sight.look(queue, within=settings.at_risk_within)
+            found = await look(queue, archive, settings)
+            outcome = _outcome(found)
+        finally:
+            meters.add(CHECKS, outcome=outcome)
+    return found
+
+
+def _outcome(found: "Status") -> str:
+    if found.needs_attention:
+        return "attention"
+    return "unknown" if found.problem else "fine"
+
+
 def watch(context: typer.Context, *, interval: float, as_json: bool) -> None:
     """Show it until somebody has seen enough: on a terminal in its place, else line by line."""
     is_live = sys.stdout.isatty() and not as_json

@@ -202,7 +202,7 @@ CHUNK_MARGIN = Instrument(
     name="recording_worker.chunk.margin",
     kind=Kind.HISTOGRAM,
     unit="s",
-    description="How long before its expiry at the source a chunk was archived",
+    description="How long before its expiry at the source a chunk was archived; 0: after it",
     bounds=(
         *(0.0, 5 * _MINUTE, 15 * _MINUTE, 30 * _MINUTE),
         *(hours * _HOUR for hours in (1, 2, 4, 6, 8, 12, 16, 20, 22, 23, 24, 48)),
