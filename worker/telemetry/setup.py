@@ -1,7 +1,7 @@
 """The wiring of OpenTelemetry: resource, providers, and who gets what they have.
 
 Nothing of the SDK is imported where nobody wants any, and nothing here is global: what is
-fed goes through worker/telemetry/meters.py, for as long as a context lasts.
+fed goes through worker/telemetry/meters.py and spans.py, for as long as a context lasts.
 """
 
 import asyncio
@@ -39,24 +39,40 @@ class Telemetry:
 async def open_telemetry(
     settings: Settings, look: "Look", *, scraped: bool
 ) -> AsyncIterator[Telemetry]:
-    """Count for as long as the context lasts; leaving sends what is left, for a while.
+    """Count and trace for as long as the context lasts; leaving sends what is left, for a while.
 
     `look` answers for the gauges. `scraped`: somebody may ask at `/metrics`. Raises
     ConfigError.
     """
-    if settings.sdk_disabled or not (scraped or is_sent(settings)):
+    is_counted = scraped or is_sent(settings)
+    if settings.sdk_disabled or not (is_counted or is_traced(settings)):
         yield Telemetry()
         return
+    telemetry = Telemetry()
     async with AsyncExitStack() as stack:
         ear = stack.enter_context(outages.heard())
         resource = _resource(settings)
-        metrics = _open_metrics(settings, resource, ear, look, scraped=scraped)
-        yield await stack.enter_async_context(metrics)
+        if is_counted:
+            metrics = _open_metrics(settings, resource, ear, look, scraped=scraped)
+            telemetry = await stack.enter_async_context(metrics)
+        if is_traced(settings):
+            from worker.telemetry.traces import open_traces
+
+            traces = open_traces(settings, resource, ear, flush_seconds=FLUSH_SECONDS)
+            await stack.enter_async_context(traces)
+        yield telemetry
 
 
 def is_sent(settings: Settings) -> bool:
     """Whether metrics leave this process by themselves."""
     return bool(settings.metrics_endpoint or settings.application_insights)
+
+
+def is_traced(settings: Settings) -> bool:
+    """Whether traces are written: they go nowhere but to who is sent them."""
+    if settings.traces_exporter == "none":
+        return False
+    return bool(settings.traces_endpoint or settings.application_insights)
 
 
 def _resource(settings: Settings) -> "Resource":

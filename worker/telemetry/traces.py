@@ -1,0 +1,120 @@
+"""Who traces are sent to: OTLP's collector, Application Insights."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import (
+    BatchSpanProcessor,
+    SpanExporter,
+    SpanExportResult,
+)
+
+from worker.clock import SystemClock
+from worker.errors import ConfigError
+from worker.settings import Settings
+from worker.settings_process import APPLICATION_INSIGHTS
+from worker.telemetry import spans
+from worker.telemetry.outages import Ear, Outage
+from worker.telemetry.sending import AZURE_MONITOR, INSTALL, OTLP
+from worker.telemetry.tracing import ChunkIds, Tracer
+
+
+class TellingExporter(SpanExporter):
+    """An exporter that says once that it can't, and once that it can again."""
+
+    def __init__(self, exporter: SpanExporter, outage: Outage) -> None:
+        self._exporter = exporter
+        self._outage = outage
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        try:
+            result = self._exporter.export(spans)
+        except Exception as error:  # noqa: BLE001 - a firewall: telemetry harms nobody
+            self._outage.ear.heard = type(error).__name__
+            result = SpanExportResult.FAILURE
+        self._outage.tried(is_taken=result is SpanExportResult.SUCCESS)
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._exporter.force_flush(timeout_millis)
+
+
+@asynccontextmanager
+async def open_traces(
+    settings: Settings, resource: Resource, ear: Ear, *, flush_seconds: float
+) -> AsyncIterator[None]:
+    """Trace for as long as the context lasts. Raises ConfigError.
+
+    Which share of the traces is kept, OTEL_TRACES_SAMPLER says, and what does not fit into
+    memory while nobody takes it is dropped. Leaving sends what is left, for a while.
+    """
+    ids = ChunkIds()
+    provider = TracerProvider(
+        resource=resource, id_generator=ids, shutdown_on_exit=False
+    )
+    for exporter in _exporters(settings, ear):
+        provider.add_span_processor(BatchSpanProcessor(exporter))
+    try:
+        with spans.traced(Tracer(provider, ids)):
+            yield
+    finally:
+        await _tried_for(flush_seconds, provider.shutdown)
+
+
+def _exporters(settings: Settings, ear: Ear) -> Iterator[SpanExporter]:
+    exporters: list[tuple[str, SpanExporter]] = []
+    if settings.traces_endpoint:
+        exporters.append((OTLP, _otlp(settings.traces_endpoint)))
+    if settings.application_insights is not None:
+        text = settings.application_insights.get_secret_value()
+        exporters.append((AZURE_MONITOR, _azure_monitor(text)))
+    for to, exporter in exporters:
+        outage = Outage(signal="traces", to=to, ear=ear, clock=SystemClock())
+        yield TellingExporter(exporter, outage)
+
+
+def _otlp(endpoint: str) -> SpanExporter:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    return OTLPSpanExporter(endpoint=endpoint)
+
+
+def _azure_monitor(connection_string: str) -> SpanExporter:
+    try:
+        from azure.monitor.opentelemetry.exporter import AzureMonitorTraceExporter
+    except ImportError:
+        why = f"{APPLICATION_INSIGHTS}: needs azure-monitor-opentelemetry"
+        raise ConfigError([why], hint=INSTALL) from None
+    try:
+        exporter: SpanExporter = AzureMonitorTraceExporter(
+            connection_string=connection_string, disable_offline_storage=True
+        )
+    except ValueError:
+        why = f"{APPLICATION_INSIGHTS}: is not a connection string"
+        raise ConfigError([why]) from None
+    return exporter
+
+
+async def _tried_for(seconds: float, work: Callable[[], object]) -> None:
+    """Do it in a thread that the end of the process need not wait for."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+
+    def run() -> None:
+        work()
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(ended.set)
+
+    threading.Thread(target=run, name="flush", daemon=True).start()
+    try:
+        async with asyncio.timeout(seconds):
+            await ended.wait()
+    except TimeoutError:
+        return
