@@ -39,6 +39,10 @@ class Collector:
             self._came.notify_all()
         return web.Response(status=self.status)
 
+    async def leave(self, _: web.Request) -> web.Response:
+        """Traces are for another: see tests/trace_collector.py."""
+        return web.Response(status=self.status)
+
     @property
     def resource(self) -> dict[str, str]:
         """Who sent the last request."""
@@ -73,6 +77,7 @@ async def collecting(*, status: int = 200) -> AsyncIterator[Collector]:
     collector = Collector(status=status)
     app = web.Application(client_max_size=_MOST_BYTES)
     app.router.add_post("/v1/metrics", collector.take)
+    app.router.add_post("/v1/traces", collector.leave)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     try:

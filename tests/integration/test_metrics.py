@@ -348,7 +348,9 @@ async def test_collector_that_is_down_is_told_once(
     """And again when it takes metrics once more; the work goes on meanwhile."""
     monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "20")
     async with collecting(status=401) as collector:
-        settings = load(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url)
+        settings = load(
+            OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=f"{collector.url}/v1/metrics"
+        )
         async with serving_with(settings, heard) as admin:
             await collector.wait_for(3)
             assert await admin.post(acs.address(ONE_CHUNK.read_bytes())) == 200
