@@ -288,3 +288,11 @@ def test_check_looks_every_15_minutes_and_a_failure_is_one() -> None:
     assert spec["schedule"] == "*/15 * * * *"
     assert spec["jobTemplate"]["spec"]["backoffLimit"] == 0
     assert pods()["check"]["spec"]["restartPolicy"] == "Never"
+
+
+@pytest.mark.parametrize("name", ["check", "verify"])
+def test_jobs_are_found_by_the_label_that_the_runbook_asks_for(name: str) -> None:
+    """A job has the labels of its template, not those of what schedules it."""
+    template = one("CronJob", name)["spec"]["jobTemplate"]
+
+    assert template["metadata"]["labels"]["app.kubernetes.io/component"] == name
