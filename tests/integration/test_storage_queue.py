@@ -37,6 +37,7 @@ from tests.proofs import a_proof
 from tests.storage_proxy import StorageProxy
 from worker import names as archive_names
 from worker.errors import (
+    ArchiveForbiddenError,
     ArchiveUnavailableError,
     ConfigError,
     LeaseLostError,
@@ -228,6 +229,29 @@ async def leave(queue: StorageQueue, lease: Lease, **more: datetime) -> None:
         others_close=True,
         **more,
     )
+
+
+class PublicHalf(MemoryArchive):
+    """The archive as a webhook sees it that may not read what is proven."""
+
+    async def read(self, name: str) -> bytes | None:
+        if name.startswith(archive_names.RECEIPTS):
+            raise ArchiveForbiddenError("this identity may not do that")
+        return await super().read(name)
+
+
+async def test_webhook_that_may_not_see_receipts_still_tells_of_chunks_at_risk(
+    world: World,
+) -> None:
+    public = replace(world, archive=PublicHalf())
+    chunk = a_chunk(expires_at=START + HOUR)
+    async with public.worker() as queue:
+        await queue.put(a_delivery(chunk))
+        await leased_and_released(queue, 1)
+        counts = await queue.counts(at_risk_within=2 * HOUR)
+        listed = await queue.list(state=ChunkState.PENDING)
+    assert (counts.at_risk, counts.by_state[ChunkState.PENDING]) == (1, 1)
+    assert [entry.chunk.key for entry in listed] == [chunk.key]
 
 
 async def test_chunk_with_its_receipt_is_not_waited_for(

@@ -10,7 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from worker.errors import NewerFormatError
+from worker.errors import (
+    ArchiveForbiddenError,
+    NewerFormatError,
+    QueueUnavailableError,
+)
 from worker.model import (
     Attempt,
     Chunk,
@@ -120,7 +124,16 @@ class Looking:
     async def _is_proven(self, entry: DueEntry) -> bool:
         """Its bytes are safe, though nobody marked it so: others close for it, or it was cut."""
         chunk = await self._readable(entry.ref)
-        return chunk is not None and await self._ledger.is_proven(chunk)
+        return chunk is not None and await self._has_receipt(chunk)
+
+    async def _has_receipt(self, chunk: Chunk) -> bool:
+        """What may not be known counts as unproven: the public half need not see receipts."""
+        try:
+            return await self._ledger.is_proven(chunk)
+        except QueueUnavailableError as error:
+            if isinstance(error.__cause__, ArchiveForbiddenError):
+                return False
+            raise
 
     async def entries(
         self,
@@ -299,7 +312,7 @@ class Looking:
                 continue
             if queued.state is ChunkState.PENDING and looked_up < MOST_PROVEN:
                 looked_up += 1
-                if await self._ledger.is_proven(chunk):
+                if await self._has_receipt(chunk):
                     queued = replace(queued, state=ChunkState.ARCHIVED)
             yield queued
 
