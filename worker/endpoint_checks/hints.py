@@ -33,8 +33,9 @@ _FIREWALL = (
 )
 _PATH = "is the path right? recording-worker's is /api/events"
 _BUSY = (
-    "recording-worker answers so while it starts or stops, to a key that it does not know,"
-    " and on a path that is not /api/events: its log says which (delivery.refused)"
+    "recording-worker answers so while it starts or stops, to a key that it does not know, to"
+    " none where it takes Entra ID's tokens alone (only Event Grid has one), and on a path that"
+    " is not /api/events: its log says which (delivery.refused)"
 )
 _NO_ANSWER = "answers are due within 30 s: is something before it that waits for it?"
 _CODE = (
