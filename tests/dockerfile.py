@@ -11,6 +11,8 @@ from pathlib import Path
 
 _CONTINUED = re.compile(r"\\\n\s*")
 _ASSIGNED = re.compile(r'(\w[\w.]*)=("[^"]*"|\S*)')
+UMASK = 0o022
+"""An image's own, whatever the tester's is."""
 _CACHED = {"PIP_NO_CACHE_DIR"}
 """What an image does without, and a test that runs often does not."""
 
@@ -109,6 +111,7 @@ class Building:
             ["/bin/sh", "-euc", script],
             cwd=self.at,
             env={**os.environ, **wanted},
+            umask=UMASK,
             check=True,
             capture_output=True,
             text=True,

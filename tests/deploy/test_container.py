@@ -2,9 +2,12 @@
 
 import os
 import re
+import shutil
+import subprocess
 import sys
+import tempfile
 import tomllib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,19 +29,35 @@ def stages() -> list[Stage]:
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Building:
+def image() -> Iterator[Building]:
     """The build stage, run; then nothing but the volume may be written to."""
-    # Where the image's user may look: pytest's own folders are for one user alone.
-    root = tmp_path_factory.mktemp("image")
-    for folder in (root, *root.parents):
-        if folder.owner() == root.owner() and folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o011)
-    building = Building(context=ROOT, root=root, folders=FOLDERS, python=sys.executable)
-    building.run(stages()[0])
-    user, group = map(int, stages()[-1].last("USER").split(":"))
-    if os.geteuid() == 0:
-        os.chown(root / "data", user, group)
-    return building
+    # Not one of pytest's folders: each start of pytest shuts these to all other users.
+    with tempfile.TemporaryDirectory(prefix="image-") as folder:
+        root = Path(folder).resolve()
+        root.chmod(0o755)
+        building = Building(
+            context=ROOT, root=root, folders=FOLDERS, python=sys.executable
+        )
+        building.run(stages()[0])
+        yield building
+
+
+@pytest.fixture(scope="module")
+def as_user(image: Building) -> list[str]:
+    """What gives up root, where the test has it: the tree is root's, and no one else may
+    write. Nothing where the image's user can't get to the tree or to this Python, as below
+    a home that is root's alone: then what is written there is seen all the same.
+    """
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        return []
+    user, group = stages()[-1].last("USER").split(":")
+    words = ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"]
+    python = image.here("/opt/recording-worker/bin/python")
+    ended = subprocess.run([*words, python, "-c", ""], cwd="/", check=False)  # noqa: S603
+    if ended.returncode != 0:
+        return []
+    os.chown(image.root / "data", int(user), int(group))
+    return words
 
 
 @pytest.fixture
@@ -94,7 +113,7 @@ def test_what_builds_the_package_is_gone(image: Building) -> None:
 
 
 async def test_image_serves_probes_itself_and_drains(
-    image: Building, acs: StandIn
+    image: Building, as_user: list[str], acs: StandIn
 ) -> None:
     """As its user, writing to the volume alone: a chunk comes home, SIGTERM ends it well."""
     final = stages()[-1]
@@ -109,13 +128,13 @@ async def test_image_serves_probes_itself_and_drains(
         *final.command("CMD"),
         environment=environment,
         folder=data,
-        command=[*_as_user(final), *entry],
+        command=[*as_user, *entry],
     ) as worker:
         url = await worker.url()
         probe = await worker_process.run(
             environment={**environment, "WORKER_LISTEN": url.split("/")[2]},
             folder=data,
-            command=[*_as_user(final), *check],
+            command=[*as_user, *check],
         )
         posted = await events.post(url, body, x_functions_key="a-long-secret")
         await worker.wait_until(lambda: len(acs.deleted) == 6)
@@ -143,14 +162,6 @@ def _environment(image: Building, acs: StandIn) -> dict[str, str]:
         "WORKER_SOURCE_HOSTS": f"{acs.global_host},{acs.regional_host}",
         "AZURE_COMMUNICATION_CONNECTION_STRING": acs.connection_string,
     }
-
-
-def _as_user(final: Stage) -> list[str]:
-    """Give up root, where the test has it: the tree is root's, and no one else may write."""
-    if os.geteuid() != 0:
-        return []
-    user, group = final.last("USER").split(":")
-    return ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"]
 
 
 def _state(root: Path) -> dict[str, float]:
