@@ -115,7 +115,7 @@ param immutableDays int = 0
 @maxValue(365)
 param softDeleteDays int = 30
 
-@description('Access tier that contents are written with.')
+@description('Access tier that contents are written with; archive needs a storageSku without ZRS.')
 @allowed([
   'default'
   'hot'
@@ -129,7 +129,7 @@ param blobTier string = 'default'
 @minValue(0)
 param coolAfterDays int = 0
 
-@description('Days after which recordings go to the archive tier, with their metadata and manifests: none of it can be read or verified there; 0: never.')
+@description('Days after which recordings go to the archive tier, with their metadata and manifests: none of it can be read or verified there; needs a storageSku without ZRS; 0: never.')
 @minValue(0)
 param archiveAfterDays int = 0
 
@@ -171,8 +171,15 @@ param verifySample string = '100'
 @maxValue(730)
 param logDays int = 30
 
-@description('Action group that alerts are sent to; empty: they are shown in the portal alone.')
+@description('Who is told of alerts by e-mail; empty: nobody is.')
+param alertEmail string = ''
+
+@description('Action group that alerts are sent to as well; with neither they are shown in the portal alone.')
 param actionGroupId string = ''
+
+@description('Where your copy of deploy/RUNBOOK.md is: each alert leads to its heading there.')
+@minLength(1)
+param runbookUrl string = 'deploy/RUNBOOK.md'
 
 var archiveContainer = 'recordings'
 var deadLetterContainer = 'dead-letters'
@@ -209,6 +216,7 @@ module identities 'azure/identities.bicep' = {
     name: name
     location: location
     tags: tags
+    hasWebhook: hasWebhook
   }
 }
 
@@ -245,6 +253,7 @@ module storage 'azure/storage.bicep' = {
     location: location
     tags: tags
     sku: storageSku
+    hasTiersAskedFor: !((blobTier == 'archive' || archiveAfterDays > 0) && contains(storageSku, 'ZRS'))
     isPrivate: privateNetwork
     archiveContainer: archiveContainer
     deadLetterContainer: deadLetterContainer
@@ -442,7 +451,9 @@ module alerts 'azure/alerts.bicep' = {
     ]
     checkJobName: jobs.outputs.checkJobName
     verifyJobName: jobs.outputs.verifyJobName
+    alertEmail: alertEmail
     actionGroupId: actionGroupId
+    runbookUrl: runbookUrl
   }
   dependsOn: [
     topic

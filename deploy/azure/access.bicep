@@ -13,7 +13,7 @@ param acsSecretName string
 @description('Key that the storage account is encrypted with; empty: one of Microsoft.')
 param encryptionKeyName string
 
-@description('Principals that pull the image.')
+@description('Principals that pull the image; an empty one keeps the place of what is not made.')
 param pullerPrincipalIds array
 
 @description('Principal of the consumer, which alone reads the secret.')
@@ -46,7 +46,7 @@ resource key 'Microsoft.KeyVault/vaults/keys@2023-07-01' existing = if (!empty(e
   name: empty(encryptionKeyName) ? 'none' : encryptionKeyName
 }
 
-resource pulls 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (principalId, i) in pullerPrincipalIds: if (!empty(registryName)) {
+resource pulls 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (principalId, i) in pullerPrincipalIds: if (!empty(registryName) && !empty(principalId)) {
   name: guid(resourceGroup().id, registryName, 'pull', string(i))
   scope: registry
   properties: {

@@ -33,14 +33,36 @@ param checkJobName string
 @description('Name of the job that verifies each night.')
 param verifyJobName string
 
-@description('Action group that is told; empty: the alerts are shown in the portal alone.')
+@description('Who is told by e-mail; empty: nobody is.')
+param alertEmail string
+
+@description('Action group that is told as well; with neither the alerts are shown in the portal alone.')
 param actionGroupId string
 
 @description('Where the runbook is.')
-param runbookUrl string = 'deploy/RUNBOOK.md'
+param runbookUrl string
 
 var hasWebhook = length(containerAppIds) > 1
 var webhookId = hasWebhook ? containerAppIds[1] : ''
+
+resource mails 'Microsoft.Insights/actionGroups@2023-01-01' = if (!empty(alertEmail)) {
+  name: '${name}-mails'
+  location: 'global'
+  tags: tags
+  properties: {
+    groupShortName: take(name, 12)
+    enabled: true
+    emailReceivers: [
+      {
+        name: 'whoever is on duty'
+        emailAddress: alertEmail
+        useCommonAlertSchema: true
+      }
+    ]
+  }
+}
+
+var told = concat(empty(alertEmail) ? [] : [mails.id], empty(actionGroupId) ? [] : [actionGroupId])
 
 // https://learn.microsoft.com/azure/azure-monitor/reference/supported-metrics/microsoft-eventgrid-systemtopics-metrics
 var topicAlerts = [
@@ -153,11 +175,9 @@ resource metricAlerts 'Microsoft.Insights/metricAlerts@2018-03-01' = [for each i
         }
       ]
     }
-    actions: empty(actionGroupId) ? [] : [
-      {
-        actionGroupId: actionGroupId
-      }
-    ]
+    actions: [for groupId in told: {
+      actionGroupId: groupId
+    }]
   }
 }]
 
@@ -312,9 +332,7 @@ resource logRules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for eac
       ]
     }
     actions: {
-      actionGroups: empty(actionGroupId) ? [] : [
-        actionGroupId
-      ]
+      actionGroups: told
     }
   }
 }]

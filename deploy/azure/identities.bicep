@@ -9,7 +9,10 @@ param location string
 @description('Tags of everything that is made here.')
 param tags object
 
-resource webhook 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
+@description('Whether there is a webhook.')
+param hasWebhook bool
+
+resource webhook 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = if (hasWebhook) {
   name: '${name}-webhook'
   location: location
   tags: tags
@@ -39,9 +42,9 @@ resource keys 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
   tags: tags
 }
 
-output webhookId string = webhook.id
-output webhookClientId string = webhook.properties.clientId
-output webhookPrincipalId string = webhook.properties.principalId
+output webhookId string = hasWebhook ? webhook.id : ''
+output webhookClientId string = hasWebhook ? webhook.properties.clientId : ''
+output webhookPrincipalId string = hasWebhook ? webhook.properties.principalId : ''
 output consumerId string = consumer.id
 output consumerClientId string = consumer.properties.clientId
 output consumerPrincipalId string = consumer.properties.principalId

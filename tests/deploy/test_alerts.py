@@ -115,7 +115,7 @@ def test_links_are_made_of_the_name() -> None:
     """GitHub's name for a heading is the alert's in lower case."""
     text = text_of_alerts()
 
-    assert text.count("#${toLower(each.alert)}'") == text.count("\nresource ") == 2
+    assert text.count("#${toLower(each.alert)}'") == text.count(" = [for each in ") == 2
 
 
 @pytest.mark.parametrize("block", metric_blocks(), ids=name_of)

@@ -43,6 +43,9 @@ EVERYTHING = {
     "blobTier": "cool",
     "coolAfterDays": 30,
     "archiveAfterDays": 90,
+    "storageSku": "Standard_GRS",
+    "runbookUrl": "https://wiki.example.org/RUNBOOK.md",
+    "alertEmail": "duty@example.org",
     "deleteSource": "after-recording",
     "drainSeconds": 570,
     "actionGroupId": "/subscriptions/s/resourceGroups/rg/x",
@@ -106,6 +109,8 @@ def test_plan_holds_together(variant: str) -> None:
         ({"webhookMinReplicas": 0}, "webhookMinReplicas can't be"),
         ({"deleteSource": "always"}, "deleteSource can't be"),
         ({"receiving": "inbox"}, "no parameters"),
+        ({"blobTier": "archive"}, "hasTiersAskedFor can't be False"),
+        ({"archiveAfterDays": 90}, "hasTiersAskedFor can't be False"),
     ],
 )
 def test_parameters_that_are_none_are_found(given: dict[str, Any], told: str) -> None:
@@ -380,7 +385,6 @@ def test_every_identity_has_the_least_roles() -> None:
         ("storageBlobDataContributor", "dead-letters")
     }
     assert granted("webhook", "keys") == set()
-    assert granted("inbox", "webhook") == set()
     assert granted("inbox", "events") == {
         ("storageBlobDataContributor", "dead-letters"),
         ("storageQueueDataMessageSender", "inbox"),
@@ -512,3 +516,57 @@ def test_versions_of_the_interface_are_stable_ones(file: Path) -> None:
 
     stable = re.compile(r"20\d\d-\d\d-\d\d")
     assert [each for each in versions if not stable.fullmatch(each)] == []
+
+
+def alarms(variant: str) -> list[Resource]:
+    made = planned(variant)
+    return [
+        *made.of_type("Microsoft.Insights/metricAlerts"),
+        *made.of_type("Microsoft.Insights/scheduledQueryRules"),
+    ]
+
+
+def groups_of(alarm: Resource) -> set[str]:
+    actions = alarm.properties["actions"]
+    if isinstance(actions, dict):
+        return set(actions["actionGroups"])
+    return {each["actionGroupId"] for each in actions}
+
+
+def test_every_alert_is_mailed_and_sent_to_whom_is_named() -> None:
+    """And to nobody unless somebody is named."""
+    variant = "webhook, all else"
+    (mails,) = planned(variant).of_type("Microsoft.Insights/actionGroups")
+    (receiver,) = mails.properties["emailReceivers"]
+
+    assert receiver["emailAddress"] == EVERYTHING["alertEmail"]
+    for each in alarms(variant):
+        assert groups_of(each) == {mails.id, EVERYTHING["actionGroupId"]}
+    assert planned("webhook").of_type("Microsoft.Insights/actionGroups") == []
+    assert {len(groups_of(each)) for each in alarms("webhook")} == {0}
+
+
+def test_every_alert_leads_to_the_runbook_that_is_named() -> None:
+    for each in alarms("webhook, all else"):
+        assert f"{EVERYTHING['runbookUrl']}#recording" in each.properties["description"]
+
+
+@pytest.mark.parametrize("variant", ["inbox", "inbox, all else"])
+def test_inbox_leaves_nothing_of_the_webhook(variant: str) -> None:
+    """Neither an app, nor an alert over one that is not there, nor any right."""
+    made = planned(variant)
+    apps = [each.name for each in made.of_type("Microsoft.App/containerApps")]
+    names_ = {
+        each.name
+        for each in made.of_type("Microsoft.ManagedIdentity/userAssignedIdentities")
+    }
+    scopes = {
+        scope.split("/")[-2]
+        for each in made.of_type("Microsoft.Insights/metricAlerts")
+        for scope in each.properties["scopes"]
+    }
+
+    assert apps == ["recordings-consumer"]
+    assert made.outputs["endpoint"] == ""
+    assert "recordings-webhook" not in names_
+    assert scopes == {"systemTopics", "storageAccounts"}
