@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from samples.acs import StandIn
-from worker import app, posting, receiving, siblings
+from worker import app, opening, posting, receiving, siblings
 from worker.attempt import Observer
 from worker.errors import ConfigError, WorkerError
 from worker.model import ChunkState
@@ -144,8 +144,8 @@ async def replay(
     place = settings.archive_place
     replayed = Replayed(archive=place.url if place else str(settings.archive_directory))
     async with (
-        app.open_archive(settings) as archive,
-        app.open_queue(settings, create=True, archive=archive) as queue,
+        opening.open_archive(settings) as archive,
+        opening.open_queue(settings, create=True, archive=archive) as queue,
         open_notices(settings, archive, cut=cut) as notices,
         app.open_consumer(
             settings,
