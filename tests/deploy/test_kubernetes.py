@@ -1,5 +1,6 @@
 """The manifests of deploy/kubernetes/: as the API has them, and as the code needs them."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -296,3 +297,15 @@ def test_jobs_are_found_by_the_label_that_the_runbook_asks_for(name: str) -> Non
     template = one("CronJob", name)["spec"]["jobTemplate"]
 
     assert template["metadata"]["labels"]["app.kubernetes.io/component"] == name
+
+
+def test_every_service_account_is_told_how_it_is_believed() -> None:
+    """By itself no identity trusts a cluster: a manifest can't say that it does."""
+    text = (FOLDER / "settings.yaml").read_text(encoding="utf-8")
+    told = set(
+        re.findall(r"recordings-(\w+) +system:serviceaccount:recordings:(\w+)", text)
+    )
+
+    assert "az identity federated-credential create" in text
+    assert told == {(name, name) for name in of_kind("ServiceAccount")}
+    assert ":keda-operator" in text
