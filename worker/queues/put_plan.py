@@ -50,9 +50,10 @@ class Plan:
         duplicates = 0
         known: set[ChunkKey] = set()
         for chunk in chunks:
-            is_duplicate = self._is_duplicate(chunk)
-            duplicates += is_duplicate
-            if is_duplicate or chunk.row in self.settled:
+            if self._is_duplicate(chunk):
+                duplicates += 1
+                known.add(ChunkKey(chunk.key))
+            elif chunk.row in self.settled:
                 known.add(ChunkKey(chunk.key))
         return PutResult(
             enqueued=len(self.fresh) - before,

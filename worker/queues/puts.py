@@ -152,7 +152,8 @@ def _update(db: sqlite3.Connection, plan: Plan) -> None:
 
 
 _KNOWN = """
-SELECT group_concat(row || ' ' || (settled_at IS NULL) || ' ' || expires_at || ' ' || SAYING)
+SELECT group_concat(row || ' ' || expires_at || ' ' || SAYING) FILTER (WHERE settled_at IS NULL),
+    group_concat(row) FILTER (WHERE settled_at IS NOT NULL)
 FROM chunks
 WHERE row IN (SELECT value FROM json_each(?))
 """.replace("SAYING", columns.SAYING)
@@ -165,14 +166,10 @@ def _known(
 
     All in one text: fetching the rows one by one would be a step for each.
     """
-    (text,) = db.execute(_KNOWN, (json.dumps(list(rows)),)).fetchone()
-    found = [line.split(" ") for line in text.split(",")] if text else []
-    known = {
-        row: Known(int(expires_at), said)
-        for row, is_open, expires_at, said in found
-        if is_open == "1"
-    }
-    return known, frozenset(line[0] for line in found) - known.keys()
+    text, settled = db.execute(_KNOWN, (json.dumps(list(rows)),)).fetchone()
+    found = (line.split(" ") for line in text.split(",")) if text else ()
+    known = {row: Known(int(expires_at), said) for row, expires_at, said in found}
+    return known, frozenset(settled.split(",")) if settled else frozenset()
 
 
 _COLUMNS = [f"column{n}" for n, _ in enumerate(StoredChunk._fields, start=1)]
