@@ -5,6 +5,7 @@ made current, so that no library hangs its own (with URLs) below them.
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -26,6 +27,8 @@ from worker.telemetry.spans import Fact
 SCOPE = "recording_worker"
 LONGEST_TRACEPARENT_CHARS = 512
 """It has 55; a later version may have more."""
+LONGEST_EVENT_CHARS = 64 * 1024
+"""Longer ones are not read again for the sake of a link."""
 ANNOUNCED, ANNOUNCED_AGAIN = "chunk announced", "chunk announced again"
 _SENDERS = TraceContextTextMapPropagator()
 _NOTHING = Context()
@@ -100,7 +103,7 @@ class Tracer:
                 ANNOUNCED,
                 context=_NOTHING,
                 kind=SpanKind.CONSUMER,
-                links=[Link(delivery)],
+                links=[Link(delivery), *_links_of(chunk)],
                 attributes=_named(_of(chunk)),
                 start_time=since_ns,
             )
@@ -114,7 +117,7 @@ class Tracer:
         *,
         facts: Mapping[str, Fact],
         kind: SpanKind = SpanKind.INTERNAL,
-        link: SpanContext | None = None,
+        links: Sequence[Link] = (),
         since_ns: int | None = None,
     ) -> trace.Span:
         """Start a span below the root of a chunk's trace, whoever wrote that, and where."""
@@ -122,7 +125,7 @@ class Tracer:
             name,
             context=_under(trace.NonRecordingSpan(self.root_of(key))),
             kind=kind,
-            links=[Link(link)] if link else (),
+            links=links,
             attributes=_named(facts),
             start_time=since_ns,
         )
@@ -180,7 +183,7 @@ class _Delivery(_Span):
                     ANNOUNCED_AGAIN,
                     kind=SpanKind.CONSUMER,
                     facts=_of(chunk),
-                    link=own,
+                    links=[Link(own), *_links_of(chunk)],
                     since_ns=self.since_ns,
                 )
                 again.end()
@@ -215,10 +218,10 @@ class _Attempt(_Span):
         """A sibling's delete stands in the sibling's trace, and says who did it."""
         if key == self.key:
             return self.step("delete")
-        by = self.span.get_span_context()
+        by = [Link(self.span.get_span_context())]
         return _ended(
             self.tracer.below(
-                key, "delete", kind=SpanKind.CLIENT, facts={"chunk": key}, link=by
+                key, "delete", kind=SpanKind.CLIENT, facts={"chunk": key}, links=by
             )
         )
 
@@ -238,6 +241,21 @@ def _ended(span: trace.Span) -> Iterator[_Span]:
 
 def _under(span: trace.Span) -> Context:
     return trace.set_span_in_context(span, _NOTHING)
+
+
+def _links_of(chunk: Chunk) -> Sequence[Link]:
+    """To where its event was made, if that is a CloudEvent that says so: not to who sent it.
+
+    https://github.com/cloudevents/spec/blob/main/cloudevents/extensions/distributed-tracing.md
+    """
+    raw = chunk.announcement.raw
+    if '"traceparent"' not in raw or len(raw) > LONGEST_EVENT_CHARS:
+        return ()
+    try:
+        sender = json.loads(raw).get("traceparent")
+    except (ValueError, AttributeError):
+        return ()
+    return _links_to_sender(sender) if isinstance(sender, str) else ()
 
 
 def _links_to_sender(sender: str) -> Sequence[Link]:

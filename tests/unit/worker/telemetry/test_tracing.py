@@ -20,6 +20,7 @@ from tests.unit.handlers.bodies import (
     SmallQuarantine,
     SmallQueue,
     a_body,
+    a_cloud_event,
     a_grid_event,
     an_entry,
     recording_data,
@@ -382,6 +383,37 @@ async def test_trace_of_the_sender_is_linked(traced: Traced) -> None:
     (delivery,) = traced.named("delivery")
     assert delivery.links == ((SENDER[3:35], SENDER[36:52]),)
     assert (delivery.parent_id, delivery.trace_id != SENDER[3:35]) == (None, True)
+
+
+async def test_trace_that_an_event_was_made_in_is_linked_from_its_chunk(
+    traced: Traced,
+) -> None:
+    """CloudEvents carry it within; whoever delivers them may be in another trace."""
+    event = a_cloud_event(recording_data(an_entry("d1"))) | {"traceparent": SENDER}
+    receiver = a_receiver()
+
+    for _ in range(2):
+        await receiver.receive(a_body(event), origin="webhook")
+
+    announced = [span for span in traced.of(ChunkKey("d1")) if span.links]
+    assert named(announced) == ["chunk announced", "chunk announced again"]
+    for span in announced:
+        assert span.links[1:] == ((SENDER[3:35], SENDER[36:52]),)
+        assert span.trace_id == spans.trace_id(ChunkKey("d1"))
+
+
+@pytest.mark.parametrize("sender", [7, None, "garbage", {"traceparent": SENDER}])
+async def test_event_that_names_no_trace_is_not_linked(
+    traced: Traced, sender: object
+) -> None:
+    """An event may hold anything, and what it says elsewhere is no trace of its own."""
+    data = recording_data(an_entry("d1")) | {"inner": {"traceparent": SENDER}}
+    event = a_cloud_event(data) | {"traceparent": sender}
+
+    await a_receiver().receive(a_body(event), origin="webhook")
+
+    (root,) = traced.named("chunk announced")
+    assert len(root.links) == 1
 
 
 @pytest.mark.parametrize("parent_based", [False, True])
