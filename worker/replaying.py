@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from samples.acs import StandIn
-from worker import app, opening, posting, receiving, siblings
+from worker import app, posting, receiving, siblings
 from worker.attempt import Observer
 from worker.errors import ConfigError, WorkerError
 from worker.model import ChunkState
@@ -17,6 +17,8 @@ from worker.ports import Archive, QueueListing
 from worker.posting import Bodies, Posted, Posting
 from worker.settings import Settings
 from worker.settings_fields import CONNECTION_STRING, ENDPOINT
+from worker.settings_process import APPLICATION_INSIGHTS, METRICS_EXPORTER
+from worker.telemetry.setup import open_telemetry
 from worker.telling import open_notices
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
@@ -35,6 +37,8 @@ SIMULATED = {
     "WORKER_EVENT_TOPICS": "",
     "WORKER_INBOX": "",
     "WORKER_NOTIFY": "",
+    APPLICATION_INSIGHTS: "",
+    METRICS_EXPORTER: "none",
     ENDPOINT: "",
 }
 STORES = ("WORKER_QUEUE", "WORKER_ARCHIVE")
@@ -144,8 +148,9 @@ async def replay(
     place = settings.archive_place
     replayed = Replayed(archive=place.url if place else str(settings.archive_directory))
     async with (
-        opening.open_archive(settings) as archive,
-        opening.open_queue(settings, create=True, archive=archive) as queue,
+        open_telemetry(settings, lambda _: (), scraped=False),
+        app.open_archive(settings) as archive,
+        app.open_queue(settings, create=True, archive=archive) as queue,
         open_notices(settings, archive, cut=cut) as notices,
         app.open_consumer(
             settings,

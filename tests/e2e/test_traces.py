@@ -2,8 +2,10 @@
 
 import base64
 import json
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from azure.storage.queue.aio import QueueClient
@@ -11,7 +13,7 @@ from azure.storage.queue.aio import QueueClient
 from tests import canaries
 from tests.azurite import Azurite
 from tests.conftest import UniqueName
-from tests.e2e import events
+from tests.e2e import events, worker_process
 from tests.e2e.world import World
 from tests.trace_collector import TraceCollector, collecting_traces
 from worker.model import ChunkKey
@@ -20,6 +22,9 @@ from worker.telemetry import spans
 DOCUMENT = "0-eus-d1-traced"
 TRACE, ROOT = spans.trace_id(ChunkKey(DOCUMENT)), spans.root_id(ChunkKey(DOCUMENT))
 STEPS = {"download", "archive", "verify", "receipt", "manifest", "delete"}
+IMPORTING = (sys.executable, str(Path(__file__).with_name("importing_worker.py")))
+NEVER = {"OTEL_BSP_SCHEDULE_DELAY": "3600000"}
+"""Spans are sent at the end alone."""
 EMBEDDED = pytest.mark.parametrize("stores", ["embedded"], indirect=True)
 
 
@@ -222,3 +227,80 @@ async def test_no_secret_and_no_participant_is_in_a_trace(
     assert canaries.seen(told, canaries.ALL) == []
     assert seen.acs.regional_host not in told
     assert "http" not in told
+
+
+@EMBEDDED
+async def test_job_sends_its_trace_before_it_ends(
+    seen: World, collector: TraceCollector
+) -> None:
+    """It lives for seconds: nothing may wait for the next turn of a sender."""
+    body, _ = events.fresh_chunk(seen.acs, DOCUMENT)
+    late = replace(seen, settings=seen.settings | NEVER)
+
+    async with late.running("webhook") as webhook:
+        assert await events.post(await webhook.url(), body) == 200
+        assert await webhook.stop() == 0
+    ended = await late.run("consume", "--until-empty")
+
+    assert ended.code == 0
+    names = {span.name for span in collector.of(TRACE)}
+    assert names == {"chunk announced", "lease", "attempt"} | STEPS
+
+
+@EMBEDDED
+async def test_replay_sends_its_traces_before_it_ends(
+    seen: World, collector: TraceCollector
+) -> None:
+    """It is receiver and consumer in one."""
+    body, _ = events.fresh_chunk(seen.acs, DOCUMENT)
+    saved = seen.folder / "saved.json"
+    saved.write_bytes(body)
+
+    ended = await seen.run("replay", str(saved), **NEVER)
+
+    assert ended.code == 0
+    names = {span.name for span in collector.of(TRACE)}
+    assert names == {"chunk announced", "lease", "attempt"} | STEPS
+
+
+async def test_simulation_is_traced_and_counted_nowhere(
+    tmp_path: Path, collector: TraceCollector
+) -> None:
+    """What never was must not ring anybody, nor stand among what was."""
+    environment = NEVER | {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        "APPLICATIONINSIGHTS_CONNECTION_STRING": "none",
+    }
+    sample = str(events.sample("one-chunk.event-grid.json"))
+
+    ended = await worker_process.run(
+        "replay", sample, "--simulate", environment=environment, folder=tmp_path
+    )
+
+    assert ended.code == 0
+    assert {"delivery", "chunk announced", "delete"} <= {
+        s.name for s in collector.spans
+    }
+    assert "telemetry.unavailable" not in ended.err
+
+
+@EMBEDDED
+@pytest.mark.parametrize("wanted", [False, True])
+async def test_opentelemetry_is_imported_for_those_alone_who_want_it(
+    world: World, collector: TraceCollector, *, wanted: bool
+) -> None:
+    """It costs time at each start, and memory for good."""
+    settings = {"WORKER_ADMIN_LISTEN": "off"}
+    if wanted:
+        settings["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] = f"{collector.url}/v1/traces"
+
+    async with world.running("webhook", command=IMPORTING, **settings) as webhook:
+        await webhook.url()
+        assert await webhook.stop() == 0
+    async with world.running(
+        "consume", "--until-empty", command=IMPORTING, **settings
+    ) as consumer:
+        assert await consumer.ended() == 0
+
+    imported = [bool(process.out.strip()) for process in (webhook, consumer)]
+    assert imported == [wanted, wanted]
