@@ -22,6 +22,7 @@ worker.stopped | info |
 delivery.accepted | info | origin, outcome, events, chunks, duplicates, ignored, quarantined
 delivery.accepted | what was left alone | exported
 delivery.accepted | how late it is | delivery_count, oldest_event_s
+delivery.accepted, delivery.rejected | where it is traced | trace_id
 delivery.rejected | warning | origin, reason, error, delivery_count
 delivery.rejected | after a flood | unsaid
 delivery.refused | error | reason, delivery_count, unsaid
@@ -42,6 +43,7 @@ subscription.refused | warning | reason, topic
 subscription.deleted | warning | topic
 chunk.finished | info, warning, error | outcome, reason, attempt, retries, bytes, blob, flags
 chunk.finished | its times | total_s and other steps, queued_s, until_expiry_s
+chunk.finished | where it is traced, as all lines of an attempt | trace_id
 chunk.postponed | warning | rows, reason
 chunk.dead_lettered | error | rows, reason
 chunks.at_risk | error | chunks, oldest_deadline

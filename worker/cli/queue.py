@@ -186,6 +186,7 @@ def _print_detail(detail: "QueueDetail") -> None:
         ("settled", printing.moment(entry.settled_at, now=now)),
         ("reason", entry.reason),
         ("error", entry.error),
+        ("trace", detail.trace_id),
         *(("hint", hint) for hint in entry.hints),
     )
     if detail.attempts:

@@ -10,6 +10,7 @@ from worker.model import Attempt, ChunkState, QueuedChunk, Rebuilt
 from worker.ops.hints import hints_for
 from worker.ops.selecting import Selection
 from worker.ports import QueueListing
+from worker.telemetry import spans
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,8 @@ class QueueDetail:
 
     entry: QueueEntry
     attempts: tuple[Attempt, ...]
+    trace_id: str
+    """Of the chunk's trace, if anybody traced."""
 
 
 @runtime_checkable
@@ -95,7 +98,9 @@ async def queue_show(queue: QueueListing, text: str) -> Sequence[QueueDetail]:
     found = await queue.find(text)
     return [
         QueueDetail(
-            entry=entry_from(queued), attempts=tuple(await queue.attempts(queued.row))
+            entry=entry_from(queued),
+            attempts=tuple(await queue.attempts(queued.row)),
+            trace_id=spans.trace_id(queued.chunk.key),
         )
         for queued in found
     ]

@@ -11,6 +11,7 @@ from worker import announced, names, recording
 from worker.ops.finding import Folder
 from worker.ops.metadata import Pause
 from worker.stored import Manifest, ManifestChunk, MissingChunk, Receipt, SourceDeleted
+from worker.telemetry import spans
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,8 @@ class ChunkRow:
     erased: bool = False
     problem: str | None = None
     """Why what the receipt, or a document beside it, says could not be read."""
+    trace_id: str | None = None
+    """Of the chunk's trace, if anybody traced; None where no receipt was read."""
 
     @property
     def is_external(self) -> bool:
@@ -225,6 +228,7 @@ def chunk_from_receipt(receipt: Receipt) -> ChunkRow:
         source_deleted_at=None,
         source_status=None,
         receipt=names.receipt_name(receipt.key),
+        trace_id=spans.trace_id(spans.key_of(receipt)),
     )
 
 

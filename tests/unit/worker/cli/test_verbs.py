@@ -16,8 +16,9 @@ from tests.unit.worker.ops.test_queue import RebuildableMemoryQueue
 from tests.unit.worker.ops.test_recordings import receipt_for, store, store_manifest
 from worker import names
 from worker.clock import SystemClock
-from worker.model import Chunk, ChunkState, DeleteAnswer
+from worker.model import Chunk, ChunkKey, ChunkState, DeleteAnswer
 from worker.stored import SourceDeleted, encode
+from worker.telemetry import spans
 
 
 def put(composed: Composed, *chunks: Chunk) -> None:
@@ -255,6 +256,8 @@ def test_queue_show_tells_all_of_an_entry(run: Run, composed: Composed) -> None:
 
     assert ended.code == 0
     assert re.search(r"^document +d1$", ended.out, re.MULTILINE)
+    trace = spans.trace_id(ChunkKey("d1"))
+    assert re.search(rf"^trace +{trace}$", ended.out, re.MULTILINE)
     assert "(in 23 h)" in ended.out
     assert "dead source-expired" in ended.out
     assert "\x1b" not in ended.out

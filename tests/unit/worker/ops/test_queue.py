@@ -10,6 +10,7 @@ from tests.fakes.queue import MemoryQueue
 from worker.model import ChunkState, Rebuilt
 from worker.ops.queue import RebuildReport, queue_list, queue_rebuild, queue_show
 from worker.ops.selecting import Selection
+from worker.telemetry import spans
 
 ANY = Selection()
 
@@ -71,6 +72,15 @@ async def test_show_finds_by_beginning_and_tells_the_attempts(
     assert detail.entry.not_before == at
     (attempt,) = detail.attempts
     assert (attempt.number, attempt.worker, attempt.reason) == (1, "w1", "throttled")
+
+
+async def test_show_tells_the_trace(queue: MemoryQueue) -> None:
+    """From what an operator holds to the spans of whoever worked at it."""
+    (lease,) = await queue.lease(1)
+
+    (detail,) = await queue_show(queue, "soo")
+
+    assert detail.trace_id == spans.trace_id(lease.chunk.key)
 
 
 async def test_show_of_an_unknown_id_is_empty(queue: MemoryQueue) -> None:

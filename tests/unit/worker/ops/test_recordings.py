@@ -15,6 +15,7 @@ from worker.ops.recording_rows import RecordingRow
 from worker.ops.recordings import recordings_list, recordings_show
 from worker.recording import RecordingView
 from worker.stored import Receipt, SourceDeleted, encode
+from worker.telemetry import spans
 
 
 def receipt_for(chunk: Chunk) -> Receipt:
@@ -273,6 +274,25 @@ async def test_show_tells_proof_and_source_of_every_chunk(
         False,
         START + RETENTION,
     )
+
+
+async def test_show_tells_the_trace_of_every_chunk(archive: MemoryArchive) -> None:
+    """That under which it was announced, where another announcement took its documentId."""
+    true, strange = some_chunks(2)
+    renamed = replace(receipt_for(true), key=names.other_key(true))
+    content_path = "/v1/objects/elsewhere/content/video"
+    elsewhere = replace(receipt_for(strange), content_path=content_path)
+    await store_manifest(archive, an_announcement(), [renamed, elsewhere])
+    for receipt in (renamed, elsewhere):
+        await archive.create(names.receipt_name(receipt.key), encode(receipt))
+
+    (detail,) = await recordings_show(archive, "call-1")
+
+    traces = {chunk.key: chunk.trace_id for chunk in detail.chunks}
+    assert traces == {
+        renamed.key: spans.trace_id(true.key),
+        elsewhere.key: spans.trace_id(strange.key),
+    }
 
 
 async def test_manifest_without_its_receipts_is_still_shown(
