@@ -12,12 +12,10 @@ from opentelemetry.sdk.metrics.export import (
 )
 
 from worker.clock import SystemClock
-from worker.errors import ConfigError
 from worker.settings import Settings
-from worker.settings_process import APPLICATION_INSIGHTS
+from worker.telemetry import insights
 from worker.telemetry.outages import Ear, Outage
 
-INSTALL = "pip install 'recording-worker[azure-monitor]'"
 OTLP, AZURE_MONITOR = "otlp", "azure-monitor"
 
 
@@ -75,13 +73,12 @@ def _azure_monitor(connection_string: str) -> MetricExporter:
     try:
         from azure.monitor.opentelemetry.exporter import AzureMonitorMetricExporter
     except ImportError:
-        why = f"{APPLICATION_INSIGHTS}: needs azure-monitor-opentelemetry"
-        raise ConfigError([why], hint=INSTALL) from None
+        raise insights.lacking() from None
+    insights.switch_off_its_own()
     try:
         exporter: MetricExporter = AzureMonitorMetricExporter(
             connection_string=connection_string, disable_offline_storage=True
         )
     except ValueError:
-        why = f"{APPLICATION_INSIGHTS}: is not a connection string"
-        raise ConfigError([why]) from None
+        raise insights.malformed() from None
     return exporter

@@ -4,15 +4,16 @@ Nothing of the SDK is imported where nobody wants any, and nothing here is globa
 fed goes through worker/telemetry/meters.py and spans.py, for as long as a context lasts.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from worker import __version__
 from worker.settings import Settings
 from worker.telemetry import meters, outages
+from worker.telemetry.ending import tried_for
 
 if TYPE_CHECKING:
     # Start-up cost: the SDK is for those who use it.
@@ -111,7 +112,7 @@ async def _open_metrics(
         with meters.fed(Recorder(provider, look)):
             yield Telemetry(registry=registry)
     finally:
-        await _within(FLUSH_SECONDS, provider.shutdown)
+        await tried_for(FLUSH_SECONDS, partial(provider.shutdown, FLUSH_SECONDS * 1000))
 
 
 def _scraped() -> "tuple[CollectorRegistry, MetricReader]":
@@ -125,11 +126,3 @@ def _scraped() -> "tuple[CollectorRegistry, MetricReader]":
         disable_target_info=False, scope_info_enabled=False, registry=registry
     )
     return registry, reader
-
-
-async def _within(seconds: float, shut_down: Callable[[float], object]) -> None:
-    """Shut down in a thread, which it blocks; a collector that hangs ends nobody's day."""
-    ending = asyncio.get_running_loop().run_in_executor(None, shut_down, seconds * 1000)
-    done, _ = await asyncio.wait({ending}, timeout=seconds + 1)
-    for each in done:
-        each.exception()  # seen, and told by who was to send

@@ -1,8 +1,6 @@
 """Who traces are sent to: OTLP's collector, Application Insights."""
 
-import asyncio
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 
 from opentelemetry.sdk.resources import Resource
@@ -14,12 +12,11 @@ from opentelemetry.sdk.trace.export import (
 )
 
 from worker.clock import SystemClock
-from worker.errors import ConfigError
 from worker.settings import Settings
-from worker.settings_process import APPLICATION_INSIGHTS
-from worker.telemetry import spans
+from worker.telemetry import insights, spans
+from worker.telemetry.ending import tried_for
 from worker.telemetry.outages import Ear, Outage
-from worker.telemetry.sending import AZURE_MONITOR, INSTALL, OTLP
+from worker.telemetry.sending import AZURE_MONITOR, OTLP
 from worker.telemetry.tracing import ChunkIds, Tracer
 
 
@@ -65,7 +62,7 @@ async def open_traces(
         with spans.traced(Tracer(provider, ids)):
             yield
     finally:
-        await _tried_for(flush_seconds, provider.shutdown)
+        await tried_for(flush_seconds, provider.shutdown)
 
 
 def _exporters(settings: Settings, ear: Ear) -> Iterator[SpanExporter]:
@@ -90,31 +87,12 @@ def _azure_monitor(connection_string: str) -> SpanExporter:
     try:
         from azure.monitor.opentelemetry.exporter import AzureMonitorTraceExporter
     except ImportError:
-        why = f"{APPLICATION_INSIGHTS}: needs azure-monitor-opentelemetry"
-        raise ConfigError([why], hint=INSTALL) from None
+        raise insights.lacking() from None
+    insights.switch_off_its_own()
     try:
         exporter: SpanExporter = AzureMonitorTraceExporter(
             connection_string=connection_string, disable_offline_storage=True
         )
     except ValueError:
-        why = f"{APPLICATION_INSIGHTS}: is not a connection string"
-        raise ConfigError([why]) from None
+        raise insights.malformed() from None
     return exporter
-
-
-async def _tried_for(seconds: float, work: Callable[[], object]) -> None:
-    """Do it in a thread that the end of the process need not wait for."""
-    loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-
-    def run() -> None:
-        work()
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(ended.set)
-
-    threading.Thread(target=run, name="flush", daemon=True).start()
-    try:
-        async with asyncio.timeout(seconds):
-            await ended.wait()
-    except TimeoutError:
-        return
