@@ -150,11 +150,15 @@ class Breaker:
         )
 
     def paused_scopes(self) -> frozenset[str]:
-        """`credential`, `archive`: what has some chunk wait; until a success says otherwise."""
+        """`credential`, `archive`: what has some chunk wait, until one goes through.
+
+        Not for good: a target whose chunks are all gone has nobody left to go through. May be
+        asked from another thread.
+        """
         return frozenset(
             name.partition(":")[0]
-            for name, target in self._targets.items()
-            if target.paused_at is not None
+            for name, target in list(self._targets.items())
+            if self._holds(target) or self._awaits_probe(target)
         )
 
     def is_archive_paused(self) -> bool:

@@ -60,10 +60,15 @@ class Pulse:
 
     turned_at: datetime | None = None
     """When it last came round: it does so every few seconds, whatever it waits for."""
+    turned_s: float | None = None
+    """The same by the clock that never jumps."""
     leased_at: datetime | None = None
     is_halted: bool = False
     """What an operator said, as of the last turn that asked."""
     is_draining: bool = False
+
+    def turn(self, clock: Clock) -> None:
+        self.turned_at, self.turned_s = clock.now(), clock.monotonic()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +100,7 @@ class Consumer:
         outage = Outage(clock=self.clock)
         async with asyncio.TaskGroup() as group:
             while not stopping.is_set():
-                self.pulse.turned_at = self.clock.now()
+                self.pulse.turn(self.clock)
                 self.nudge.clear()
                 leases, pause = await self._lease(self.slots - len(working), outage)
                 idle = 0 if leases else idle

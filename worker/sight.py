@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from worker.errors import WorkerError
+from worker.errors import BugError, WorkerError
 from worker.model import ChunkState, QueueCounts, QueuedChunk
 from worker.ports import Clock
 
@@ -33,14 +33,15 @@ class Sight:
     """Why the last look failed, as a reason of worker/errors.py; None: it did not."""
 
     async def look(self, queue: SeenQueue, *, within: timedelta) -> QueueCounts:
-        """Look. Raises what the queue raises, and WorkerError is remembered."""
+        """Look. Raises what the queue raises, and remembers its reason."""
         try:
             counts = await queue.counts(at_risk_within=within)
             first: Sequence[QueuedChunk] = ()
             if counts.by_state.get(ChunkState.PENDING):
                 first = await queue.list(state=ChunkState.PENDING, limit=1)
-        except WorkerError as error:
-            self.problem = error.reason
+        except Exception as error:
+            ours = error if isinstance(error, WorkerError) else BugError
+            self.problem = ours.reason
             raise
         self.counts, self.problem = counts, None
         self.waiting_since = first[0].enqueued_at if first else None

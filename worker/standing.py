@@ -80,9 +80,11 @@ class Standing:
     sight: Sight
     consumer: "Consumer | None" = None
     started_at: datetime = field(init=False)
+    _started_s: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.started_at = self.clock.now()
+        self._started_s = self.clock.monotonic()
 
     @property
     def paused(self) -> frozenset[str] | None:
@@ -96,11 +98,12 @@ class Standing:
     def is_stalled(self) -> bool:
         """Whether the consumer's loop is stuck; so is one that never began."""
         if self.consumer is None:
-            began, is_draining = self.started_at, not self.consumes
+            began, is_draining = None, not self.consumes
         else:
             pulse = self.consumer.pulse
-            began, is_draining = pulse.turned_at or self.started_at, pulse.is_draining
-        return not is_draining and self.clock.now() - began > STALLED_AFTER
+            began, is_draining = pulse.turned_s, pulse.is_draining
+        since_s = self.clock.monotonic() - (self._started_s if began is None else began)
+        return not is_draining and since_s > STALLED_AFTER.total_seconds()
 
     def report(self) -> HealthReport:
         sight = self.sight

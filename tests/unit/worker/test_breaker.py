@@ -391,3 +391,29 @@ def test_end_of_a_probe_elsewhere_leaves_this_one(half_open: Bench) -> None:
     half_open.breaker.gave_up_probe(resource="other")
 
     assert half_open.breaker.paused_resources() == {"calls"}
+
+
+def test_scopes_are_paused_until_a_chunk_goes_through() -> None:
+    """Half-open too: nothing but a probe is begun. No scope names whose credential it is."""
+    bench = Bench()
+    before = bench.breaker.paused_scopes()
+    bench.fail_distinct(FORBIDDEN, FORBIDDEN.streak)
+    bench.fail_distinct(FULL, FULL.streak)
+    paused = bench.breaker.paused_scopes()
+    bench.pass_pause()
+    half_open = bench.breaker.paused_scopes()
+    bench.succeed()
+
+    assert before == frozenset()
+    assert paused == half_open == {"credential", "archive"}
+    assert bench.breaker.paused_scopes() == frozenset()
+
+
+def test_scope_whose_chunks_are_all_gone_is_not_paused_for_good() -> None:
+    """Nobody is left to go through, and nobody waits: an alert has to end."""
+    bench = Bench()
+    bench.fail_distinct(FORBIDDEN, FORBIDDEN.streak)
+    bench.clock.advance(3 * FIRST_PAUSE.total_seconds())
+    bench.clock.advance(PROBE_PATIENCE.total_seconds())
+
+    assert bench.breaker.paused_scopes() == frozenset()
