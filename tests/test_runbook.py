@@ -111,6 +111,18 @@ def test_every_event_that_is_an_error_has_its_place() -> None:
     assert events - runbook.sections() == set()
 
 
+def test_every_trouble_that_begins_and_ends_has_its_place() -> None:
+    """A warning as well, by its event or by its reason: it is so until somebody acts."""
+    events = {name for name, _ in EVENTS.findall(log.__doc__ or "")}
+    troubles = {name for name in events if name.endswith(".unavailable")}
+
+    assert {"admin.unavailable", "telemetry.unavailable"} <= troubles
+    known = runbook.sections()
+    assert {
+        each for each in troubles if not {each, each.replace(".", "-")} & known
+    } == set()
+
+
 def test_every_finding_of_the_doctor_has_its_place() -> None:
     """By the name of its check."""
     checks = set(chain.from_iterable(map(checks_in, doctors())))

@@ -32,8 +32,8 @@ if __name__ == "__main__":
     from azure.monitor.opentelemetry.exporter.statsbeat import _state as of_statistics
 
     found: tuple[object, ...] = (
-        of_settings._configuration_manager,  # noqa: SLF001 - nothing public tells
-        of_statistics._statsbeat_manager,  # noqa: SLF001 - the same
+        of_settings._configuration_manager,
+        of_statistics._statsbeat_manager,
     )
     makers = [type(each).__name__ for each in found if each is not None]
     sys.stdout.write(

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from worker import app
+from worker import opening
 from worker.settings import Settings
 from worker.settings_rules import Use
 from worker.telemetry.insights import SWITCHES
@@ -79,7 +79,7 @@ async def check_queue(tmp_path: Path, connection_string: str) -> tuple[Any, str]
         "WORKER_QUEUE": f"sqlite:{tmp_path}/queue.db",
     }
     settings = Settings.load(ours, use=Use.READ)
-    async with app.open_queue(settings, create=True):
+    async with opening.open_queue(settings, create=True):
         ours[NAME] = connection_string
     inherited = {k: v for k, v in os.environ.items() if k not in SWITCHES}
     process = await asyncio.create_subprocess_exec(

@@ -35,6 +35,7 @@ from worker.settings_rules import Use
 from worker.telemetry import instruments, setup
 from worker.telemetry.instruments import ALL
 
+ROOT = Path(__file__).resolve().parents[2]
 ONE_CHUNK = events_dir() / "one-chunk.event-grid.json"
 MP3 = events_dir() / "demo/04-mp3.event-grid.json"
 DELETED = events_dir() / "subscription-deleted.event-grid.json"
@@ -184,11 +185,18 @@ async def test_metrics_move_with_a_delivery_and_its_chunk(
 
 
 OWN_SCENARIO = {
-    instruments.CALLBACKS: "tests/unit/handlers/test_callbacks.py",
-    instruments.LEASES_LOST: "tests/unit/worker/test_measures.py",
-    instruments.VERIFICATIONS: "below",
-    instruments.CHECKS: "below",
+    instruments.CALLBACKS: ("tests/unit/handlers/test_callbacks.py", "of(CALLBACKS"),
+    instruments.LEASES_LOST: ("tests/unit/worker/test_measures.py", "of(LEASES_LOST"),
+    instruments.VERIFICATIONS: (
+        "tests/integration/test_metrics.py",
+        'numbers()["recording_worker.verifications"]',
+    ),
+    instruments.CHECKS: (
+        "tests/integration/test_metrics.py",
+        'numbers["recording_worker.checks"]',
+    ),
 }
+"""Where those are fed that this run leaves alone, and what asserts it there."""
 
 
 async def test_every_metric_is_fed_by_some_work(
@@ -233,6 +241,13 @@ async def test_every_metric_is_fed_by_some_work(
     }
     unfed = {each for each in ALL if not fed.intersection(each.prometheus)}
     assert unfed == OWN_SCENARIO.keys()
+
+
+def test_metrics_with_a_scenario_of_their_own_have_it() -> None:
+    """A list of exceptions that leads nowhere is a hole."""
+    for path, asserted in OWN_SCENARIO.values():
+        lines = (ROOT / path).read_text().splitlines()
+        assert [line for line in lines if "assert" in line and asserted in line], path
 
 
 async def test_health_tells_how_the_consumer_is(
@@ -422,16 +437,17 @@ async def test_verification_is_told_before_it_ends(
 
     assert await told_by("recordings", "verify", "--all", "--no-report") == 0
 
-    outcomes = sent_to.numbers()["recording_worker.verifications"]
-    assert outcomes[frozenset({("outcome", "intact")})] == 1
+    intact, problems = (
+        frozenset({("outcome", each)}) for each in ("intact", "problems")
+    )
+    assert sent_to.numbers()["recording_worker.verifications"][intact] == 1
 
     lost = tmp_path / "archive/receipts/00/lost.json"
     lost.parent.mkdir(parents=True)
     lost.write_text("{")
 
     assert await told_by("recordings", "verify", "--all", "--no-report") == 3
-    outcomes = sent_to.numbers()["recording_worker.verifications"]
-    assert outcomes[frozenset({("outcome", "problems")})] == 1
+    assert sent_to.numbers()["recording_worker.verifications"][problems] == 1
 
 
 async def test_check_is_told_with_what_it_saw(sent_to: Collector, load: Load) -> None:

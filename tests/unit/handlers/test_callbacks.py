@@ -10,6 +10,8 @@ from handlers.callbacks import CallbackReceiver
 from handlers.receiver import ReceivedKind
 from handlers.refusals import RefusedError
 from handlers.statuses import Refusal
+from tests.unit.worker.measured import measured
+from worker.telemetry.instruments import CALLBACKS
 
 SECRET = "8:acs:alice-of-accounts"
 IDS = {
@@ -141,3 +143,17 @@ async def test_what_is_no_callback_is_refused() -> None:
         await CallbackReceiver().receive(b"<html>", origin="webhook")
 
     assert refused.value.refusal is Refusal.BAD_CALLBACK
+
+
+async def test_callbacks_are_counted_by_kind() -> None:
+    """A kind that nobody knows is `other`, whatever it calls itself: the sender chose it."""
+    with measured() as numbers:
+        await told(
+            an_event("RecordingStateChanged", **IDS, recordingId="r", state="active"),
+            an_event("StrangerThings", **IDS),
+            an_event("StrangerStill", **IDS),
+        )
+
+    assert numbers.of(CALLBACKS, type="RecordingStateChanged") == 1
+    assert numbers.of(CALLBACKS, type="other") == 2
+    assert len(numbers.sums) == 2
