@@ -1,11 +1,12 @@
 """A collector of OpenTelemetry's on loopback: takes OTLP over HTTP, and keeps what it was sent."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
@@ -75,15 +76,21 @@ def _number(point: object) -> float:
 async def collecting(*, status: int = 200) -> AsyncIterator[Collector]:
     """Start one."""
     collector = Collector(status=status)
+    takes = {"/v1/metrics": collector.take, "/v1/traces": collector.leave}
+    async with listening(takes) as collector.url:
+        yield collector
+
+
+@asynccontextmanager
+async def listening(takes: Mapping[str, Handler]) -> AsyncIterator[str]:
+    """Take what is posted to these paths, at the URL that is yielded."""
     app = web.Application(client_max_size=_MOST_BYTES)
-    app.router.add_post("/v1/metrics", collector.take)
-    app.router.add_post("/v1/traces", collector.leave)
+    app.add_routes([web.post(path, take) for path, take in takes.items()])
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         host, port = runner.addresses[0][:2]
-        collector.url = f"http://{host}:{port}"
-        yield collector
+        yield f"http://{host}:{port}"
     finally:
         await runner.cleanup()

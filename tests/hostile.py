@@ -22,10 +22,10 @@ from samples.acsmetadata import metadata_of
 from tests import media
 from tests.factories import TOPIC
 from tests.fakes.clock import START, ManualClock
-from worker import app, exporting, names, receiving
-from worker.app import WholeQueue
+from worker import app, exporting, names, opening, receiving
 from worker.consumer import Consumer
 from worker.model import ChunkState, QueuedChunk
+from worker.opening import WholeQueue
 from worker.settings import Settings
 from worker.settings_rules import Use
 from worker.stored import Manifest, Receipt, decode
@@ -233,8 +233,8 @@ async def lied_to(
         requests = WatchedRequests(settings.archive_directory, originals)
         acs.requests = requests
         async with (
-            app.open_archive(settings) as archive,
-            app.open_queue(settings, create=True, archive=archive) as embedded,
+            opening.open_archive(settings) as archive,
+            opening.open_queue(settings, create=True, archive=archive) as embedded,
             app.open_consumer(
                 settings,
                 queue=queue or embedded,

@@ -24,7 +24,7 @@ from samples.event_grid import events_in, schema_of
 from tests import azurite as emulator
 from tests.e2e import worker_process
 from tests.e2e.worker_process import WorkerProcess
-from worker import app
+from worker import opening
 from worker.model import ChunkState
 from worker.settings import Settings
 from worker.settings_rules import Use
@@ -186,7 +186,7 @@ async def wait_until_home(settings: Mapping[str, str]) -> dict[str, str]:
     read = Settings.load(settings, use=Use.READ)
     async with (
         asyncio.timeout(PATIENCE_SECONDS),
-        app.open_queue(read, create=False) as q,
+        opening.open_queue(read, create=False) as q,
     ):
         while True:
             entries = await q.list(limit=100_000)

@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
 )
 
-PATIENCE_SECONDS = 20
+from tests.collector import PATIENCE_SECONDS, listening
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,14 +82,5 @@ def _spans(sent: ExportTraceServiceRequest) -> list[Got]:
 async def collecting_traces(*, status: int = 200) -> AsyncIterator[TraceCollector]:
     """Start one."""
     collector = TraceCollector(status=status)
-    app = web.Application(client_max_size=16 * 1024 * 1024)
-    app.router.add_post("/v1/traces", collector.take)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        host, port = runner.addresses[0][:2]
-        collector.url = f"http://{host}:{port}"
+    async with listening({"/v1/traces": collector.take}) as collector.url:
         yield collector
-    finally:
-        await runner.cleanup()

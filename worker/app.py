@@ -21,13 +21,7 @@ from worker.closing import Closer
 from worker.consumer import POLL_SECONDS, Consumer
 from worker.limits import ConnectionCeiling, MemoryBudget
 from worker.notices import Notices
-from worker.opening import (
-    MIB,
-    WholeQueue,
-    open_archive,
-    open_known_archive,
-    open_queue,
-)
+from worker.opening import MIB, WholeQueue
 from worker.pauses import Pauses
 from worker.pipeline import Pipeline
 from worker.ports import Archive, ChunkQueue, Clock, Source
@@ -38,16 +32,6 @@ from worker.sources.acs import AcsSource
 from worker.sources.hosts import HostRules
 from worker.sources.signing import Credential, Credentials, KeyCredential
 from worker.transfer import TransferLimits
-
-__all__ = [
-    "MIB",
-    "WholeQueue",
-    "open_archive",
-    "open_consumer",
-    "open_known_archive",
-    "open_queue",
-    "open_source",
-]
 
 FIRST_CONNECTIONS = 32
 """Where the adaptive ceiling on connections to the source starts: with all that the defaults

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from worker import app
+from worker import app, opening
 from worker.acs.resources import resource_from
 from worker.archives.local_file import LocalFile
 from worker.clock import SystemClock
@@ -26,7 +26,7 @@ async def download(
     """Bring what lies at a location into a file that is not there yet."""
     named = resource_from(settings, resource).name
     clock = SystemClock()
-    range_bytes = settings.block_mib * app.MIB
+    range_bytes = settings.block_mib * opening.MIB
     async with (
         app.open_source(settings, clock) as source,
         LocalFile(path, block_bytes=range_bytes) as file,
@@ -39,7 +39,7 @@ async def download(
             limits=TransferLimits(
                 range_bytes=range_bytes, max_ranges=settings.max_ranges
             ),
-            memory=MemoryBudget(settings.memory_mib * app.MIB),
+            memory=MemoryBudget(settings.memory_mib * opening.MIB),
             clock=clock,
         )
 
@@ -49,7 +49,7 @@ async def proof_of(settings: Settings, location: str) -> Proof:
     # Where it may not go is told before anything else is looked at.
     async with (
         app.open_source(settings, SystemClock()) as source,
-        app.open_known_archive(settings) as archive,
+        opening.open_known_archive(settings) as archive,
     ):
         source.check(location)
         return await _proof_of(settings, archive, location)
@@ -61,7 +61,7 @@ async def _proof_of(
     proof = await acs_media.proof_of(archive, location)
     if archive is None or proof.why_none is not None or not settings.has_queue:
         return proof
-    async with app.open_queue(settings, create=False, archive=archive) as queue:
+    async with opening.open_queue(settings, create=False, archive=archive) as queue:
         return await acs_media.proof_besides(queue, archive, proof)
 
 
@@ -74,7 +74,7 @@ async def delete(
     """
     async with (
         app.open_source(settings, SystemClock()) as source,
-        app.open_known_archive(settings) as archive,
+        opening.open_known_archive(settings) as archive,
     ):
         proof = await _proof_of(settings, archive, location)
         if archive is not None and proof.receipt and proof.why_none is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from handlers.receiver import ReceivedKind, Receiver
 from handlers.statuses import status_of
-from worker import app, receiving
+from worker import opening, receiving
 from worker.archives.letter_blobs import LetterBlobs
 from worker.clock import SystemClock
 from worker.errors import QueueUnavailableError
@@ -68,8 +68,8 @@ async def open_queue_taker(
 ) -> AsyncIterator[tuple[Archive, QueueTaker]]:
     """The archive and the queue of the workers, which bring home what is queued."""
     async with (
-        app.open_archive(settings) as archive,
-        app.open_queue(settings, create=True, archive=archive) as queue,
+        opening.open_archive(settings) as archive,
+        opening.open_queue(settings, create=True, archive=archive) as queue,
     ):
         receiver = receiving.receiver_of(
             settings, queue=queue, archive=archive, nudge=asyncio.Event()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from samples.acs import StandIn
-from worker import app, posting, receiving, siblings
+from worker import app, opening, posting, receiving, siblings
 from worker.attempt import Observer
 from worker.errors import ConfigError, WorkerError
 from worker.model import ChunkState
@@ -149,8 +149,8 @@ async def replay(
     replayed = Replayed(archive=place.url if place else str(settings.archive_directory))
     async with (
         open_telemetry(settings, lambda _: (), scraped=False),
-        app.open_archive(settings) as archive,
-        app.open_queue(settings, create=True, archive=archive) as queue,
+        opening.open_archive(settings) as archive,
+        opening.open_queue(settings, create=True, archive=archive) as queue,
         open_notices(settings, archive, cut=cut) as notices,
         app.open_consumer(
             settings,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from handlers.inbox import Inbox
-from worker import app, receiving
+from worker import app, opening, receiving
 from worker.admin import open_admin
 from worker.at_risk import RiskWatch, WatchedQueue
 from worker.clock import SystemClock
@@ -61,8 +61,8 @@ async def run_serve(settings: Settings) -> None:
     async with (
         receiving.listening(settings) as endpoint,
         _seen(settings, "serve", consumes=True) as standing,
-        app.open_archive(settings) as archive,
-        app.open_queue(settings, create=True, archive=archive) as queue,
+        opening.open_archive(settings) as archive,
+        opening.open_queue(settings, create=True, archive=archive) as queue,
         open_notices(settings, archive, cut=stop.cut) as notices,
         app.open_consumer(
             settings,
@@ -94,8 +94,8 @@ async def run_webhook(settings: Settings) -> None:
     async with (
         receiving.listening(settings) as endpoint,
         _seen(settings, "webhook", consumes=False) as standing,
-        app.open_archive(settings) as archive,
-        app.open_queue(settings, create=True, archive=archive) as queue,
+        opening.open_archive(settings) as archive,
+        opening.open_queue(settings, create=True, archive=archive) as queue,
         endpoint.taking(
             receiving.receiver_of(settings, queue=queue, archive=archive, nudge=nudge),
             queue.ready,
@@ -114,8 +114,8 @@ async def run_consume(settings: Settings, *, until_empty: bool) -> int:
     stop, nudge = Stop(), asyncio.Event()
     async with (
         _seen(settings, "consume", consumes=True) as standing,
-        app.open_archive(settings) as archive,
-        app.open_queue(settings, create=True, archive=archive) as queue,
+        opening.open_archive(settings) as archive,
+        opening.open_queue(settings, create=True, archive=archive) as queue,
         open_notices(settings, archive, cut=stop.cut) as notices,
         app.open_consumer(
             settings,

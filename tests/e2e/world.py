@@ -24,9 +24,9 @@ from tests.e2e.worker_process import (
     Ended,
     WorkerProcess,
 )
-from worker import app, names
-from worker.app import WholeQueue
+from worker import names, opening
 from worker.model import ChunkKey, ChunkState, QueuedChunk
+from worker.opening import WholeQueue
 from worker.settings import Settings
 from worker.settings_rules import Use
 from worker.stored import Manifest, Receipt, decode
@@ -164,7 +164,7 @@ class World:
             "WORKER_QUEUE": f"sqlite:{self.folder / 'data/queue.db'}",
         }
         settings = Settings.load({**embedded, **self.environment}, use=Use.READ)
-        async with app.open_queue(settings, create=False) as queue:
+        async with opening.open_queue(settings, create=False) as queue:
             yield queue
 
     async def entries(self) -> list[QueuedChunk]:

@@ -13,7 +13,7 @@ from tests.azurite import Azurite
 from tests.conftest import UniqueName
 from tests.isolation import isolated_logs
 from worker.__main__ import main
-from worker.app import WholeQueue, open_archive, open_queue
+from worker.opening import WholeQueue, open_archive, open_queue
 from worker.ports import Archive
 from worker.settings import Settings, inspect_process
 from worker.settings_rules import Use

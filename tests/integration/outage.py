@@ -28,7 +28,7 @@ from samples.grid.pending import Attempted, DeadLettered, Dropped, Happening
 from samples.grid.subscription import DEMO_TOPIC
 from tests import media
 from tests.fakes.clock import ManualClock
-from worker import app, receiving, replaying
+from worker import app, opening, receiving, replaying
 from worker.attempt import NoObserver
 from worker.consumer import Consumer
 from worker.posting import Posted
@@ -129,8 +129,10 @@ class Day:
     async def start(self) -> None:
         """Start the worker behind the front."""
         enter = self.process.enter_async_context
-        archive = await enter(app.open_archive(self.settings))
-        queue = await enter(app.open_queue(self.settings, create=True, archive=archive))
+        archive = await enter(opening.open_archive(self.settings))
+        queue = await enter(
+            opening.open_queue(self.settings, create=True, archive=archive)
+        )
         assert isinstance(queue, SqliteQueue)
         self.queue = queue
         nudge = asyncio.Event()

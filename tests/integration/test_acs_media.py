@@ -20,7 +20,7 @@ from tests.factories import a_chunk, a_delivery
 from tests.fakes.clock import ManualClock
 from tests.isolation import isolated_logs
 from tests.proofs import a_proof
-from worker import app, driving, names
+from worker import driving, names, opening
 from worker.__main__ import main
 from worker.archives.directory import DirectoryArchive
 from worker.archives.local_file import LocalFile
@@ -267,9 +267,9 @@ async def test_proof_may_lie_in_a_container(
     monkeypatch.setenv("WORKER_ARCHIVE", container)
     monkeypatch.setenv("WORKER_QUEUE", azurite.queue(unique_name("acs")))
     settings = Settings.load(dict(os.environ), use=Use.ACS_MEDIA)
-    async with app.open_archive(settings) as archive:
+    async with opening.open_archive(settings) as archive:
         await put_proof(archive)
-        async with app.open_queue(settings, create=True, archive=archive):
+        async with opening.open_queue(settings, create=True, archive=archive):
             pass
         ended = await operator.types("delete", acs.locations(DOC).delete)
         record = await archive.read(names.source_deleted_name(ChunkKey(DOC)))
@@ -363,7 +363,7 @@ async def test_all_that_was_announced_of_it_is_proven(
         metadata_location=f"{objects}/content/acsmetadata",
     )
     settings = Settings.load(dict(os.environ), use=Use.ACS_MEDIA)
-    async with app.open_queue(settings, create=True) as queue:
+    async with opening.open_queue(settings, create=True) as queue:
         await queue.put(a_delivery(chunk))
 
     ended = await operator.types("delete", acs.locations(DOC).delete)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from worker import app
+from worker import opening
 from worker.settings import Settings
 
 
@@ -24,7 +24,7 @@ def settings_of(folder: Path) -> Settings:
 
 async def test_busy_loop_cannot_starve_the_queue(tmp_path: Path) -> None:
     """Threads may ask for the interpreter sooner than a busy loop turns."""
-    async with app.open_queue(settings_of(tmp_path), create=True):
+    async with opening.open_queue(settings_of(tmp_path), create=True):
         assert sys.getswitchinterval() < 0.000_1
 
 
@@ -32,5 +32,5 @@ async def test_shorter_switch_interval_is_kept(tmp_path: Path) -> None:
     """Whoever wants threads to change even sooner has it so."""
     sys.setswitchinterval(1e-6)
 
-    async with app.open_queue(settings_of(tmp_path), create=True):
+    async with opening.open_queue(settings_of(tmp_path), create=True):
         assert sys.getswitchinterval() == pytest.approx(1e-6)

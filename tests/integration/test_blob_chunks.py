@@ -24,9 +24,9 @@ from tests.factories import a_chunk, a_delivery, an_announcement
 from tests.fakes.clock import HurriedClock
 from tests.storage_proxy import Fault, Seen, StorageProxy
 from worker import app, names
-from worker.app import WholeQueue
 from worker.consumer import Consumer
 from worker.model import Chunk, ChunkState
+from worker.opening import WholeQueue, open_archive, open_queue
 from worker.settings import Settings
 from worker.settings_rules import Use
 from worker.stored import Receipt, decode
@@ -118,8 +118,8 @@ async def opened(
             use=Use.CONSUME,
         )
         async with (
-            app.open_queue(settings, create=True) as queue,
-            app.open_archive(settings) as archive,
+            open_queue(settings, create=True) as queue,
+            open_archive(settings) as archive,
             app.open_consumer(
                 settings,
                 queue=queue,

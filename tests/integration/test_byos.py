@@ -18,7 +18,7 @@ from tests import azurite as emulator
 from tests.azurite import Azurite
 from tests.conftest import UniqueName
 from tests.e2e.events import documents_in, sample, samples_of
-from worker import app, names, receiving
+from worker import app, names, opening, receiving
 from worker.byos import IN_PLACE
 from worker.model import ChunkKey, ChunkState, QueuedChunk
 from worker.ops.recordings import recordings_show
@@ -83,8 +83,8 @@ class World:
         nudge, cut = asyncio.Event(), asyncio.Event()
         async with (
             asyncio.timeout(PATIENCE_S),
-            app.open_archive(settings) as archive,
-            app.open_queue(settings, create=True, archive=archive) as queue,
+            opening.open_archive(settings) as archive,
+            opening.open_queue(settings, create=True, archive=archive) as queue,
             app.open_consumer(
                 settings, queue=queue, archive=archive, nudge=nudge, cut=cut
             ) as consumer,
@@ -227,7 +227,7 @@ async def test_mixed_recording_is_one(world: World) -> None:
         world.copied()
     )
     settings = Settings.load(world.settings, use=Use.READ)
-    async with app.open_archive(settings) as archive:
+    async with opening.open_archive(settings) as archive:
         (shown,) = await recordings_show(archive, ended.receipts[1].document_id)
     assert [chunk.is_external for chunk in shown.chunks] == [True, False]
 

@@ -21,7 +21,7 @@ from handlers.jwks import CallAutomation, KeySetError
 from handlers.webhook import CALLBACKS
 from samples.control.service import KEY, RESOURCE_ID, ControlStandIn
 from tests.authority import StandInAuthority, rsa_key, stand_in_authority
-from worker import app, receiving
+from worker import opening, receiving
 from worker.errors import ConfigError
 from worker.receiving import Endpoint
 from worker.sdk_options import options_for
@@ -67,8 +67,8 @@ def opened(tmp_path: Path) -> Open:
         more |= {"WORKER_CALLBACKS_ISSUER": issuer} if resources else {}
         chosen = settings(tmp_path, **more)
         async with (
-            app.open_archive(chosen) as archive,
-            app.open_queue(chosen, create=True, archive=archive) as queue,
+            opening.open_archive(chosen) as archive,
+            opening.open_queue(chosen, create=True, archive=archive) as queue,
             receiving.open_webhook(
                 chosen,
                 queue=queue,

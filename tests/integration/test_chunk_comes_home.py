@@ -22,10 +22,10 @@ from samples.objects import Part
 from tests import media
 from tests.factories import a_chunk, a_delivery, an_announcement, some_chunks
 from tests.fakes.clock import HurriedClock
-from worker import app, names
-from worker.app import WholeQueue
+from worker import app, names, opening
 from worker.consumer import Consumer
 from worker.model import Chunk, ChunkState, QueuedChunk
+from worker.opening import WholeQueue
 from worker.settings import Settings
 from worker.settings_rules import Use
 from worker.sources import session
@@ -173,8 +173,8 @@ async def opened(
         requests = WatchedRequests(settings.archive_directory)
         acs.requests = requests
         async with (
-            app.open_queue(settings, create=True) as queue,
-            app.open_archive(settings) as archive,
+            opening.open_queue(settings, create=True) as queue,
+            opening.open_archive(settings) as archive,
             app.open_consumer(
                 settings,
                 queue=queue,
@@ -354,8 +354,8 @@ async def test_two_processes_on_one_queue_agree(
         await world.announce(*chunks)
         settings = settings_for(world.acs, tmp_path, WORKER_INSTANCE="other")
         async with (
-            app.open_queue(settings, create=False) as queue,
-            app.open_archive(settings) as archive,
+            opening.open_queue(settings, create=False) as queue,
+            opening.open_archive(settings) as archive,
             app.open_consumer(
                 settings,
                 queue=queue,

@@ -12,9 +12,9 @@ from tests.factories import a_chunk, a_delivery
 from tests.integration.keeping import Place, place
 from tests.worm import WormProxy
 from worker import names
-from worker.app import WholeQueue
 from worker.clock import SystemClock
 from worker.model import ChunkState
+from worker.opening import WholeQueue
 from worker.ports import Archive
 
 RECORDING = a_chunk().recording

@@ -10,7 +10,7 @@ import pytest
 from tests.archived import archive_recording, part
 from tests.factories import a_chunk
 from tests.integration.keeping import Place, place
-from worker.app import WholeQueue
+from worker.opening import WholeQueue
 from worker.ports import Archive
 
 RECORDING = a_chunk().recording

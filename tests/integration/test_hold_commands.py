@@ -11,7 +11,7 @@ from tests.factories import a_chunk, an_announcement
 from tests.integration.keeping import Place, place
 from tests.worm import WormProxy
 from worker import names
-from worker.app import WholeQueue
+from worker.opening import WholeQueue
 from worker.ports import Archive
 
 RECORDING = a_chunk().recording

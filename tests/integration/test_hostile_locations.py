@@ -19,7 +19,7 @@ from tests.hostile import World, event
 from tests.storage_proxy import StorageProxy
 from tests.trap import Trap, trap
 from tests.unit.handlers.bodies import a_body, a_cloud_event, a_grid_event, a_validation
-from worker import app, receiving
+from worker import opening, receiving
 from worker.settings import Settings
 from worker.settings_rules import Use
 
@@ -223,8 +223,8 @@ async def test_handshake_asks_nobody(tmp_path: Path, there: Trap, kind: str) -> 
         "Authorization": f"Bearer {token_that_points_to(url)}",
     }
     async with (
-        app.open_archive(settings) as archive,
-        app.open_queue(settings, create=True, archive=archive) as queue,
+        opening.open_archive(settings) as archive,
+        opening.open_queue(settings, create=True, archive=archive) as queue,
         receiving.open_webhook(
             settings, queue=queue, archive=archive, nudge=asyncio.Event()
         ) as endpoint,

@@ -23,7 +23,7 @@ from tests.azurite import ACCOUNT, KEY, Azurite
 from tests.conftest import UniqueName
 from tests.e2e import worker_process
 from tests.identity import IdentityEndpoint
-from worker import app, storage_places
+from worker import opening, storage_places
 from worker.errors import ConfigError, WorkerError
 from worker.settings import Settings
 from worker.settings_rules import Use
@@ -190,8 +190,8 @@ async def test_trouble_is_told_after_the_first_request(service: Service) -> None
 
 async def open_stores(settings: Settings) -> None:
     async with (
-        app.open_archive(settings) as archive,
-        app.open_queue(settings, create=True, archive=archive),
+        opening.open_archive(settings) as archive,
+        opening.open_queue(settings, create=True, archive=archive),
     ):
         pass
 

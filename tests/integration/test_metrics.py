@@ -24,7 +24,7 @@ from tests.collector import Collector, collecting
 from tests.factories import a_chunk, a_delivery
 from tests.heard import PATIENCE_SECONDS, Heard
 from tests.isolation import isolated_logs
-from worker import app, at_risk, serving
+from worker import at_risk, opening, serving
 from worker.__main__ import main
 from worker.clock import SystemClock
 from worker.errors import QueueUnavailableError
@@ -212,7 +212,7 @@ async def test_every_metric_is_fed_by_some_work(
         expires_at=now + timedelta(hours=1),
     )
     settings = load(WORKER_DRAIN_SECONDS="0")
-    async with app.open_queue(settings, create=True) as queue:
+    async with opening.open_queue(settings, create=True) as queue:
         await queue.put(a_delivery(foreign, missing, received_at=now))
 
     async with serving_with(settings, heard) as admin:
@@ -227,7 +227,7 @@ async def test_every_metric_is_fed_by_some_work(
                 "recording_worker_queue_oldest_age_seconds", least=0.001
             ),
         ]
-        async with app.open_archive(settings) as archive:
+        async with opening.open_archive(settings) as archive:
             await set_paused(
                 archive, paused=True, reason="x", by="me", at=now, dry_run=False
             )
@@ -432,7 +432,7 @@ async def test_verification_is_told_before_it_ends(
     sent_to: Collector, load: Load, tmp_path: Path
 ) -> None:
     """A job that runs for a minute is scraped by nobody."""
-    async with app.open_archive(load()):
+    async with opening.open_archive(load()):
         pass
 
     assert await told_by("recordings", "verify", "--all", "--no-report") == 0
@@ -452,7 +452,7 @@ async def test_verification_is_told_before_it_ends(
 
 async def test_check_is_told_with_what_it_saw(sent_to: Collector, load: Load) -> None:
     """The scheduled job sees the queue where no worker may be alive to."""
-    async with app.open_queue(load(), create=True) as queue:
+    async with opening.open_queue(load(), create=True) as queue:
         await queue.put(a_delivery(a_chunk()))
 
     await told_by("status", "--check")

@@ -25,7 +25,7 @@ from tests.identity import OBJECT, IdentityEndpoint
 from tests.isolation import isolated_logs
 from tests.storage_proxy import Fault as StorageFault
 from tests.storage_proxy import StorageProxy
-from worker import app, filesystems, names
+from worker import filesystems, names, opening
 from worker.__main__ import main
 from worker.model import Stored
 from worker.ops.config import config_report
@@ -98,8 +98,8 @@ def either(request: pytest.FixtureRequest) -> Environment:
 async def start(environment: Mapping[str, str]) -> None:
     settings = Settings.load(environment, use=Use.SERVE)
     async with (
-        app.open_archive(settings) as archive,
-        app.open_queue(settings, create=True, archive=archive),
+        opening.open_archive(settings) as archive,
+        opening.open_queue(settings, create=True, archive=archive),
     ):
         pass
 
@@ -168,7 +168,7 @@ async def test_all_is_well(either: Environment, clock: ManualClock) -> None:
     assert of(found, archive_check.WRITE).seen.startswith("a probe lies there")
     assert of(found, "handshake").grade is Grade.SKIPPED
     settings = Settings.load(either)
-    async with app.open_archive(settings, create=False) as archive:
+    async with opening.open_archive(settings, create=False) as archive:
         assert [name async for name in archive.list("")] == [names.PROBE]
 
 
@@ -663,7 +663,7 @@ async def test_dead_letters_are_looked_for_beside_the_archive(
         found = await look(there, clock)
         etag = (await blob.get_blob_properties()).etag.strip('"')
     where = own_account.container("dead-letters")
-    async with app.open_archive(Settings.load(there)) as archive:
+    async with opening.open_archive(Settings.load(there)) as archive:
         await archive.create(names.replayed_name(where, letter, etag), b"{}")
     replayed = await look(there, clock)
 

@@ -23,8 +23,8 @@ from tests.unit.worker.ops.test_verifying import (
 )
 from worker import names, recording
 from worker.__main__ import main
-from worker.app import open_archive, open_queue
 from worker.model import Announcement, Chunk
+from worker.opening import open_archive, open_queue
 from worker.ports import Archive
 from worker.recording import RecordingView
 from worker.settings import inspect_process

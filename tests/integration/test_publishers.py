@@ -25,7 +25,7 @@ from tests.factories import SOURCE, TOPIC
 from tests.fakes.clock import START
 from tests.unit.handlers import bodies
 from tests.unit.handlers.bodies import an_entry, recording_data
-from worker import app, receiving
+from worker import opening, receiving
 from worker.queues.sqlite import SqliteQueue
 from worker.settings import Settings
 from worker.settings_rules import Use
@@ -93,8 +93,8 @@ async def endpoint(tmp_path: Path) -> AsyncIterator[Endpoint]:
         use=Use.SERVE,
     )
     async with (
-        app.open_archive(settings) as archive,
-        app.open_queue(settings, create=True, archive=archive) as queue,
+        opening.open_archive(settings) as archive,
+        opening.open_queue(settings, create=True, archive=archive) as queue,
         receiving.open_webhook(
             settings, queue=queue, archive=archive, nudge=asyncio.Event()
         ) as listening,

@@ -20,7 +20,7 @@ from tests.factories import a_chunk, a_delivery
 from tests.fakes.queue import MemoryQueue
 from tests.heard import Heard
 from tests.isolation import isolated_logs
-from worker import app, at_risk, consumer, replaying, serving
+from worker import at_risk, consumer, opening, replaying, serving
 from worker.__main__ import main
 from worker.attempt import NoObserver
 from worker.clock import SystemClock
@@ -137,7 +137,7 @@ async def test_second_signal_cuts_the_drain(
         assert await probe(url) == 503
         interrupt()
 
-    async with app.open_queue(settings(), create=False) as queue:
+    async with opening.open_queue(settings(), create=False) as queue:
         (entry,) = await queue.list()
     assert (entry.state, entry.attempts) == (ChunkState.PENDING, 0)
 
@@ -152,7 +152,7 @@ async def test_webhook_queues_and_no_more(
         assert await post(url, acs.address(ONE_CHUNK.read_bytes())) == 200
         interrupt()
 
-    async with app.open_queue(settings(), create=False) as queue:
+    async with opening.open_queue(settings(), create=False) as queue:
         (entry,) = await queue.list()
     assert entry.state is ChunkState.PENDING
     assert acs.requests == []
@@ -169,7 +169,7 @@ async def test_consume_until_empty_says_whether_chunks_are_dead(
     """0 when all is home, 3 when a chunk needs a person."""
     here = f"http://{acs.global_host}"
     chunk = a_chunk(host=location or here, document_id=DOCUMENT)
-    async with app.open_queue(settings(), create=True) as queue:
+    async with opening.open_queue(settings(), create=True) as queue:
         await queue.put(a_delivery(chunk, received_at=SystemClock().now()))
 
     assert await serving.run_consume(settings(), until_empty=True) == code
@@ -202,7 +202,7 @@ async def test_endpoint_answers_before_and_after_its_storage_is_open(
     """503 while the queue takes its time to open or to close, and no refused connection."""
     body = acs.address(ONE_CHUNK.read_bytes())
     may_open, is_closing, may_close = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    open_queue = app.open_queue
+    open_queue = opening.open_queue
 
     @asynccontextmanager
     async def open_slowly(*some: Any, **more: Any) -> AsyncIterator[Any]:
@@ -212,7 +212,7 @@ async def test_endpoint_answers_before_and_after_its_storage_is_open(
         is_closing.set()
         await may_close.wait()
 
-    monkeypatch.setattr(app, "open_queue", open_slowly)
+    monkeypatch.setattr(opening, "open_queue", open_slowly)
     async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as group:
         group.create_task(run(settings()))
         url = str((await heard.wait_for("worker.listening"))["listen"])
@@ -294,7 +294,7 @@ async def test_watch_is_loud_about_chunks_at_risk(
         yield queue
 
     await queue.put(a_delivery(a_chunk()))
-    monkeypatch.setattr(app, "open_queue", open_queue)
+    monkeypatch.setattr(opening, "open_queue", open_queue)
     monkeypatch.setattr(at_risk, "LOOK_SECONDS", 0.001)
     async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as group:
         group.create_task(serving.run_webhook(settings()))
@@ -325,7 +325,7 @@ async def test_watch_is_silent_about_chunks_in_time(
         assert archive
         yield CalmQueue(clock=SystemClock())
 
-    monkeypatch.setattr(app, "open_queue", open_queue)
+    monkeypatch.setattr(opening, "open_queue", open_queue)
     monkeypatch.setattr(at_risk, "LOOK_SECONDS", 0.001)
     async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as group:
         group.create_task(serving.run_webhook(settings()))

@@ -21,11 +21,11 @@ from tests import media
 from tests.factories import a_chunk, a_delivery, an_announcement
 from tests.fakes.clock import HurriedClock
 from tests.identity import IdentityEndpoint, IssuedTokens
-from worker import app
-from worker.app import WholeQueue
+from worker import app, opening
 from worker.attempt import NoObserver
 from worker.errors import SourceForbiddenError
 from worker.model import Chunk, ChunkState
+from worker.opening import WholeQueue
 from worker.settings import Settings
 from worker.settings_rules import Use
 from worker.sources import tokens
@@ -125,7 +125,7 @@ class World:
         settings = self.settings(**identities)
         stopping = asyncio.Event()
         async with (
-            app.open_archive(settings) as archive,
+            opening.open_archive(settings) as archive,
             app.open_consumer(
                 settings,
                 queue=self.queue,
@@ -185,7 +185,7 @@ async def world(
     async with (
         StandIn(connection_string=CONTOSO, now=clock.now) as contoso,
         StandIn(connection_string=FABRIKAM, now=clock.now) as fabrikam,
-        app.open_queue(settings, create=True) as queue,
+        opening.open_queue(settings, create=True) as queue,
     ):
         yield World(contoso=contoso, fabrikam=fabrikam, folder=tmp_path, queue=queue)
 

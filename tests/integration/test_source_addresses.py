@@ -19,7 +19,7 @@ from samples.acsmetadata import metadata_of
 from tests import media
 from tests.factories import a_chunk, a_delivery
 from tests.fakes.clock import HurriedClock
-from worker import app
+from worker import app, opening
 from worker.attempt import NoObserver
 from worker.model import Chunk, ChunkState, QueuedChunk
 from worker.settings import Settings
@@ -90,8 +90,8 @@ async def tried_once(folder: Path, **more: str) -> tuple[QueuedChunk, str]:
     ended, stopping = Ended(), asyncio.Event()
     async with (
         asyncio.timeout(20),
-        app.open_queue(settings, create=True) as queue,
-        app.open_archive(settings) as archive,
+        opening.open_queue(settings, create=True) as queue,
+        opening.open_archive(settings) as archive,
         app.open_consumer(
             settings,
             queue=queue,

@@ -10,7 +10,7 @@ import pytest
 from samples.acs import StandIn
 from tests.factories import a_chunk, a_delivery, an_announcement
 from tests.topic import KEY, StandInTopic
-from worker import app, serving
+from worker import opening, serving
 from worker.clock import SystemClock
 from worker.model import Chunk
 from worker.notices import ARCHIVED, AT_RISK
@@ -53,7 +53,7 @@ def settings(tmp_path: Path, acs: StandIn, topic: StandInTopic) -> Settings:
 
 
 async def put(settings: Settings, *chunks: Chunk) -> None:
-    async with app.open_queue(settings, create=True) as queue:
+    async with opening.open_queue(settings, create=True) as queue:
         await queue.put(a_delivery(*chunks, received_at=SystemClock().now()))
 
 

@@ -29,7 +29,7 @@ from tests.unit.handlers.bodies import (
     a_grid_event,
     a_validation,
 )
-from worker import app, receiving
+from worker import opening, receiving
 from worker.__main__ import main
 from worker.receiving import Endpoint
 from worker.settings import Settings
@@ -62,8 +62,8 @@ def opened(tmp_path: Path) -> Open:
             use=Use.WEBHOOK,
         )
         async with (
-            app.open_archive(settings) as archive,
-            app.open_queue(settings, create=True, archive=archive) as queue,
+            opening.open_archive(settings) as archive,
+            opening.open_queue(settings, create=True, archive=archive) as queue,
             receiving.open_webhook(
                 settings,
                 queue=queue,

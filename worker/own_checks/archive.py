@@ -6,7 +6,7 @@ One fixed name, so that a container that lets nothing go is not littered.
 import hashlib
 from collections.abc import Sequence
 
-from worker import app, names
+from worker import names, opening
 from worker.errors import AlreadyExistsError
 from worker.model import Stored
 from worker.ops.doctor import Finding, failed, noted, passed
@@ -29,7 +29,7 @@ async def archive(deployment: Deployment) -> Sequence[Finding]:
     if not settings.has_archive:
         seen = f"there is no archive at {settings.archive} yet"
         return [noted(WRITE, seen, "recording-worker serve")]
-    async with app.open_archive(settings, create=False) as opened:
+    async with opening.open_archive(settings, create=False) as opened:
         return await probed(opened)
 
 

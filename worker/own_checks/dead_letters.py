@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from worker import app
+from worker import opening
 from worker.archives.letter_blobs import LetterBlobs, LettersUnavailableError
 from worker.errors import WorkerError
 from worker.model import Letter
@@ -84,7 +84,7 @@ async def _waiting(deployment: Deployment, place: Place) -> Waiting:
         )
         newest = await _newest(letters)
         # The archive knows what was replayed.
-        known = app.open_known_archive(deployment.settings)
+        known = opening.open_known_archive(deployment.settings)
         memory = await stack.enter_async_context(known) if newest else None
         written = [
             letter.written_at

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 
-from worker import app
+from worker import opening
 from worker.ops.doctor import Finding, noted, passed
 from worker.own_checks.deployment import Deployment
 from worker.settings_rules import Use
@@ -17,7 +17,7 @@ async def queue(deployment: Deployment) -> Sequence[Finding]:
     if not settings.has_queue:
         seen = f"there is no queue at {settings.queue} yet"
         return [noted(QUEUE, seen, "recording-worker serve")]
-    async with app.open_queue(settings, create=False) as opened:
+    async with opening.open_queue(settings, create=False) as opened:
         may_take = await opened.round_trip()
     if may_take or deployment.use is Use.WEBHOOK:
         how = "in and out" if may_take else "in; this identity may take nothing out"
