@@ -225,7 +225,7 @@ async def lied_to(
     `queue`, which has the same clock, stands in for that of the settings; `more` are these.
     """
     clock = clock or SteppedClock()
-    for module in (app, receiving, exporting):
+    for module in (app, opening, receiving, exporting):
         monkeypatch.setattr(module, "SystemClock", lambda: clock)
     async with StandIn(now=clock.now) as acs:
         settings = settings_for(acs, folder, **more)

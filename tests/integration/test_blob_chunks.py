@@ -49,6 +49,7 @@ OPERATIONS = ["staged", "stage", "commit", "put", "head", "get"]
 def clock(monkeypatch: pytest.MonkeyPatch) -> HurriedClock:
     clock = HurriedClock()
     monkeypatch.setattr(app, "SystemClock", lambda: clock)
+    monkeypatch.setattr("worker.opening.SystemClock", lambda: clock)
     return clock
 
 

@@ -142,6 +142,7 @@ class World:
 def clock(monkeypatch: pytest.MonkeyPatch) -> HurriedClock:
     clock = HurriedClock()
     monkeypatch.setattr(app, "SystemClock", lambda: clock)
+    monkeypatch.setattr(opening, "SystemClock", lambda: clock)
     monkeypatch.setattr(session, "READ_SECONDS", 0.2)
     return clock
 

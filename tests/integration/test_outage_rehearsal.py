@@ -17,7 +17,7 @@ import pytest
 from samples.event_grid import Conduct, Subscription
 from tests.fakes.clock import START, ManualClock
 from tests.integration.outage import MEDIA_LIVE, Day, a_day
-from worker import app, receiving
+from worker import app, opening, receiving
 
 SHIPPED = Path(__file__).parents[2] / "deploy/event-subscription.json"
 HOUR, HALF_AN_HOUR = timedelta(hours=1), timedelta(minutes=30)
@@ -38,6 +38,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
     """The time of everything at work."""
     clock = ManualClock()
     monkeypatch.setattr(app, "SystemClock", lambda: clock)
+    monkeypatch.setattr(opening, "SystemClock", lambda: clock)
     monkeypatch.setattr(receiving, "SystemClock", lambda: clock)
     return clock
 

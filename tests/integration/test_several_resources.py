@@ -177,6 +177,7 @@ async def world(
 ) -> AsyncIterator[World]:
     clock = HurriedClock()
     monkeypatch.setattr(app, "SystemClock", lambda: clock)
+    monkeypatch.setattr(opening, "SystemClock", lambda: clock)
     # So long in the eyes of a worker in a hurry.
     monkeypatch.setattr(tokens, "RENEW_EVERY_SECONDS", 3600)
     settings = Settings.model_validate(

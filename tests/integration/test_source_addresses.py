@@ -46,6 +46,7 @@ class Ended(NoObserver):
 def clock(monkeypatch: pytest.MonkeyPatch) -> HurriedClock:
     clock = HurriedClock()
     monkeypatch.setattr(app, "SystemClock", lambda: clock)
+    monkeypatch.setattr(opening, "SystemClock", lambda: clock)
     return clock
 
 
