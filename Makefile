@@ -53,7 +53,7 @@ demo-stack: setup ## webhook, two consumers, Azurite: all samples through, and t
 
 test: setup ## all tests, with branch coverage
 	@rm -f .coverage .coverage.*
-	@$(BIN)/python -m pytest --cov --cov-report= -n 2 -m "not alone"
+	@$(BIN)/python -m pytest --cov --cov-report= -n 2 --dist loadgroup -m "not alone"
 	@$(BIN)/python -m coverage report
 	@$(BIN)/python -m pytest -m alone
 

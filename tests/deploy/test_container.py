@@ -20,8 +20,8 @@ from tests.e2e import events, worker_process
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("/opt/recording-worker", "/src", "/data")
 LIMIT_SECONDS = 280
-"""It installs all that runs from the lock."""
-pytestmark = pytest.mark.timeout(LIMIT_SECONDS)
+"""It installs all that runs from the lock: one process does, and not each."""
+pytestmark = [pytest.mark.timeout(LIMIT_SECONDS), pytest.mark.xdist_group("image")]
 
 
 def stages() -> list[Stage]:

@@ -27,8 +27,8 @@ NO_POLICY = {
 }
 """Parsed as all others; checkov has no policy for resources of their kinds."""
 NO_REASON = "No comment provided"
-# Its start alone takes seconds of a busy machine.
-pytestmark = pytest.mark.timeout(240)
+# Its start alone takes seconds of a busy machine: one process scans, and not each.
+pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("policy")]
 
 
 def config() -> dict[str, Any]:
