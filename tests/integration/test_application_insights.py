@@ -1,8 +1,9 @@
-"""Metrics in Application Insights: sent where its connection string says, and nowhere else."""
+"""Metrics and traces in Application Insights: sent where its connection string says, and nowhere else."""
 
 import asyncio
 import gzip
 import json
+import logging
 import os
 import sys
 from collections import Counter
@@ -14,11 +15,15 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from opentelemetry.sdk.resources import Resource
 
 from worker import opening
 from worker.settings import Settings
 from worker.settings_rules import Use
+from worker.telemetry import spans
 from worker.telemetry.insights import SWITCHES
+from worker.telemetry.outages import Ear
+from worker.telemetry.traces import open_traces
 
 PHONING = Path(__file__).with_name("phoning.py")
 NAME = "APPLICATIONINSIGHTS_CONNECTION_STRING"
@@ -107,6 +112,27 @@ async def test_metrics_reach_application_insights_and_nobody_else(
     assert {item["iKey"] for item in ingestion.items} == {KEY}
     assert told["called"] == ["127.0.0.1"]
     assert told["makers"] == []
+
+
+async def test_traces_reach_application_insights_with_whose_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for switch in SWITCHES:
+        monkeypatch.setenv(switch, "true")
+    ear = Ear()
+    libraries = logging.getLogger("azure.monitor")
+    libraries.addHandler(ear)
+    async with ingesting() as ingestion:
+        text = f"InstrumentationKey={KEY};IngestionEndpoint={ingestion.url}"
+        settings = Settings.load({NAME: text}, use=Use.READ)
+        resource = Resource.create({"service.name": "the-worker"})
+        async with open_traces(settings, resource, ear, flush_seconds=10):
+            with spans.delivery("webhook", ""):
+                pass
+    libraries.removeHandler(ear)
+
+    assert ear.heard == ""
+    assert {item["tags"]["ai.cloud.role"] for item in ingestion.items} == {"the-worker"}
 
 
 @pytest.mark.parametrize(

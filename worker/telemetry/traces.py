@@ -56,7 +56,7 @@ async def open_traces(
     provider = TracerProvider(
         resource=resource, id_generator=ids, shutdown_on_exit=False
     )
-    for exporter in _exporters(settings, ear):
+    for exporter in _exporters(settings, ear, provider):
         provider.add_span_processor(BatchSpanProcessor(exporter))
     try:
         with spans.traced(Tracer(provider, ids)):
@@ -65,13 +65,15 @@ async def open_traces(
         await tried_for(flush_seconds, provider.shutdown)
 
 
-def _exporters(settings: Settings, ear: Ear) -> Iterator[SpanExporter]:
+def _exporters(
+    settings: Settings, ear: Ear, provider: TracerProvider
+) -> Iterator[SpanExporter]:
     exporters: list[tuple[str, SpanExporter]] = []
     if settings.traces_endpoint:
         exporters.append((OTLP, _otlp(settings.traces_endpoint)))
     if settings.application_insights is not None:
         text = settings.application_insights.get_secret_value()
-        exporters.append((AZURE_MONITOR, _azure_monitor(text)))
+        exporters.append((AZURE_MONITOR, _azure_monitor(text, provider)))
     for to, exporter in exporters:
         outage = Outage(signal="traces", to=to, ear=ear, clock=SystemClock())
         yield TellingExporter(exporter, outage)
@@ -83,7 +85,8 @@ def _otlp(endpoint: str) -> SpanExporter:
     return OTLPSpanExporter(endpoint=endpoint)
 
 
-def _azure_monitor(connection_string: str) -> SpanExporter:
+def _azure_monitor(connection_string: str, provider: TracerProvider) -> SpanExporter:
+    """Told of the provider, which is not the global one that it would ask for the resource."""
     try:
         from azure.monitor.opentelemetry.exporter import AzureMonitorTraceExporter
     except ImportError:
@@ -91,7 +94,9 @@ def _azure_monitor(connection_string: str) -> SpanExporter:
     insights.switch_off_its_own()
     try:
         exporter: SpanExporter = AzureMonitorTraceExporter(
-            connection_string=connection_string, disable_offline_storage=True
+            connection_string=connection_string,
+            disable_offline_storage=True,
+            tracer_provider=provider,
         )
     except ValueError:
         raise insights.malformed() from None
