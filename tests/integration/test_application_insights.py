@@ -1,4 +1,4 @@
-"""Metrics and traces in Application Insights: sent where its connection string says, and nowhere else."""
+"""What goes to Application Insights: where its connection string says, and nowhere else."""
 
 import asyncio
 import gzip
