@@ -1,9 +1,12 @@
-"""What several kinds of tests share: one Azurite for each process, and time for examples."""
+"""What several kinds of tests share: one Azurite for each process, time for examples, and
+logs that no test leaves to the next.
+"""
 
 import itertools
 from collections.abc import Callable, Iterator
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from tests import azurite as emulator
@@ -18,6 +21,13 @@ settings.load_profile("untimed")
 _NUMBERS = itertools.count(1)
 _ACCOUNTS = iter(emulator.OTHERS)
 UniqueName = Callable[[str], str]
+
+
+@pytest.fixture(autouse=True)
+def _unconfigured_logs() -> Iterator[None]:
+    """A command that ran in this process logs to a stream that ends with its test."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -175,9 +175,10 @@ class StderrLogger:
         self._write = stream.write
 
     def msg(self, line: str) -> None:
-        # A full disk or a closed pipe costs the line, as with the standard library's
-        # handlers: it must not end the worker, nor turn a durable delivery into an error.
-        with contextlib.suppress(OSError):
+        # A full disk, a closed pipe or a closed stream (ValueError) costs the line, as with
+        # the standard library's handlers: it must not end the worker, nor turn a durable
+        # delivery into an error.
+        with contextlib.suppress(OSError, ValueError):
             self._write(line + "\n")
 
     debug = info = warning = error = critical = msg

@@ -277,6 +277,14 @@ def test_log_that_can_not_be_written_costs_only_the_line(number: int) -> None:
     assert [line["chunk"] for line in lines(broken)] == ["c2"]
 
 
+def test_log_whose_stream_is_closed_costs_only_the_line() -> None:
+    stream = io.StringIO()
+    configure_logging(stream=stream)
+    stream.close()
+
+    structlog.get_logger("x").info("lease.lost", chunk="c1")
+
+
 def test_every_event_in_the_code_is_in_the_table() -> None:
     """Event names and fields are an interface: worker/log.py's docstring lists them all."""
     table = ast.get_docstring(ast.parse((ROOT / "worker/log.py").read_text())) or ""
