@@ -143,8 +143,9 @@ async def run_consume(settings: Settings, *, until_empty: bool) -> int:
                     group.create_task(inbox.run(stop.stopping), name="inbox")
                 await consumer.run(stop.stopping, until_empty=until_empty)
         counts = await queue.counts(at_risk_within=settings.at_risk_within)
-        is_left = _is_left(counts, is_paused=await consumer.is_paused())
+        is_paused = until_empty and await consumer.is_paused()
     log.info("worker.stopped")
+    is_left = _is_left(counts, is_paused=is_paused)
     return NEEDS_ATTENTION if until_empty and (is_left or not is_read) else DONE
 
 
