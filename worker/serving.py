@@ -143,15 +143,14 @@ async def run_consume(settings: Settings, *, until_empty: bool) -> int:
                     group.create_task(inbox.run(stop.stopping), name="inbox")
                 await consumer.run(stop.stopping, until_empty=until_empty)
         counts = await queue.counts(at_risk_within=settings.at_risk_within)
-        is_paused = until_empty and await consumer.is_paused()
+        is_left = until_empty and _is_left(counts, paused=await consumer.is_paused())
     log.info("worker.stopped")
-    is_left = _is_left(counts, is_paused=is_paused)
-    return NEEDS_ATTENTION if until_empty and (is_left or not is_read) else DONE
+    return NEEDS_ATTENTION if is_left or not is_read else DONE
 
 
-def _is_left(counts: QueueCounts, *, is_paused: bool) -> bool:
+def _is_left(counts: QueueCounts, *, paused: bool) -> bool:
     """Whether a human has to look at what an emptied queue still holds."""
-    waiting = counts.by_state.get(ChunkState.PENDING, 0) if is_paused else 0
+    waiting = counts.by_state.get(ChunkState.PENDING, 0) if paused else 0
     return bool(waiting or counts.by_state.get(ChunkState.DEAD, 0))
 
 
