@@ -1,6 +1,8 @@
 """Application Insights, and nobody else: its exporter phones nowhere by itself."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from worker.errors import ConfigError
 from worker.settings_process import APPLICATION_INSIGHTS
@@ -18,19 +20,18 @@ https://learn.microsoft.com/azure/azure-monitor/app/statsbeat
 """
 
 
-def switch_off_its_own() -> None:
-    """Before the exporter is made, which asks once."""
+@contextmanager
+def making() -> Iterator[None]:
+    """While one of its exporters is imported and made, from a connection string that is a
+    secret: none of it is told. Raises ConfigError.
+    """
     for name in SWITCHES:
         os.environ.setdefault(name, "true")
-
-
-def lacking() -> ConfigError:
-    """Its package is not there."""
-    why = f"{APPLICATION_INSIGHTS}: needs azure-monitor-opentelemetry"
-    return ConfigError([why], hint=INSTALL)
-
-
-def malformed() -> ConfigError:
-    """It can't be a connection string, which is a secret: none of it is told."""
-    why = f"{APPLICATION_INSIGHTS}: is not a connection string"
-    return ConfigError([why])
+    try:
+        yield
+    except ImportError:
+        why = f"{APPLICATION_INSIGHTS}: needs azure-monitor-opentelemetry"
+        raise ConfigError([why], hint=INSTALL) from None
+    except ValueError:
+        why = f"{APPLICATION_INSIGHTS}: is not a connection string"
+        raise ConfigError([why]) from None

@@ -70,15 +70,10 @@ def _otlp(endpoint: str) -> MetricExporter:
 
 
 def _azure_monitor(connection_string: str) -> MetricExporter:
-    try:
+    with insights.making():
         from azure.monitor.opentelemetry.exporter import AzureMonitorMetricExporter
-    except ImportError:
-        raise insights.lacking() from None
-    insights.switch_off_its_own()
-    try:
+
         exporter: MetricExporter = AzureMonitorMetricExporter(
             connection_string=connection_string, disable_offline_storage=True
         )
-    except ValueError:
-        raise insights.malformed() from None
     return exporter

@@ -87,17 +87,12 @@ def _otlp(endpoint: str) -> SpanExporter:
 
 def _azure_monitor(connection_string: str, provider: TracerProvider) -> SpanExporter:
     """Told of the provider, which is not the global one that it would ask for the resource."""
-    try:
+    with insights.making():
         from azure.monitor.opentelemetry.exporter import AzureMonitorTraceExporter
-    except ImportError:
-        raise insights.lacking() from None
-    insights.switch_off_its_own()
-    try:
+
         exporter: SpanExporter = AzureMonitorTraceExporter(
             connection_string=connection_string,
             disable_offline_storage=True,
             tracer_provider=provider,
         )
-    except ValueError:
-        raise insights.malformed() from None
     return exporter
