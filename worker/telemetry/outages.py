@@ -5,14 +5,16 @@ night must not fill the log, and what they write quotes URLs.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import structlog
 
 from worker.ports import Clock
 
+T = TypeVar("T")
 LIBRARIES = ("opentelemetry", "azure.monitor")
 """Whose own lines are heard here, and written nowhere."""
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
@@ -67,6 +69,16 @@ class Outage:
     ear: Ear
     clock: Clock
     _since_s: float | None = field(default=None, init=False)
+
+    def sent(self, send: Callable[[], T], *, taken: T, failed: T) -> T:
+        """What sending came to; what it raises is a failure as well: telemetry harms nobody."""
+        try:
+            result = send()
+        except Exception as error:  # noqa: BLE001 - a firewall
+            self.ear.heard = type(error).__name__
+            result = failed
+        self.tried(is_taken=result is taken)
+        return result
 
     def tried(self, *, is_taken: bool) -> None:
         """Say what changed, if anything did. Never fails; called from a thread of the SDK."""

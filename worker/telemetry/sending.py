@@ -1,6 +1,7 @@
 """Who metrics are sent to: OTLP's collector, Application Insights."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from opentelemetry.sdk.metrics.export import (
@@ -33,13 +34,11 @@ class TellingExporter(MetricExporter):
     def export(
         self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
     ) -> MetricExportResult:
-        try:
-            result = self._exporter.export(metrics_data, timeout_millis, **kwargs)
-        except Exception as error:  # noqa: BLE001 - a firewall: telemetry harms nobody
-            self._outage.ear.heard = type(error).__name__
-            result = MetricExportResult.FAILURE
-        self._outage.tried(is_taken=result is MetricExportResult.SUCCESS)
-        return result
+        return self._outage.sent(
+            partial(self._exporter.export, metrics_data, timeout_millis, **kwargs),
+            taken=MetricExportResult.SUCCESS,
+            failed=MetricExportResult.FAILURE,
+        )
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
         return self._exporter.force_flush(timeout_millis)

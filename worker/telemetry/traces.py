@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -28,13 +29,11 @@ class TellingExporter(SpanExporter):
         self._outage = outage
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        try:
-            result = self._exporter.export(spans)
-        except Exception as error:  # noqa: BLE001 - a firewall: telemetry harms nobody
-            self._outage.ear.heard = type(error).__name__
-            result = SpanExportResult.FAILURE
-        self._outage.tried(is_taken=result is SpanExportResult.SUCCESS)
-        return result
+        return self._outage.sent(
+            partial(self._exporter.export, spans),
+            taken=SpanExportResult.SUCCESS,
+            failed=SpanExportResult.FAILURE,
+        )
 
     def shutdown(self) -> None:
         self._exporter.shutdown()
