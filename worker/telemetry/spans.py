@@ -30,6 +30,11 @@ CUT_SHORT = "cut-short"
 class Span(Protocol):
     """One piece of work. Calls are cheap and never fail."""
 
+    @property
+    def fields(self) -> dict[str, str]:
+        """`trace_id`, for log lines; nothing if it is not traced."""
+        ...
+
     def tell(self, **facts: Fact) -> None:
         """Add attributes."""
         ...
@@ -42,11 +47,6 @@ class Span(Protocol):
 class DeliverySpan(Span, Protocol):
     """One delivery, in a trace of its own: it may be of many chunks."""
 
-    @property
-    def fields(self) -> dict[str, str]:
-        """`trace_id`, for log lines; nothing if it is not traced."""
-        ...
-
     def announced(self, chunks: Sequence[Chunk], put: PutResult) -> None:
         """Its chunks are durable: each trace begins, or tells of one more delivery."""
         ...
@@ -54,11 +54,6 @@ class DeliverySpan(Span, Protocol):
 
 class AttemptSpan(Span, Protocol):
     """One attempt, in the trace of its chunk."""
-
-    @property
-    def fields(self) -> dict[str, str]:
-        """`trace_id`, for log lines; nothing if it is not traced."""
-        ...
 
     def step(self, name: str) -> AbstractContextManager[Span]:
         """A part of the attempt."""

@@ -89,7 +89,7 @@ class Tracer:
     @contextmanager
     def attempt(self, lease: Lease) -> Iterator["_Attempt"]:
         key = lease.chunk.key
-        facts = _of(lease.chunk) | {"attempt": lease.attempts}
+        facts = _of_lease(lease)
         span = self.below(key, "attempt", kind=SpanKind.CONSUMER, facts=facts)
         try:
             yield _Attempt(span, self, key)
@@ -200,10 +200,8 @@ class _Leasing:
 
     def got(self, leases: Sequence[Lease]) -> None:
         for lease in leases:
-            facts = _of(lease.chunk) | {"attempt": lease.attempts}
-            self.tracer.below(
-                lease.chunk.key, "lease", facts=facts, since_ns=self.since_ns
-            ).end()
+            key, facts = lease.chunk.key, _of_lease(lease)
+            self.tracer.below(key, "lease", facts=facts, since_ns=self.since_ns).end()
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +270,10 @@ def _of(chunk: Chunk) -> dict[str, Fact]:
         "recording": chunk.recording,
         "index": chunk.index,
     }
+
+
+def _of_lease(lease: Lease) -> dict[str, Fact]:
+    return _of(lease.chunk) | {"attempt": lease.attempts}
 
 
 def _named(facts: Mapping[str, Fact]) -> dict[str, Fact]:
