@@ -17,6 +17,7 @@ import pytest
 from aiohttp import web
 from opentelemetry.sdk.resources import Resource
 
+from tests.collector import listening
 from worker import opening
 from worker.settings import Settings
 from worker.settings_rules import Use
@@ -38,7 +39,6 @@ class Ingestion:
     """
 
     url: str = ""
-    paths: set[str] = field(default_factory=set)
     items: list[Any] = field(default_factory=list)
 
     async def take(self, request: web.Request) -> web.Response:
@@ -46,7 +46,6 @@ class Ingestion:
         if body[:2] == b"\x1f\x8b":
             body = gzip.decompress(body)
         items = json.loads(body)
-        self.paths.add(request.path)
         self.items += items
         taken = {"itemsReceived": len(items), "itemsAccepted": len(items), "errors": []}
         return web.json_response(taken)
@@ -64,17 +63,8 @@ class Ingestion:
 async def ingesting() -> AsyncIterator[Ingestion]:
     """Start one."""
     ingestion = Ingestion()
-    routes = web.Application()
-    routes.router.add_route("*", "/{path:.*}", ingestion.take)
-    runner = web.AppRunner(routes, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        host, port = runner.addresses[0][:2]
-        ingestion.url = f"http://{host}:{port}/"
+    async with listening({"/{path:.*}": ingestion.take}) as ingestion.url:
         yield ingestion
-    finally:
-        await runner.cleanup()
 
 
 async def check_queue(tmp_path: Path, connection_string: str) -> tuple[Any, str]:
@@ -105,7 +95,7 @@ async def test_metrics_reach_application_insights_and_nobody_else(
     """
     async with ingesting() as ingestion:
         told, err = await check_queue(
-            tmp_path, f"InstrumentationKey={KEY};IngestionEndpoint={ingestion.url}"
+            tmp_path, f"InstrumentationKey={KEY};IngestionEndpoint={ingestion.url}/"
         )
 
     assert ingestion.metrics()["recording_worker.checks"] == 1, err
@@ -123,7 +113,7 @@ async def test_traces_reach_application_insights_with_whose_they_are(
     libraries = logging.getLogger("azure.monitor")
     libraries.addHandler(ear)
     async with ingesting() as ingestion:
-        text = f"InstrumentationKey={KEY};IngestionEndpoint={ingestion.url}"
+        text = f"InstrumentationKey={KEY};IngestionEndpoint={ingestion.url}/"
         settings = Settings.load({NAME: text}, use=Use.READ)
         resource = Resource.create({"service.name": "the-worker"})
         async with open_traces(settings, resource, ear, flush_seconds=10):
