@@ -55,9 +55,9 @@ async def open_traces(
     provider = TracerProvider(
         resource=resource, id_generator=ids, shutdown_on_exit=False
     )
-    for exporter in _exporters(settings, ear, provider):
-        provider.add_span_processor(BatchSpanProcessor(exporter))
     try:
+        for exporter in _exporters(settings, ear, provider):
+            provider.add_span_processor(BatchSpanProcessor(exporter))
         with spans.traced(Tracer(provider, ids)):
             yield
     finally:
