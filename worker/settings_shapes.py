@@ -95,14 +95,27 @@ def instrumentation_keys(connection: SecretStr | None) -> list[str]:
 
 
 def split_commas(text: str | tuple[str, ...]) -> tuple[str, ...]:
-    """Entries between commas, without blanks; empty ones don't count."""
+    """Entries between commas, without blanks; empty ones don't count.
+
+    No entry has a blank within: one that has is several, which would match nothing.
+    """
     parts = text.split(",") if isinstance(text, str) else text
-    return tuple(part.strip() for part in parts if part.strip())
+    entries = tuple(part.strip() for part in parts if part.strip())
+    for number, entry in enumerate(entries, start=1):
+        if len(entry.split()) > 1:
+            raise ValueError(
+                f"entry {number} has a space in it; commas separate entries"
+            )
+    return entries
 
 
 def split_spaces(text: str | tuple[str, ...]) -> tuple[str, ...]:
-    """Entries between spaces or line ends."""
-    return tuple(text.split()) if isinstance(text, str) else text
+    """Entries between spaces or line ends; no entry has a comma within."""
+    if not isinstance(text, str):
+        return text
+    if "," in text:
+        raise ValueError("has a comma in it; spaces separate entries")
+    return tuple(text.split())
 
 
 def check_source_host(text: str) -> str:
