@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import typer
 
-from worker.cli import failures
+from worker.cli import failures, piping
 from worker.cli.root import app
 
 
@@ -14,6 +14,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = app(arguments, prog_name="recording-worker", standalone_mode=False)
+        # What is not written yet may fail like what was.
+        sys.stdout.flush()
     except typer.TyperException as error:
         return failures.report_usage(error)
     except Exception as error:  # noqa: BLE001 - the last line of defence
@@ -25,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def command() -> int:
     """The same as a process of its own."""
-    with failures.nobody_elses():
+    with failures.nobody_elses(), piping.readers_may_leave():
         return main()
 
 

@@ -1,0 +1,67 @@
+"""Standard output whose reader leaves, and one that can't be written."""
+
+import errno
+import io
+import os
+import sys
+
+import pytest
+
+from worker.cli import piping
+
+
+class Full(io.StringIO):
+    """A disk without space."""
+
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def say_a_line() -> None:
+    sys.stdout.write("a line\n")
+    sys.stdout.flush()
+
+
+def test_reader_that_left_ends_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the code that shells give to SIGPIPE, and nothing is left to fail at the exit."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        with pytest.raises(SystemExit) as ended, piping.readers_may_leave():
+            say_a_line()
+
+        assert sys.stdout is stream
+        stream.flush()
+
+    assert ended.value.code == 141
+
+
+def test_output_that_can_not_be_written_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A full disk is no reader that has seen enough: somebody has to be told."""
+    monkeypatch.setattr(sys, "stdout", Full())
+
+    with pytest.raises(OSError, match="No space left"), piping.readers_may_leave():
+        say_a_line()
+
+
+def test_output_is_the_stream_in_all_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks whether it is a terminal learns what the stream says."""
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", stream)
+
+    with piping.readers_may_leave():
+        sys.stdout.write("a line\n")
+        assert not sys.stdout.isatty()
+
+    assert stream.getvalue() == "a line\n"
+
+
+def test_process_without_standard_output_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `>&-` starts one."""
+    monkeypatch.setattr(sys, "stdout", None)
+
+    with piping.readers_may_leave():
+        say_a_line()
