@@ -5,7 +5,7 @@
 
 targetScope = 'resourceGroup'
 
-@description('What all names begin with.')
+@description('What all names begin with: lower-case letters, digits and single hyphens.')
 @minLength(3)
 @maxLength(16)
 param name string = 'recordings'
@@ -204,6 +204,29 @@ var poisonQueues = hasWebhook ? [
   '${inboxName}-poison'
 ]
 var allQueues = concat(workQueues, inboxQueues, poisonQueues)
+var placeholder = '00000000-0000-0000-0000-000000000000'
+var filledIn = '${image} ${registryName} ${acsName} ${keyVaultName} ${alertEmail} ${runbookUrl}'
+
+// What does not fit together is told before anything is made: every module is named by this.
+var prefix = contains(filledIn, 'YOUR')
+  ? fail('A parameter still says YOUR...: put your names into deploy/main.bicepparam.')
+  : name != toLower(name)
+  ? fail('name: Container Apps take lower-case letters, digits and hyphens alone.')
+  : hasWebhook && (empty(webhookApplicationId) || webhookApplicationId == placeholder)
+  ? fail('webhookApplicationId is missing: receive=webhook needs the application that Event Grid\'s tokens are for (step 3 of deploy/README.md), receive=inbox needs none.')
+  : usesSecret && empty(keyVaultName)
+  ? fail('keyVaultName is missing: acsAccess=key reads the connection string of ACS from a Key Vault (step 2 of deploy/README.md), acsAccess=tokens needs none.')
+  : !empty(encryptionKeyName) && empty(keyVaultName)
+  ? fail('keyVaultName is missing: encryptionKeyName is a key in it.')
+  : !usesSecret && empty(sourceHosts)
+  ? fail('sourceHosts is missing: acsAccess=tokens needs each host of ACS\'s media in full, for whoever sees a token can use it.')
+  : (blobTier == 'archive' || archiveAfterDays > 0) && contains(storageSku, 'ZRS')
+  ? fail('storageSku has no archive tier: blobTier=archive and archiveAfterDays need Standard_LRS, Standard_GRS or Standard_RAGRS.')
+  : immutableDays > 0 && !versionImmutability
+  ? fail('versionImmutability is off: immutableDays needs it, else no chunk is ever deleted at ACS.')
+  : webhookMinReplicas > webhookMaxReplicas || consumerMinReplicas > consumerMaxReplicas
+  ? fail('More replicas always run than may run: see webhookMinReplicas and consumerMinReplicas.')
+  : name
 
 resource acs 'Microsoft.Communication/communicationServices@2023-04-01' existing = {
   name: acsName
@@ -211,7 +234,7 @@ resource acs 'Microsoft.Communication/communicationServices@2023-04-01' existing
 }
 
 module identities 'azure/identities.bicep' = {
-  name: '${name}-identities'
+  name: '${prefix}-identities'
   params: {
     name: name
     location: location
@@ -221,7 +244,7 @@ module identities 'azure/identities.bicep' = {
 }
 
 module access 'azure/access.bicep' = {
-  name: '${name}-access'
+  name: '${prefix}-access'
   params: {
     registryName: registryName
     keyVaultName: keyVaultName
@@ -238,7 +261,7 @@ module access 'azure/access.bicep' = {
 }
 
 module acsAsked 'azure/acs-access.bicep' = if (!usesSecret) {
-  name: '${name}-acs-access'
+  name: '${prefix}-acs-access'
   scope: resourceGroup(acsResourceGroup)
   params: {
     acsName: acsName
@@ -247,13 +270,12 @@ module acsAsked 'azure/acs-access.bicep' = if (!usesSecret) {
 }
 
 module storage 'azure/storage.bicep' = {
-  name: '${name}-storage'
+  name: '${prefix}-storage'
   params: {
     accountName: accountName
     location: location
     tags: tags
     sku: storageSku
-    hasTiersAskedFor: !((blobTier == 'archive' || archiveAfterDays > 0) && contains(storageSku, 'ZRS'))
     isPrivate: privateNetwork
     archiveContainer: archiveContainer
     deadLetterContainer: deadLetterContainer
@@ -270,7 +292,7 @@ module storage 'azure/storage.bicep' = {
 }
 
 module roles 'azure/roles.bicep' = {
-  name: '${name}-roles'
+  name: '${prefix}-roles'
   params: {
     accountName: storage.outputs.accountName
     archiveContainer: archiveContainer
@@ -288,7 +310,7 @@ module roles 'azure/roles.bicep' = {
 }
 
 module network 'azure/network.bicep' = if (privateNetwork) {
-  name: '${name}-network'
+  name: '${prefix}-network'
   params: {
     name: name
     location: location
@@ -300,7 +322,7 @@ module network 'azure/network.bicep' = if (privateNetwork) {
 }
 
 module endpoints 'azure/endpoints.bicep' = if (privateNetwork) {
-  name: '${name}-endpoints'
+  name: '${prefix}-endpoints'
   params: {
     name: name
     location: location
@@ -313,7 +335,7 @@ module endpoints 'azure/endpoints.bicep' = if (privateNetwork) {
 }
 
 module environment 'azure/environment.bicep' = {
-  name: '${name}-environment'
+  name: '${prefix}-environment'
   params: {
     name: name
     location: location
@@ -325,7 +347,7 @@ module environment 'azure/environment.bicep' = {
 }
 
 module webhook 'azure/webhook.bicep' = if (hasWebhook) {
-  name: '${name}-webhook'
+  name: '${prefix}-webhook'
   params: {
     name: '${name}-webhook'
     location: location
@@ -350,7 +372,7 @@ module webhook 'azure/webhook.bicep' = if (hasWebhook) {
 }
 
 module consumer 'azure/consumer.bicep' = {
-  name: '${name}-consumer'
+  name: '${prefix}-consumer'
   params: {
     name: '${name}-consumer'
     location: location
@@ -384,7 +406,7 @@ module consumer 'azure/consumer.bicep' = {
 }
 
 module jobs 'azure/jobs.bicep' = {
-  name: '${name}-jobs'
+  name: '${prefix}-jobs'
   params: {
     name: name
     location: location
@@ -405,7 +427,7 @@ module jobs 'azure/jobs.bicep' = {
 }
 
 module topic 'azure/topic.bicep' = if (makesTopic) {
-  name: '${name}-topic'
+  name: '${prefix}-topic'
   params: {
     name: topicName
     tags: tags
@@ -415,7 +437,7 @@ module topic 'azure/topic.bicep' = if (makesTopic) {
 }
 
 module subscription 'azure/subscription.bicep' = if (subscribe) {
-  name: '${name}-subscription'
+  name: '${prefix}-subscription'
   scope: resourceGroup(makesTopic ? resourceGroup().name : systemTopicResourceGroup)
   params: {
     topicName: topicName
@@ -435,7 +457,7 @@ module subscription 'azure/subscription.bicep' = if (subscribe) {
 }
 
 module alerts 'azure/alerts.bicep' = {
-  name: '${name}-alerts'
+  name: '${prefix}-alerts'
   params: {
     name: name
     location: location

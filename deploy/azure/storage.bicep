@@ -22,12 +22,6 @@ param tags object
 ])
 param sku string
 
-@description('Whether that replication has the tiers that are asked for: with ZRS there is no archive tier.')
-@allowed([
-  true
-])
-param hasTiersAskedFor bool
-
 @description('Whether the account is reached from the virtual network alone; Event Grid delivers all the same, as a trusted service.')
 param isPrivate bool
 

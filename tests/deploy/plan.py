@@ -405,6 +405,11 @@ def _uuid(*words: str) -> str:
     return str(uuid5(NAMESPACE_URL, "|".join(words)))
 
 
+def _fail(told: str) -> Any:
+    """https://learn.microsoft.com/azure/azure-resource-manager/bicep/bicep-functions-flow-control"""
+    raise PlanError(told)
+
+
 def _union(first: Any, *others: Any) -> Any:
     told = dict(first)
     for other in others:
@@ -453,6 +458,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "concat": lambda *lists: [each for one in lists for each in one],
     "contains": lambda of, value: value in of,
     "empty": lambda value: not value,
+    "fail": _fail,
     "environment": lambda: {"suffixes": {"storage": "core.windows.net"}},
     "guid": _uuid,
     "join": lambda values, between: between.join(values),

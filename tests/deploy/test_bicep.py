@@ -25,11 +25,13 @@ MAIN = DEPLOY / "main.bicep"
 FILES = [MAIN, *sorted((DEPLOY / "azure").glob("*.bicep"))]
 USES = {"webhook": Use.WEBHOOK, "consume": Use.CONSUME}
 ACS_KEY = "endpoint=https://acs.communication.azure.com/;accesskey=a2V5"
+NOBODY = "00000000-0000-0000-0000-000000000000"
+ACCOUNTED_FOR = "12345678-1234-4234-8234-123456789012"
 GIVEN = {
     "image": "acr.azurecr.io/recording-worker@sha256:0",
     "acsName": "acs",
     "keyVaultName": "vault",
-    "webhookApplicationId": "12345678-1234-4234-8234-123456789012",
+    "webhookApplicationId": ACCOUNTED_FOR,
 }
 EVERYTHING = {
     "acsAccess": "tokens",
@@ -109,14 +111,60 @@ def test_plan_holds_together(variant: str) -> None:
         ({"webhookMinReplicas": 0}, "webhookMinReplicas can't be"),
         ({"deleteSource": "always"}, "deleteSource can't be"),
         ({"receiving": "inbox"}, "no parameters"),
-        ({"blobTier": "archive"}, "hasTiersAskedFor can't be False"),
-        ({"archiveAfterDays": 90}, "hasTiersAskedFor can't be False"),
     ],
 )
 def test_parameters_that_are_none_are_found(given: dict[str, Any], told: str) -> None:
     """A plan that takes anything would prove nothing."""
     with pytest.raises(PlanError, match=told):
         plan.plan(MAIN, GIVEN | given)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"keyVaultName": ""}, "keyVaultName is missing: acsAccess=key"),
+        (
+            {"acsAccess": "tokens", "sourceHosts": ["eu-api.asm.skype.com"]}
+            | {"keyVaultName": "", "encryptionKeyName": "key"},
+            "keyVaultName is missing: encryptionKeyName",
+        ),
+        ({"webhookApplicationId": ""}, "webhookApplicationId is missing"),
+        ({"webhookApplicationId": NOBODY}, "webhookApplicationId is missing"),
+        ({"acsAccess": "tokens"}, "sourceHosts is missing"),
+        ({"blobTier": "archive"}, "no archive tier"),
+        ({"archiveAfterDays": 90}, "no archive tier"),
+        ({"immutableDays": 7, "versionImmutability": False}, "versionImmutability"),
+        ({"webhookMaxReplicas": 1}, "More replicas"),
+        ({"consumerMinReplicas": 11}, "More replicas"),
+        ({"name": "Recordings"}, "name: Container Apps take lower-case"),
+        ({"alertEmail": "YOU@YOUR.EXAMPLE"}, "still says YOUR"),
+        ({"acsName": "YOURACS"}, "still says YOUR"),
+    ],
+)
+def test_parameters_that_do_not_fit_together_are_told_before_anything_is_made(
+    given: dict[str, Any], told: str
+) -> None:
+    """Else Azure finds out after minutes, or a container by ending again and again."""
+    with pytest.raises(PlanError, match=told):
+        plan.plan(MAIN, GIVEN | given)
+
+
+def test_no_module_is_made_without_that() -> None:
+    """What a module is called is told first, so each is called by what was checked."""
+    text = MAIN.read_text()
+    modules = re.findall(
+        r"^module \w+ '[^']+' = .*\n  name: '([^'-]*)-[^']*'", text, re.MULTILINE
+    )
+
+    assert len(modules) == text.count("\nmodule ")
+    assert set(modules) == {"${prefix}"}
+
+
+def test_what_needs_no_webhook_and_no_vault_asks_for_neither() -> None:
+    """The other way round: nothing is asked for that is not used."""
+    given = {"receive": "inbox", "acsAccess": "tokens", "sourceHosts": ["a.example"]}
+
+    plan.plan(MAIN, given | {"image": GIVEN["image"], "acsName": "acs"})
 
 
 def test_broken_template_is_found(tmp_path: Path) -> None:
@@ -137,13 +185,20 @@ def test_broken_template_is_found(tmp_path: Path) -> None:
             plan.plan(path, {})
 
 
-def test_example_of_parameters_is_taken() -> None:
+def example(text: str) -> dict[str, Any]:
+    """Each parameter of a .bicepparam file."""
+    given = re.findall(r"^param (\w+) = (.+)$", text, re.MULTILINE)
+    return {name: json.loads(value.replace("'", '"')) for name, value in given}
+
+
+def test_example_of_parameters_is_taken_once_it_is_filled_in() -> None:
     """deploy/main.bicepparam, as deploy/README.md has it filled in."""
     text = (DEPLOY / "main.bicepparam").read_text()
-    given = re.findall(r"^param (\w+) = (.+)$", text, re.MULTILINE)
-    values = {name: json.loads(value.replace("'", '"')) for name, value in given}
 
-    made = plan.plan(MAIN, values)
+    with pytest.raises(PlanError, match=r"put your names into deploy/main\.bicepparam"):
+        plan.plan(MAIN, example(text))
+    filled_in = text.replace("YOUR", "our").replace(NOBODY, ACCOUNTED_FOR)
+    made = plan.plan(MAIN, example(filled_in) | {"subscribe": False})
 
     assert "using 'main.bicep'" in text
     assert made.outputs["endpoint"].startswith("https://")
