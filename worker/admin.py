@@ -1,9 +1,11 @@
 """The admin listener: `/metrics`, `/health` and `/livez`, for those who look after a worker.
 
 It shows no secret and nothing of an event, and it takes nothing in. That it can't listen
-stops no work: recordings matter more than numbers about them.
+stops no work, and however many ask, they hold none up: recordings matter more than numbers
+about them.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -20,7 +22,10 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 LINKS = "/metrics\n/health\n/livez\n"
-_LAST_WORDS_SECONDS = 1.0
+MOST_CONNECTIONS = 32
+"""A few who look, and their browsers."""
+LAST_WORDS_SECONDS = 1.0
+"""How long a stop waits for answers that are under way."""
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 
@@ -35,10 +40,9 @@ async def open_admin(
     if at is None:
         yield
         return
-    runner = web.AppRunner(
+    runner = _Runner(
         admin_app(standing, registry),
-        access_log=None,
-        shutdown_timeout=_LAST_WORDS_SECONDS,
+        shutdown_timeout=LAST_WORDS_SECONDS,
     )
     await runner.setup()
     try:
@@ -80,6 +84,64 @@ def admin_app(
     return app
 
 
+class _Server(web.Server):
+    """Takes every new connection in, and has the oldest give way: whoever keeps all of them
+    open, on purpose or not, keeps nobody out.
+    """
+
+    def __init__(self, inner: web.Server) -> None:
+        super().__init__(
+            inner.request_handler,
+            request_factory=inner.request_factory,
+            access_log=None,
+        )
+        self._open: dict[web.RequestHandler, asyncio.Transport] = {}
+
+    def connection_made(
+        self, handler: web.RequestHandler, transport: asyncio.Transport
+    ) -> None:
+        super().connection_made(handler, transport)
+        if len(self._open) >= MOST_CONNECTIONS:
+            self._open.pop(next(iter(self._open))).abort()
+        self._open[handler] = transport
+
+    def connection_lost(
+        self, handler: web.RequestHandler, exc: BaseException | None = None
+    ) -> None:
+        self._open.pop(handler, None)
+        super().connection_lost(handler, exc)
+
+
+class _Runner(web.AppRunner):
+    """Runs an app behind a _Server."""
+
+    async def _make_server(self) -> web.Server:
+        return _Server(await super()._make_server())
+
+
+class _Scrape:
+    """The text of `/metrics`, made by one thread at a time, beside the loop.
+
+    It takes milliseconds in which a loop would answer no delivery and renew no lease. Who
+    asks while it is being made gets the same: numbers of now are wanted, not one's own.
+    """
+
+    def __init__(self, registry: "CollectorRegistry") -> None:
+        self._registry = registry
+        self._making: asyncio.Task[bytes] | None = None
+
+    async def text(self) -> bytes:
+        if self._making is None or self._making.done():
+            self._making = asyncio.create_task(self._made(), name="scrape")
+        # Who goes away takes it from nobody else.
+        return await asyncio.shield(self._making)
+
+    async def _made(self) -> bytes:
+        from prometheus_client import generate_latest
+
+        return await asyncio.to_thread(generate_latest, self._registry)
+
+
 class _Pages:
     """What is answered."""
 
@@ -87,15 +149,15 @@ class _Pages:
         self, standing: Standing, registry: "CollectorRegistry | None"
     ) -> None:
         self._standing = standing
-        self._registry = registry
+        self._scrape = None if registry is None else _Scrape(registry)
 
     async def metrics(self, _: web.Request) -> web.Response:
-        if self._registry is None:
+        if self._scrape is None:
             return web.Response(status=404, text="OTEL_SDK_DISABLED is true\n")
-        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+        from prometheus_client import CONTENT_TYPE_LATEST
 
         headers = {"Content-Type": CONTENT_TYPE_LATEST}
-        return web.Response(body=generate_latest(self._registry), headers=headers)
+        return web.Response(body=await self._scrape.text(), headers=headers)
 
     async def health(self, _: web.Request) -> web.Response:
         report = self._standing.report()
