@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests import runbook
-from tests.deploy import plan
+from tests.deploy import plan, stops
 from tests.deploy.plan import Plan, PlanError, Resource
 from worker import names
 from worker.archives import object_names
@@ -23,6 +23,7 @@ from worker.settings_rules import Use
 DEPLOY = Path(__file__).parents[2] / "deploy"
 MAIN = DEPLOY / "main.bicep"
 FILES = [MAIN, *sorted((DEPLOY / "azure").glob("*.bicep"))]
+DRAIN = Settings.model_fields["drain_seconds"].default
 USES = {"webhook": Use.WEBHOOK, "consume": Use.CONSUME}
 ACS_KEY = "endpoint=https://acs.communication.azure.com/;accesskey=a2V5"
 NOBODY = "00000000-0000-0000-0000-000000000000"
@@ -289,13 +290,13 @@ def test_consumer_scales_to_zero_and_the_webhook_never_does() -> None:
 
 
 @every_variant
-def test_stop_leaves_more_time_than_the_drain_takes(variant: str) -> None:
+def test_stop_leaves_more_time_than_it_takes(variant: str) -> None:
     for app, container in containers(planned(variant)):
         settings = environ_of(app, container)
-        drain = int(settings.get("WORKER_DRAIN_SECONDS", "25"))
+        drain = int(settings.get("WORKER_DRAIN_SECONDS", DRAIN))
         if app.type == "Microsoft.App/containerApps":
             grace = app.properties["template"]["terminationGracePeriodSeconds"]
-            assert drain + 10 <= grace <= 600
+            assert stops.longest_seconds(drain) <= grace <= 600
 
 
 def test_probes_are_those_of_the_endpoint() -> None:

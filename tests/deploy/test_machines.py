@@ -11,7 +11,9 @@ import yaml
 from samples.grid import command as event_grid
 from samples.serve import options_from as acs_options
 from tests import docs, runbook
+from tests.deploy import stops
 from worker import probe
+from worker.settings import Settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))
@@ -20,6 +22,7 @@ WORKERS = {"webhook", "consumer-1", "consumer-2"}
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 OF_THE_WORKER = [path for path in UNITS if "-alert@" not in path.name]
 TIMERS = sorted((DEPLOY / "systemd").glob("*.timer"))
+LONGEST_STOP = stops.longest_seconds(Settings.model_fields["drain_seconds"].default)
 ENVIRONMENTS = [DEPLOY / ".env.example", DEPLOY / "systemd/env.example"]
 HARDENED = {
     "NoNewPrivileges": "yes",
@@ -86,8 +89,16 @@ def test_workers_of_compose_run_commands_that_exist(name: str) -> None:
 
     assert "entrypoint" not in service
     runbook.check(" ".join(service["command"]), is_whole=True)
-    assert service["stop_grace_period"] == "40s"
+    assert int(service["stop_grace_period"].removesuffix("s")) >= LONGEST_STOP
     assert service["healthcheck"]["test"][-1] == probe.__name__
+
+
+def test_container_by_hand_has_time_to_drain() -> None:
+    """As the page says to start it."""
+    page = (DEPLOY / "README.md").read_text(encoding="utf-8")
+    told = re.findall(r"--stop-timeout (\d+)", page)
+
+    assert [seconds for seconds in told if int(seconds) >= LONGEST_STOP]
 
 
 def test_two_consumers_of_one_network_have_names_of_their_own() -> None:
@@ -146,7 +157,7 @@ def test_services_come_back_and_have_time_to_drain(name: str) -> None:
 
     assert told["Restart"] == ["always"]
     assert told["RestartPreventExitStatus"] == ["78"]
-    assert int(told["TimeoutStopSec"][0]) > 25
+    assert int(told["TimeoutStopSec"][0]) >= LONGEST_STOP
 
 
 def test_check_and_verification_are_due_by_themselves() -> None:

@@ -22,6 +22,7 @@ from worker import opening
 from worker.settings import Settings
 from worker.settings_rules import Use
 from worker.telemetry import spans
+from worker.telemetry.ending import last_words
 from worker.telemetry.insights import SWITCHES
 from worker.telemetry.outages import Ear
 from worker.telemetry.traces import open_traces
@@ -116,8 +117,11 @@ async def test_traces_reach_application_insights_with_whose_they_are(
         text = f"InstrumentationKey={KEY};IngestionEndpoint={ingestion.url}/"
         settings = Settings.load({NAME: text}, use=Use.READ)
         resource = Resource.create({"service.name": "the-worker"})
-        async with open_traces(settings, resource, ear, flush_seconds=10):
-            with spans.delivery("webhook", ""):
+        async with last_words(10) as last:
+            with (
+                open_traces(settings, resource, ear, last),
+                spans.delivery("webhook", ""),
+            ):
                 pass
     libraries.removeHandler(ear)
 

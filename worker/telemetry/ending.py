@@ -2,11 +2,25 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+Work = Callable[[], object]
 
 
-async def tried_for(seconds: float, work: Callable[[], object]) -> None:
+@asynccontextmanager
+async def last_words(seconds: float) -> AsyncIterator[list[Work]]:
+    """What is put into the list is done when the body has ended, all of it at once: a
+    collector that hangs takes the same few seconds of a stop, whatever is sent to it.
+    """
+    works: list[Work] = []
+    try:
+        yield works
+    finally:
+        await asyncio.gather(*(tried_for(seconds, work) for work in works))
+
+
+async def tried_for(seconds: float, work: Work) -> None:
     """Do it in a thread that the end of the process need not wait for, as it would for one
     of the loop's executor. What it raises is told by who was to send.
     """

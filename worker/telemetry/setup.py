@@ -4,8 +4,8 @@ Nothing of the SDK is imported where nobody wants any, and nothing here is globa
 fed goes through worker/telemetry/meters.py and spans.py, for as long as a context lasts.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from worker import __version__
 from worker.settings import Settings
 from worker.telemetry import meters, outages
-from worker.telemetry.ending import tried_for
+from worker.telemetry.ending import Work, last_words
 
 if TYPE_CHECKING:
     # Start-up cost: the SDK is for those who use it.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SERVICE = "recording-worker"
 FLUSH_SECONDS = 5.0
-"""How long a process that ends waits for what it sends last."""
+"""How long a process that ends waits for what it sends last, metrics and traces at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,15 +52,17 @@ async def open_telemetry(
     telemetry = Telemetry()
     async with AsyncExitStack() as stack:
         ear = stack.enter_context(outages.heard())
+        last = await stack.enter_async_context(last_words(FLUSH_SECONDS))
         resource = _resource(settings)
         if is_counted:
-            metrics = _open_metrics(settings, resource, ear, look, scraped=scraped)
-            telemetry = await stack.enter_async_context(metrics)
+            readers = _readers(settings, ear)
+            registry = _scraped(readers) if scraped else None
+            stack.enter_context(_metrics(resource, readers, look, last))
+            telemetry = Telemetry(registry=registry)
         if is_traced(settings):
             from worker.telemetry.traces import open_traces
 
-            traces = open_traces(settings, resource, ear, flush_seconds=FLUSH_SECONDS)
-            await stack.enter_async_context(traces)
+            stack.enter_context(open_traces(settings, resource, ear, last))
         yield telemetry
 
 
@@ -88,41 +90,38 @@ def _resource(settings: Settings) -> "Resource":
     return Resource.create({**ours, **OTELResourceDetector().detect().attributes})
 
 
-@asynccontextmanager
-async def _open_metrics(
-    settings: Settings,
-    resource: "Resource",
-    ear: "Ear",
-    look: "Look",
-    *,
-    scraped: bool,
-) -> AsyncIterator[Telemetry]:
+def _readers(settings: Settings, ear: "Ear") -> "list[MetricReader]":
+    from worker.telemetry.sending import metric_readers
+
+    return list(metric_readers(settings, ear))
+
+
+@contextmanager
+def _metrics(
+    resource: "Resource", readers: "list[MetricReader]", look: "Look", last: list[Work]
+) -> Iterator[None]:
     from opentelemetry.sdk.metrics import MeterProvider
 
     from worker.telemetry.recorder import Recorder
-    from worker.telemetry.sending import metric_readers
 
-    readers = list(metric_readers(settings, ear))
-    registry = None
-    if scraped:
-        registry, reader = _scraped()
-        readers.append(reader)
     provider = MeterProvider(readers, resource, shutdown_on_exit=False)
-    try:
-        with meters.fed(Recorder(provider, look)):
-            yield Telemetry(registry=registry)
-    finally:
-        await tried_for(FLUSH_SECONDS, partial(provider.shutdown, FLUSH_SECONDS * 1000))
+    last.append(partial(provider.shutdown, FLUSH_SECONDS * 1000))
+    with meters.fed(Recorder(provider, look)):
+        yield
 
 
-def _scraped() -> "tuple[CollectorRegistry, MetricReader]":
-    """What `/metrics` shows: ours, and what the process takes of its machine."""
+def _scraped(readers: "list[MetricReader]") -> "CollectorRegistry":
+    """What `/metrics` shows: ours, by one more reader, and what the process takes of its
+    machine.
+    """
     from opentelemetry.exporter.prometheus import PrometheusMetricReader
     from prometheus_client import CollectorRegistry, ProcessCollector
 
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
-    reader = PrometheusMetricReader(
-        disable_target_info=False, scope_info_enabled=False, registry=registry
+    readers.append(
+        PrometheusMetricReader(
+            disable_target_info=False, scope_info_enabled=False, registry=registry
+        )
     )
-    return registry, reader
+    return registry

@@ -1,7 +1,7 @@
 """Who traces are sent to: OTLP's collector, Application Insights."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from opentelemetry.sdk.resources import Resource
@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export import (
 from worker.clock import SystemClock
 from worker.settings import Settings
 from worker.telemetry import insights, spans
-from worker.telemetry.ending import tried_for
+from worker.telemetry.ending import Work
 from worker.telemetry.outages import Ear, Outage
 from worker.telemetry.sending import AZURE_MONITOR, OTLP
 from worker.telemetry.tracing import ChunkIds, Tracer
@@ -42,26 +42,24 @@ class TellingExporter(SpanExporter):
         return self._exporter.force_flush(timeout_millis)
 
 
-@asynccontextmanager
-async def open_traces(
-    settings: Settings, resource: Resource, ear: Ear, *, flush_seconds: float
-) -> AsyncIterator[None]:
+@contextmanager
+def open_traces(
+    settings: Settings, resource: Resource, ear: Ear, last: list[Work]
+) -> Iterator[None]:
     """Trace for as long as the context lasts. Raises ConfigError.
 
     Which share of the traces is kept, OTEL_TRACES_SAMPLER says, and what does not fit into
-    memory while nobody takes it is dropped. Leaving sends what is left, for a while.
+    memory while nobody takes it is dropped. `last` gets what sends the rest at the end.
     """
     ids = ChunkIds()
     provider = TracerProvider(
         resource=resource, id_generator=ids, shutdown_on_exit=False
     )
-    try:
-        for exporter in _exporters(settings, ear, provider):
-            provider.add_span_processor(BatchSpanProcessor(exporter))
-        with spans.traced(Tracer(provider, ids)):
-            yield
-    finally:
-        await tried_for(flush_seconds, provider.shutdown)
+    last.append(provider.shutdown)
+    for exporter in _exporters(settings, ear, provider):
+        provider.add_span_processor(BatchSpanProcessor(exporter))
+    with spans.traced(Tracer(provider, ids)):
+        yield
 
 
 def _exporters(
