@@ -17,6 +17,8 @@ from worker.ports import Clock
 T = TypeVar("T")
 LIBRARIES = ("opentelemetry", "azure.monitor")
 """Whose own lines are heard here, and written nowhere."""
+UNSAID = "unsaid"
+"""For an error of which its client wrote neither a status nor a kind."""
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 
@@ -88,7 +90,7 @@ class Outage:
                 "telemetry.unavailable",
                 signal=self.signal,
                 to=self.to,
-                error=self.ear.heard,
+                error=self.ear.heard or UNSAID,
             )
         elif is_taken and self._since_s is not None:
             after_s = round(self.clock.monotonic() - self._since_s, 1)

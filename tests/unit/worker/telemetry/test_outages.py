@@ -80,3 +80,11 @@ def test_libraries_are_heard_here_alone_and_for_a_while(
 
     assert inside == ""
     assert "afterwards" in capsys.readouterr().err
+
+
+def test_outage_of_which_nobody_said_anything_says_that() -> None:
+    """An empty word would look like a fault of the log."""
+    with capture_logs() as lines:
+        an_outage(Ear(), ManualClock()).tried(is_taken=False)
+
+    assert [line["error"] for line in lines] == ["unsaid"]
