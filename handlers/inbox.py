@@ -8,7 +8,7 @@ import asyncio
 import base64
 import binascii
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from enum import Enum, auto
 from random import Random
@@ -126,10 +126,17 @@ class Inbox:
             pause = min(max(2 * pause, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
             await self._sleep(stopping, self._random.uniform(pause / 2, pause))
 
-    async def empty(self, stopping: asyncio.Event) -> bool:
-        """Receive until nothing is left that can be received; whether that was all."""
+    async def empty(
+        self, stopping: asyncio.Event, *, turned: Callable[[], None] | None = None
+    ) -> bool:
+        """Receive until nothing is left that can be received; whether that was all.
+
+        `turned` is called at each turn: a long inbox may take hours, and is no standstill.
+        """
         turns = [_Turn.WORKED]
         while turns[-1] in {_Turn.WORKED, _Turn.PARTLY} and not stopping.is_set():
+            if turned is not None:
+                turned()
             turns.append(await self._turn(stopping))
         return turns[-1] is _Turn.IDLE and _Turn.PARTLY not in turns
 

@@ -5,6 +5,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
@@ -134,18 +135,27 @@ async def run_consume(settings: Settings, *, until_empty: bool) -> int:
         standing.consumer = consumer
         with _signals(stop):
             log.info("worker.started", listen=None)
-            is_read = True
-            if inbox is not None and until_empty:
-                is_read = await inbox.empty(stop.stopping)
-            watch = _watch(settings, queue, standing, notices)
-            async with watch.running(), asyncio.TaskGroup() as group:
-                if inbox is not None and not until_empty:
-                    group.create_task(inbox.run(stop.stopping), name="inbox")
-                await consumer.run(stop.stopping, until_empty=until_empty)
+            async with _watch(settings, queue, standing, notices).running():
+                is_read = await _consume(stop, consumer, inbox, until_empty=until_empty)
         counts = await queue.counts(at_risk_within=settings.at_risk_within)
         is_left = until_empty and _is_left(counts, paused=await consumer.is_paused())
     log.info("worker.stopped")
     return NEEDS_ATTENTION if is_left or not is_read else DONE
+
+
+async def _consume(
+    stop: Stop, consumer: Consumer, inbox: Inbox | None, *, until_empty: bool
+) -> bool:
+    """Whether all was read of an inbox that was to be emptied."""
+    is_read = True
+    async with asyncio.TaskGroup() as group:
+        if inbox is not None and until_empty:
+            turned = partial(consumer.pulse.turn, consumer.clock)
+            is_read = await inbox.empty(stop.stopping, turned=turned)
+        elif inbox is not None:
+            group.create_task(inbox.run(stop.stopping), name="inbox")
+        await consumer.run(stop.stopping, until_empty=until_empty)
+    return is_read
 
 
 def _is_left(counts: QueueCounts, *, paused: bool) -> bool:

@@ -145,8 +145,10 @@ async def test_events_of_both_schemas_become_chunks(desk: Desk, *, plain: bool) 
     for sample in GOOD:
         await desk.send(sample, plain=plain)
 
-    assert await desk.inbox.empty(asyncio.Event())
+    turns: list[None] = []
+    assert await desk.inbox.empty(asyncio.Event(), turned=lambda: turns.append(None))
 
+    assert len(turns) > 1
     assert len(await desk.queue.list()) == len(GOOD)
     assert await desk.left() == 0
 

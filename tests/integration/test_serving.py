@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 import structlog
 
+from handlers.inbox import Inbox
 from samples import events_dir
 from samples.acs import Fault, StandIn
 from tests import azurite
@@ -20,7 +21,7 @@ from tests.factories import a_chunk, a_delivery
 from tests.fakes.queue import MemoryQueue
 from tests.heard import Heard
 from tests.isolation import isolated_logs
-from worker import at_risk, consumer, opening, replaying, serving
+from worker import at_risk, consumer, opening, receiving, replaying, serving
 from worker.__main__ import main
 from worker.attempt import NoObserver
 from worker.clock import SystemClock
@@ -264,6 +265,48 @@ async def test_consume_says_that_its_inbox_could_not_be_emptied(
 
     assert code == serving.NEEDS_ATTENTION
     assert len(heard.of("inbox.unavailable")) == 1
+
+
+class LongInbox(Inbox):
+    """Asks how the process is before its first turn, and after it."""
+
+    def __init__(self, admin: Callable[[], str]) -> None:
+        self.seen: list[Any] = []
+        self._admin = admin
+
+    async def empty(
+        self, _: asyncio.Event, *, turned: Callable[[], None] | None = None
+    ) -> bool:
+        assert turned is not None
+        async with aiohttp.ClientSession() as session:
+            while not self.seen or self.seen[-1]["status"] == "starting":
+                async with session.get(self._admin() + "/health") as got:
+                    self.seen.append(await got.json())
+            turned()
+            async with session.get(self._admin() + "/health") as got:
+                self.seen.append(await got.json())
+        return True
+
+
+async def test_job_that_empties_a_long_inbox_lives_and_sees_its_queue(
+    settings: Callable[..., Settings], heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hours of it are no start that hangs, and chunks at risk are told of meanwhile."""
+    inbox = LongInbox(lambda: str(heard.of("admin.listening")[0]["listen"]))
+
+    @asynccontextmanager
+    async def opened(*_: object, **__: object) -> AsyncIterator[Inbox]:
+        yield inbox
+
+    monkeypatch.setattr(receiving, "open_inbox", opened)
+    code = await serving.run_consume(
+        settings(WORKER_ADMIN_LISTEN="127.0.0.1:0"), until_empty=True
+    )
+
+    *_, before, after = inbox.seen
+    assert code == serving.DONE
+    assert (before["status"], before["consumer"]["turned_at"]) == ("ok", None)
+    assert after["consumer"]["turned_at"] is not None
 
 
 class RiskyQueue(MemoryQueue):
