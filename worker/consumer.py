@@ -21,6 +21,7 @@ from worker.retry import SYSTEM_RANDOM
 from worker.runner import Runner
 from worker.settlement import LONGEST_DELAY, Release
 from worker.telemetry import spans
+from worker.vigil import Vigil
 
 POLL_SECONDS = 1.0
 """How long an idle consumer sleeps at first: another process may have put something."""
@@ -92,6 +93,7 @@ class Consumer:
     random: Random = SYSTEM_RANDOM
     turns: Iterator[int] = field(default_factory=itertools.count)
     pulse: Pulse = field(default_factory=Pulse)
+    vigil: Vigil = field(default_factory=Vigil)
 
     async def run(self, stopping: asyncio.Event, *, until_empty: bool = False) -> None:
         """Work until `stopping` is set (or nothing is left to do), then drain."""
@@ -125,10 +127,12 @@ class Consumer:
     async def _lease(self, count: int, outage: Outage) -> tuple[list[Lease], float]:
         """Lease for the free slots; and how long to sleep if there is nothing to do."""
         if count <= 0 or self.breaker.is_archive_paused() or await self.is_paused():
+            self.vigil.over()
             return [], POLL_SECONDS
         leasing = spans.leasing()
         try:
             leased = await self._lease_by_turns(count)
+            await self._watch_over(leased)
         except QueueUnavailableError as error:
             outage.goes_on(error)
             return [], TROUBLE_SECONDS
@@ -154,6 +158,13 @@ class Consumer:
         if leased or lane is Lane.DEADLINE:
             return leased
         return await self.queue.lease(count, paused=paused)
+
+    async def _watch_over(self, leased: Sequence[Lease]) -> None:
+        if leased:
+            self.vigil.over()
+            return
+        paused = self.breaker.paused_resources()
+        await self.vigil.in_vain(self.queue, self.clock, paused=paused)
 
     async def _is_admitted(self, lease: Lease) -> bool:
         """Half-open lets one probe through; the others go back unspent."""

@@ -18,13 +18,15 @@ STALLED_AFTER = timedelta(minutes=5)
 
 
 class State(StrEnum):
-    """A word for all of it, the worst first."""
+    """A word for all of it, the first that is true; deploy/METRICS.md explains them."""
 
     STALLED = "stalled"
     QUEUE_UNREACHABLE = "queue-unreachable"
     STARTING = "starting"
     DRAINING = "draining"
     PAUSED = "paused"
+    OVERLOOKING = "overlooking"
+    """Chunks are due, and for minutes this process was given none: see Vigil."""
     OK = "ok"
 
 
@@ -142,4 +144,9 @@ class Standing:
             return State.STARTING
         if self.consumer is not None and self.consumer.pulse.is_draining:
             return State.DRAINING
-        return State.PAUSED if self.paused else State.OK
+        if self.paused:
+            return State.PAUSED
+        is_overlooking = (
+            self.consumer is not None and self.consumer.vigil.is_overlooking
+        )
+        return State.OVERLOOKING if is_overlooking else State.OK

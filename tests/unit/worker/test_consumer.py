@@ -14,10 +14,12 @@ from structlog.typing import EventDict
 from samples.faults import Fault
 from tests.factories import a_chunk, an_announcement
 from tests.fakes.clock import START
+from tests.fakes.queue import MemoryQueue
 from tests.unit.worker.rig import Rig
 from worker.consumer import POLL_SECONDS, TROUBLE_SECONDS, Consumer, Halt
 from worker.errors import ArchiveFullError, SourceUnavailableError
-from worker.model import Chunk, ChunkState
+from worker.model import Chunk, ChunkState, Lease
+from worker.vigil import AGAIN_SECONDS, VAIN_SECONDS
 
 FOREVER = 10**6
 
@@ -604,3 +606,34 @@ async def test_probe_of_a_paused_credential_is_by_turns_the_newest_chunk() -> No
         await loop.pass_time(600)
 
         assert rig.receipt(good) is not None
+
+
+async def test_loop_that_is_given_nothing_of_what_is_due_knows_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It asks with free slots, and in vain; what it is given in the end settles that."""
+    rig = Rig()
+    await rig.one()
+
+    async def nothing(*_: object, **__: object) -> list[Lease]:
+        return []
+
+    monkeypatch.setattr(MemoryQueue, "lease", nothing)
+    async with running(rig) as loop:
+        await loop.pass_time(int(VAIN_SECONDS + AGAIN_SECONDS) + 2)
+        is_overlooking = loop.consumer.vigil.is_overlooking
+        monkeypatch.undo()
+        await loop.pass_time(2)
+        is_still = loop.consumer.vigil.is_overlooking
+
+    assert (is_overlooking, is_still) == (True, False)
+
+
+async def test_loop_that_wants_nothing_overlooks_nothing() -> None:
+    """Its slots are taken for hours, and others wait: that is a backlog, no illness."""
+    rig = Rig()
+    slow, *_ = await rig.several(2)
+    hang(rig, slow)
+    async with running(rig, slots=1) as loop:
+        await loop.pass_time(int(VAIN_SECONDS + AGAIN_SECONDS) + 2)
+        assert not loop.consumer.vigil.is_overlooking

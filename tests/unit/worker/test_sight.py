@@ -1,5 +1,6 @@
 """What is remembered of a look at the queue, and of one that fails."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -8,8 +9,8 @@ from tests.factories import a_chunk, a_delivery
 from tests.fakes.clock import START, ManualClock
 from tests.fakes.queue import MemoryQueue
 from worker.errors import QueueUnavailableError
-from worker.model import ChunkState
-from worker.sight import Sight
+from worker.model import ChunkState, QueueCounts
+from worker.sight import UNSEEN_AFTER, Sight
 
 WITHIN = timedelta(hours=4)
 
@@ -81,3 +82,45 @@ async def test_failed_look_leaves_what_was_seen_and_says_why(
     await sight.look(MemoryQueue(clock=clock), within=WITHIN)
 
     assert sight.problem is None
+
+
+class Silent(MemoryQueue):
+    """A queue that is asked, and never answers."""
+
+    async def counts(self, *, at_risk_within: timedelta) -> QueueCounts:
+        await asyncio.Event().wait()
+        raise AssertionError(at_risk_within)
+
+
+async def test_look_that_hangs_is_a_problem_once_it_has_taken_too_long() -> None:
+    """It raises nothing, so nothing but the time tells."""
+    clock = ManualClock()
+    sight = Sight(clock=clock)
+    await sight.look(MemoryQueue(clock=clock), within=WITHIN)
+    looking = asyncio.create_task(sight.look(Silent(clock=clock), within=WITHIN))
+    await asyncio.sleep(0)
+
+    clock.advance(UNSEEN_AFTER.total_seconds())
+    still = sight.problem
+    clock.advance(1)
+    hung = sight.problem
+    looking.cancel()
+    await asyncio.wait({looking})
+    await sight.look(MemoryQueue(clock=clock), within=WITHIN)
+
+    assert (still, hung, sight.problem) == (None, "no-answer", None)
+
+
+async def test_queue_that_fails_again_and_again_is_not_one_that_hangs() -> None:
+    """Each look has its answer, and the reason is worth more than the silence."""
+    clock = ManualClock()
+    sight = Sight(clock=clock)
+    for _ in range(20):
+        with pytest.raises(QueueUnavailableError):
+            await sight.look(
+                Broken(QueueUnavailableError("gone")),  # type: ignore[arg-type]
+                within=WITHIN,
+            )
+        clock.advance(60)
+
+    assert sight.problem == "queue-unavailable"

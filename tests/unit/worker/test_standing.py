@@ -9,7 +9,7 @@ import pytest
 from tests.fakes.clock import ManualClock
 from tests.unit.worker.rig import Rig
 from worker.consumer import Consumer
-from worker.sight import Sight
+from worker.sight import UNSEEN_AFTER, Sight
 from worker.standing import STALLED_AFTER, Standing, State
 
 LONG = STALLED_AFTER.total_seconds()
@@ -131,10 +131,33 @@ def test_queue_that_was_not_reached_is_told_with_when_it_was() -> None:
     world = World()
     world.open().pulse.is_halted = True
     looked_at = world.clock.now()
-    world.sight.problem = "queue-unavailable"
+    world.sight.failure = "queue-unavailable"
     report = world.standing.report()
 
     assert (report.status, report.is_well) == (State.QUEUE_UNREACHABLE, False)
     assert report.queue.reachable is False
     assert report.queue.looked_at == looked_at
     assert report.queue.problem == "queue-unavailable"
+
+
+def test_queue_that_never_answers_is_told_as_one_that_fails() -> None:
+    """A look that hangs fails nothing: its time alone shows it."""
+    world = World(consumes=False)
+    world.clock.advance(UNSEEN_AFTER.total_seconds() + 1)
+    report = world.standing.report()
+
+    assert (report.status, report.is_well) == (State.QUEUE_UNREACHABLE, False)
+    assert report.queue.reachable is False
+    assert report.queue.problem == "no-answer"
+
+
+def test_loop_that_is_given_nothing_of_what_is_due_is_not_well() -> None:
+    """It turns, and brings nothing home; a pause would explain that."""
+    world = World()
+    consumer = world.open()
+    consumer.vigil.is_overlooking = True
+    report = world.standing.report()
+    consumer.pulse.is_halted = True
+
+    assert (report.status, report.is_well) == (State.OVERLOOKING, False)
+    assert world.state is State.PAUSED
