@@ -157,8 +157,10 @@ def check_connection_strings(secrets: tuple[SecretStr, ...]) -> tuple[SecretStr,
 
 
 def why_no_connection(parts: dict[str, str]) -> str | None:
-    if not {"endpoint", "accesskey"} <= parts.keys():
-        return "is not endpoint=https://NAME/;accesskey=KEY"
+    missing = [name for name in ("endpoint", "accesskey") if name not in parts]
+    if missing:
+        shell = "a shell takes it in quotes, as ; ends a command"
+        return f"has no {' and no '.join(missing)}; {shell}"
     if not (acs_host(parts["endpoint"]) or acs_stand_in(parts["endpoint"])):
         return "has an endpoint that is not https://NAME/"
     is_key = storage_places.is_base64(parts["accesskey"])

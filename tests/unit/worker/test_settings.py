@@ -159,7 +159,16 @@ def test_instance_defaults_to_host_and_process(monkeypatch: pytest.MonkeyPatch) 
         ("WORKER_LISTEN", "a_b:80", "is not HOST:PORT"),
         ("WORKER_SOURCE_HOSTS", ",", "must have at least one entry"),
         ("WORKER_SOURCE_HOSTS", "https://a.b", "is not a full host name"),
-        ("AZURE_COMMUNICATION_CONNECTION_STRING", "abc", "connection string 1 is not"),
+        (
+            "AZURE_COMMUNICATION_CONNECTION_STRING",
+            "abc",
+            "connection string 1 has no endpoint and no accesskey",
+        ),
+        (
+            "AZURE_COMMUNICATION_CONNECTION_STRING",
+            "endpoint=https://calls.communication.azure.com/",
+            "connection string 1 has no accesskey; a shell takes it in quotes",
+        ),
     ],
 )
 def test_wrong_value_names_the_variable(variable: str, text: str, words: str) -> None:
