@@ -1,12 +1,15 @@
 """Documents lead somewhere, and name what is there."""
 
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from samples import serve
+from samples.grid import command
 from tests import docs, documents
 
 MINUTES_FOR_README = 10
@@ -40,6 +43,23 @@ def test_every_block_to_be_pasted_is_shell(document: Path) -> None:
             [BASH, "-n"], input=block, text=True, capture_output=True, check=False
         )
         assert (read.returncode, read.stderr) == (0, ""), block
+
+
+def test_every_stand_in_that_is_to_be_pasted_takes_its_options() -> None:
+    """As whoever has no ACS types it."""
+    parsers = {"acs": serve.options_from, "event_grid": command.options_from}
+    typed = [
+        found
+        for document in documents.DOCUMENTS
+        for block in documents.shell_blocks(document)
+        for found in re.findall(
+            r"^python -m samples\.(\w+)(.*)", block.replace("\\\n", ""), re.MULTILINE
+        )
+    ]
+
+    assert {name for name, _ in typed} == set(parsers)
+    for name, options in typed:
+        assert vars(parsers[name](shlex.split(options, comments=True)))
 
 
 @every_document
