@@ -171,6 +171,16 @@ param verifySample string = '100'
 @maxValue(730)
 param logDays int = 30
 
+@description('Whether metrics and traces go to an Application Insights that is made here. The image takes it with --build-arg EXTRAS=azure-monitor alone.')
+param applicationInsights bool = false
+
+@description('Collector that metrics and traces go to by OTLP over HTTP, such as https://collector.example:4318; empty: none.')
+param otlpEndpoint string = ''
+
+@description('Headers for that collector, NAME=VALUE with commas between, such as its key; say them by readEnvironmentVariable() and in no file.')
+@secure()
+param otlpHeaders string = ''
+
 @description('Who is told of alerts by e-mail; empty: nobody is.')
 param alertEmail string = ''
 
@@ -204,6 +214,25 @@ var poisonQueues = hasWebhook ? [
   '${inboxName}-poison'
 ]
 var allQueues = concat(workQueues, inboxQueues, poisonQueues)
+var insightsEnv = applicationInsights ? [
+  {
+    name: 'APPLICATIONINSIGHTS_CONNECTION_STRING'
+    secretRef: 'insights'
+  }
+] : []
+var otlpEnv = empty(otlpEndpoint) ? [] : [
+  {
+    name: 'OTEL_EXPORTER_OTLP_ENDPOINT'
+    value: otlpEndpoint
+  }
+]
+var otlpHeadersEnv = empty(otlpHeaders) ? [] : [
+  {
+    name: 'OTEL_EXPORTER_OTLP_HEADERS'
+    secretRef: 'otlp-headers'
+  }
+]
+var telemetryEnv = concat(insightsEnv, otlpEnv, otlpHeadersEnv)
 var placeholder = '00000000-0000-0000-0000-000000000000'
 var filledIn = '${image} ${registryName} ${acsName} ${keyVaultName} ${alertEmail} ${runbookUrl}'
 
@@ -346,6 +375,16 @@ module environment 'azure/environment.bicep' = {
   }
 }
 
+module insights 'azure/insights.bicep' = if (applicationInsights) {
+  name: '${prefix}-insights'
+  params: {
+    name: name
+    location: location
+    tags: tags
+    workspaceId: environment.outputs.workspaceId
+  }
+}
+
 module webhook 'azure/webhook.bicep' = if (hasWebhook) {
   name: '${prefix}-webhook'
   params: {
@@ -364,6 +403,9 @@ module webhook 'azure/webhook.bicep' = if (hasWebhook) {
     acsId: acs.id
     minReplicas: webhookMinReplicas
     maxReplicas: webhookMaxReplicas
+    telemetryEnv: telemetryEnv
+    insightsName: applicationInsights ? insights.outputs.insightsName : ''
+    otlpHeaders: otlpHeaders
   }
   dependsOn: [
     roles
@@ -397,6 +439,9 @@ module consumer 'azure/consumer.bicep' = {
     drainSeconds: drainSeconds
     minReplicas: consumerMinReplicas
     maxReplicas: consumerMaxReplicas
+    telemetryEnv: telemetryEnv
+    insightsName: applicationInsights ? insights.outputs.insightsName : ''
+    otlpHeaders: otlpHeaders
   }
   dependsOn: [
     roles
@@ -419,6 +464,9 @@ module jobs 'azure/jobs.bicep' = {
     archiveUrl: storage.outputs.archiveUrl
     queueUrl: '${storage.outputs.queueEndpoint}${queueName}'
     verifySample: verifySample
+    telemetryEnv: telemetryEnv
+    insightsName: applicationInsights ? insights.outputs.insightsName : ''
+    otlpHeaders: otlpHeaders
   }
   dependsOn: [
     roles

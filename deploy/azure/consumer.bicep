@@ -87,6 +87,20 @@ param minReplicas int
 @minValue(1)
 param maxReplicas int
 
+@description('Environment variables that say where metrics and traces go; what is secret in them is below.')
+param telemetryEnv array
+
+@description('Application Insights that they go to; empty: none.')
+param insightsName string
+
+@description('Headers for the collector that they go to; empty: none.')
+@secure()
+param otlpHeaders string
+
+resource insights 'Microsoft.Insights/components@2020-02-02' existing = if (!empty(insightsName)) {
+  name: empty(insightsName) ? 'none' : insightsName
+}
+
 var hasSecret = !empty(acsSecretUrl)
 var common = [
   {
@@ -155,6 +169,26 @@ var inbox = [
   }
 ]
 
+var acsSecrets = hasSecret ? [
+  {
+    name: 'acs'
+    keyVaultUrl: acsSecretUrl
+    identity: identityId
+  }
+] : []
+var insightsSecrets = empty(insightsName) ? [] : [
+  {
+    name: 'insights'
+    value: insights.properties.ConnectionString
+  }
+]
+var otlpSecrets = empty(otlpHeaders) ? [] : [
+  {
+    name: 'otlp-headers'
+    value: otlpHeaders
+  }
+]
+
 resource app 'Microsoft.App/containerApps@2025-01-01' = {
   name: name
   location: location
@@ -176,13 +210,7 @@ resource app 'Microsoft.App/containerApps@2025-01-01' = {
           identity: identityId
         }
       ]
-      secrets: hasSecret ? [
-        {
-          name: 'acs'
-          keyVaultUrl: acsSecretUrl
-          identity: identityId
-        }
-      ] : []
+      secrets: concat(acsSecrets, insightsSecrets, otlpSecrets)
     }
     template: {
       terminationGracePeriodSeconds: drainSeconds + 30
@@ -200,7 +228,7 @@ resource app 'Microsoft.App/containerApps@2025-01-01' = {
             cpu: json('1.0')
             memory: '2Gi'
           }
-          env: concat(common, hasSecret ? byKey : byToken, empty(sourceHosts) ? [] : hosts, empty(inboxUrl) ? [] : inbox)
+          env: concat(common, hasSecret ? byKey : byToken, empty(sourceHosts) ? [] : hosts, empty(inboxUrl) ? [] : inbox, telemetryEnv)
           probes: [
             {
               type: 'Liveness'

@@ -34,6 +34,20 @@ param queueUrl string
 @description('How much of the archive is hashed each night: a number of chunks, or a share of all.')
 param verifySample string
 
+@description('Environment variables that say where metrics and traces go; what is secret in them is below.')
+param telemetryEnv array
+
+@description('Application Insights that they go to; empty: none.')
+param insightsName string
+
+@description('Headers for the collector that they go to; empty: none.')
+@secure()
+param otlpHeaders string
+
+resource insights 'Microsoft.Insights/components@2020-02-02' existing = if (!empty(insightsName)) {
+  name: empty(insightsName) ? 'none' : insightsName
+}
+
 var jobs = [
   {
     name: '${name}-check'
@@ -57,6 +71,19 @@ var jobs = [
       verifySample
       '--no-report'
     ]
+  }
+]
+
+var insightsSecrets = empty(insightsName) ? [] : [
+  {
+    name: 'insights'
+    value: insights.properties.ConnectionString
+  }
+]
+var otlpSecrets = empty(otlpHeaders) ? [] : [
+  {
+    name: 'otlp-headers'
+    value: otlpHeaders
   }
 ]
 
@@ -88,6 +115,7 @@ resource scheduled 'Microsoft.App/jobs@2025-01-01' = [for job in jobs: {
           identity: identityId
         }
       ]
+      secrets: concat(insightsSecrets, otlpSecrets)
     }
     template: {
       containers: [
@@ -102,7 +130,7 @@ resource scheduled 'Microsoft.App/jobs@2025-01-01' = [for job in jobs: {
             cpu: json('0.5')
             memory: '1Gi'
           }
-          env: [
+          env: concat([
             {
               name: 'AZURE_CLIENT_ID'
               value: identityClientId
@@ -115,7 +143,7 @@ resource scheduled 'Microsoft.App/jobs@2025-01-01' = [for job in jobs: {
               name: 'WORKER_QUEUE'
               value: queueUrl
             }
-          ]
+          ], telemetryEnv)
         }
       ]
     }

@@ -1,4 +1,5 @@
-// The public half: takes deliveries and queues them, holds no secret, sees no recording.
+// The public half: takes deliveries and queues them, sees no recording, and holds no secret but
+// where metrics and traces are sent to, if anywhere.
 
 @description('Name of the app.')
 param name string
@@ -47,6 +48,33 @@ param minReplicas int
 @minValue(1)
 param maxReplicas int
 
+@description('Environment variables that say where metrics and traces go; what is secret in them is below.')
+param telemetryEnv array
+
+@description('Application Insights that they go to; empty: none.')
+param insightsName string
+
+@description('Headers for the collector that they go to; empty: none.')
+@secure()
+param otlpHeaders string
+
+resource insights 'Microsoft.Insights/components@2020-02-02' existing = if (!empty(insightsName)) {
+  name: empty(insightsName) ? 'none' : insightsName
+}
+
+var insightsSecrets = empty(insightsName) ? [] : [
+  {
+    name: 'insights'
+    value: insights.properties.ConnectionString
+  }
+]
+var otlpSecrets = empty(otlpHeaders) ? [] : [
+  {
+    name: 'otlp-headers'
+    value: otlpHeaders
+  }
+]
+
 resource app 'Microsoft.App/containerApps@2025-01-01' = {
   name: name
   location: location
@@ -74,6 +102,7 @@ resource app 'Microsoft.App/containerApps@2025-01-01' = {
           identity: identityId
         }
       ]
+      secrets: concat(insightsSecrets, otlpSecrets)
     }
     template: {
       terminationGracePeriodSeconds: 60
@@ -91,7 +120,7 @@ resource app 'Microsoft.App/containerApps@2025-01-01' = {
             cpu: json('0.5')
             memory: '1Gi'
           }
-          env: [
+          env: concat([
             {
               name: 'AZURE_CLIENT_ID'
               value: identityClientId
@@ -120,7 +149,7 @@ resource app 'Microsoft.App/containerApps@2025-01-01' = {
               name: 'WORKER_EVENT_TOPICS'
               value: acsId
             }
-          ]
+          ], telemetryEnv)
           probes: [
             {
               type: 'Liveness'

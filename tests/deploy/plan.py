@@ -442,6 +442,9 @@ _ANSWERS: dict[str, Callable[[Resource], dict[str, Any]]] = {
     "Microsoft.KeyVault/vaults": lambda of: {
         "vaultUri": f"https://{of.name}.vault.azure.net/"
     },
+    "Microsoft.Insights/components": lambda of: {
+        "ConnectionString": f"InstrumentationKey={_uuid('insights', of.name)}"
+    },
     "Microsoft.OperationalInsights/workspaces": lambda of: {
         "customerId": _uuid("workspace", of.name)
     },

@@ -47,6 +47,9 @@ EVERYTHING = {
     "coolAfterDays": 30,
     "archiveAfterDays": 90,
     "storageSku": "Standard_GRS",
+    "applicationInsights": True,
+    "otlpEndpoint": "https://collector.example.org:4318",
+    "otlpHeaders": "api-key=dG9w",
     "runbookUrl": "https://wiki.example.org/RUNBOOK.md",
     "alertEmail": "duty@example.org",
     "deleteSource": "after-recording",
@@ -215,11 +218,16 @@ def containers(made: Plan) -> Iterator[tuple[Resource, dict[str, Any]]]:
 
 def environ_of(app: Resource, container: dict[str, Any]) -> dict[str, str]:
     """What the process will find, with secrets that are to be had."""
-    secrets = app.properties["configuration"].get("secrets", [])
-    known = {each["name"] for each in secrets}
-    for each in container["env"]:
-        assert each.get("secretRef") in known | {None}
-    return {each["name"]: each.get("value", ACS_KEY) for each in container["env"]}
+    secrets = {
+        each["name"]: each.get("value", ACS_KEY)
+        for each in app.properties["configuration"]["secrets"]
+    }
+    found = [
+        (each["name"], each["value"] if "value" in each else secrets[each["secretRef"]])
+        for each in container["env"]
+    ]
+    assert len(found) == len(dict(found))
+    return dict(found)
 
 
 @every_variant
@@ -323,6 +331,48 @@ def test_deletion_is_off_until_somebody_says_otherwise() -> None:
     (container,) = consumer.properties["template"]["containers"]
 
     assert environ_of(consumer, container)["WORKER_DELETE_SOURCE"] == "never"
+
+
+TELEMETRY = {
+    "APPLICATIONINSIGHTS_CONNECTION_STRING",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+}
+
+
+@every_variant
+def test_every_process_sends_metrics_and_traces_where_it_is_told_to(
+    variant: str,
+) -> None:
+    """Apps and jobs; to nobody unless somebody is named."""
+    expected = TELEMETRY if "all else" in variant else set()
+
+    for app, container in containers(planned(variant)):
+        environ = environ_of(app, container)
+        assert TELEMETRY & environ.keys() == expected
+        if expected:
+            assert environ["OTEL_EXPORTER_OTLP_HEADERS"] == EVERYTHING["otlpHeaders"]
+            settings = Settings.load(environ, use=Use.READ)
+            assert settings.application_insights is not None
+            assert settings.traces_endpoint is not None
+
+
+def test_secrets_of_telemetry_are_secrets_of_the_apps_and_nowhere_else() -> None:
+    """Neither in the environment, which anybody sees who may see the app, nor in an output."""
+    made = planned("webhook, all else")
+    for app, container in containers(made):
+        secret = {each["name"] for each in container["env"] if "secretRef" in each}
+        assert secret >= TELEMETRY - {"OTEL_EXPORTER_OTLP_ENDPOINT"}
+        bare = json.dumps([container["env"], app.properties["template"]["containers"]])
+        assert str(EVERYTHING["otlpHeaders"]) not in bare
+        assert "InstrumentationKey" not in bare
+    assert "InstrumentationKey" not in json.dumps(made.outputs)
+    for file in FILES:
+        assert not re.search(
+            r"^output .*(?:ConnectionString|Headers)", file.read_text(), re.MULTILINE
+        )
+        headers = plan.parameters(file).get("otlpHeaders")
+        assert headers is None or "secure" in headers.limits
 
 
 def subscription(variant: str) -> Resource:

@@ -54,5 +54,16 @@ def test_parameters_that_the_page_names_are_there() -> None:
     there = plan.parameters(DEPLOY / "main.bicep").keys()
     named = set(re.findall(r"`(\w+)(?: = '[^']*')?`", GUIDE))
     needed = {"alertEmail", "runbookUrl", "sourceHosts", "systemTopicName"}
+    needed |= {"applicationInsights", "otlpEndpoint"}
 
     assert needed <= named & there
+
+
+def test_image_that_application_insights_takes_is_said() -> None:
+    """Without that extra each container ends with 78, and says what to install."""
+    extra = "EXTRAS=azure-monitor"
+
+    assert (DEPLOY / "requirements-azure-monitor.txt").exists()
+    assert f"--build-arg {extra}" in GUIDE
+    described = plan.parameters(DEPLOY / "main.bicep")["applicationInsights"].limits
+    assert extra in described["description"]

@@ -16,7 +16,7 @@ NO_POLICY = {
     f"azure/{name}.bicep"
     for name in (
         *("access", "acs-access", "alerts", "consumer", "endpoints", "environment"),
-        *("identities", "jobs", "subscription", "topic", "webhook"),
+        *("identities", "insights", "jobs", "subscription", "topic", "webhook"),
     )
 } | {
     "main.bicep",
