@@ -229,51 +229,54 @@ var otlpEnv = empty(otlpEndpoint) ? [] : [
 var otlpHeadersEnv = empty(otlpHeaders) ? [] : [
   {
     name: 'OTEL_EXPORTER_OTLP_HEADERS'
-    secretRef: 'otlp-headers'
+    secretRef: 'otlp'
   }
 ]
 var telemetryEnv = concat(insightsEnv, otlpEnv, otlpHeadersEnv)
+var asksForArchive = blobTier == 'archive' || archiveAfterDays > 0
 var placeholder = '00000000-0000-0000-0000-000000000000'
-var filledIn = '${image} ${registryName} ${acsName} ${keyVaultName} ${alertEmail} ${runbookUrl}'
+var saysYours = contains('${image} ${registryName} ${acsName} ${keyVaultName} ${alertEmail} ${runbookUrl}', 'YOUR')
 
-// What does not fit together is told before anything is made: every module is named by this.
-var prefix = contains(filledIn, 'YOUR')
-  ? fail('A parameter still says YOUR...: put your names into deploy/main.bicepparam.')
-  : name != toLower(name)
-  ? fail('name: Container Apps take lower-case letters, digits and hyphens alone.')
-  : hasWebhook && (empty(webhookApplicationId) || webhookApplicationId == placeholder)
-  ? fail('webhookApplicationId is missing: receive=webhook needs the application that Event Grid\'s tokens are for (step 3 of deploy/README.md), receive=inbox needs none.')
-  : usesSecret && empty(keyVaultName)
-  ? fail('keyVaultName is missing: acsAccess=key reads the connection string of ACS from a Key Vault (step 2 of deploy/README.md), acsAccess=tokens needs none.')
-  : !empty(encryptionKeyName) && empty(keyVaultName)
-  ? fail('keyVaultName is missing: encryptionKeyName is a key in it.')
-  : !usesSecret && empty(sourceHosts)
-  ? fail('sourceHosts is missing: acsAccess=tokens needs each host of ACS\'s media in full, for whoever sees a token can use it.')
-  : (blobTier == 'archive' || archiveAfterDays > 0) && contains(storageSku, 'ZRS')
-  ? fail('storageSku has no archive tier: blobTier=archive and archiveAfterDays need Standard_LRS, Standard_GRS or Standard_RAGRS.')
-  : immutableDays > 0 && !versionImmutability
-  ? fail('versionImmutability is off: immutableDays needs it, else no chunk is ever deleted at ACS.')
-  : webhookMinReplicas > webhookMaxReplicas || consumerMinReplicas > consumerMaxReplicas
-  ? fail('More replicas always run than may run: see webhookMinReplicas and consumerMinReplicas.')
-  : name
+var wrong = [
+  saysYours ? 'A parameter still says YOUR...: put your names into deploy/main.bicepparam.' : ''
+  name != toLower(name) ? 'name: Container Apps take lower-case letters, digits and hyphens alone.' : ''
+  hasWebhook && (empty(webhookApplicationId) || webhookApplicationId == placeholder) ? 'webhookApplicationId is missing: receive=webhook needs the application that Event Grid\'s tokens are for (step 3 of deploy/README.md), receive=inbox needs none.' : ''
+  usesSecret && empty(keyVaultName) ? 'keyVaultName is missing: acsAccess=key reads the connection string of ACS from a Key Vault (step 2 of deploy/README.md), acsAccess=tokens needs none.' : ''
+  !empty(encryptionKeyName) && empty(keyVaultName) ? 'keyVaultName is missing: encryptionKeyName is a key in it.' : ''
+  !usesSecret && empty(sourceHosts) ? 'sourceHosts is missing: acsAccess=tokens needs each host of ACS\'s media in full, for whoever sees a token can use it.' : ''
+  asksForArchive && contains(storageSku, 'ZRS') ? 'storageSku has no archive tier: blobTier=archive and archiveAfterDays need Standard_LRS, Standard_GRS or Standard_RAGRS.' : ''
+  immutableDays > 0 && !versionImmutability ? 'versionImmutability is off: immutableDays needs it, else no chunk is ever deleted at ACS.' : ''
+  webhookMinReplicas > webhookMaxReplicas ? 'More replicas always run than may run: webhookMinReplicas.' : ''
+  consumerMinReplicas > consumerMaxReplicas ? 'More replicas always run than may run: consumerMinReplicas.' : ''
+]
 
 resource acs 'Microsoft.Communication/communicationServices@2023-04-01' existing = {
   name: acsName
   scope: resourceGroup(acsResourceGroup)
 }
 
+module checks 'azure/checks.bicep' = {
+  name: '${name}-checks'
+  params: {
+    wrong: trim(join(wrong, ' '))
+  }
+}
+
 module identities 'azure/identities.bicep' = {
-  name: '${prefix}-identities'
+  name: '${name}-identities'
   params: {
     name: name
     location: location
     tags: tags
     hasWebhook: hasWebhook
   }
+  dependsOn: [
+    checks
+  ]
 }
 
 module access 'azure/access.bicep' = {
-  name: '${prefix}-access'
+  name: '${name}-access'
   params: {
     registryName: registryName
     keyVaultName: keyVaultName
@@ -290,7 +293,7 @@ module access 'azure/access.bicep' = {
 }
 
 module acsAsked 'azure/acs-access.bicep' = if (!usesSecret) {
-  name: '${prefix}-acs-access'
+  name: '${name}-acs-access'
   scope: resourceGroup(acsResourceGroup)
   params: {
     acsName: acsName
@@ -299,7 +302,7 @@ module acsAsked 'azure/acs-access.bicep' = if (!usesSecret) {
 }
 
 module storage 'azure/storage.bicep' = {
-  name: '${prefix}-storage'
+  name: '${name}-storage'
   params: {
     accountName: accountName
     location: location
@@ -321,7 +324,7 @@ module storage 'azure/storage.bicep' = {
 }
 
 module roles 'azure/roles.bicep' = {
-  name: '${prefix}-roles'
+  name: '${name}-roles'
   params: {
     accountName: storage.outputs.accountName
     archiveContainer: archiveContainer
@@ -339,7 +342,7 @@ module roles 'azure/roles.bicep' = {
 }
 
 module network 'azure/network.bicep' = if (privateNetwork) {
-  name: '${prefix}-network'
+  name: '${name}-network'
   params: {
     name: name
     location: location
@@ -348,10 +351,13 @@ module network 'azure/network.bicep' = if (privateNetwork) {
     appsPrefix: appsPrefix
     endpointsPrefix: endpointsPrefix
   }
+  dependsOn: [
+    checks
+  ]
 }
 
 module endpoints 'azure/endpoints.bicep' = if (privateNetwork) {
-  name: '${prefix}-endpoints'
+  name: '${name}-endpoints'
   params: {
     name: name
     location: location
@@ -364,7 +370,7 @@ module endpoints 'azure/endpoints.bicep' = if (privateNetwork) {
 }
 
 module environment 'azure/environment.bicep' = {
-  name: '${prefix}-environment'
+  name: '${name}-environment'
   params: {
     name: name
     location: location
@@ -373,10 +379,13 @@ module environment 'azure/environment.bicep' = {
     subnetId: privateNetwork ? network.outputs.appsSubnetId : ''
     zoneRedundant: privateNetwork
   }
+  dependsOn: [
+    checks
+  ]
 }
 
 module insights 'azure/insights.bicep' = if (applicationInsights) {
-  name: '${prefix}-insights'
+  name: '${name}-insights'
   params: {
     name: name
     location: location
@@ -386,7 +395,7 @@ module insights 'azure/insights.bicep' = if (applicationInsights) {
 }
 
 module webhook 'azure/webhook.bicep' = if (hasWebhook) {
-  name: '${prefix}-webhook'
+  name: '${name}-webhook'
   params: {
     name: '${name}-webhook'
     location: location
@@ -414,7 +423,7 @@ module webhook 'azure/webhook.bicep' = if (hasWebhook) {
 }
 
 module consumer 'azure/consumer.bicep' = {
-  name: '${prefix}-consumer'
+  name: '${name}-consumer'
   params: {
     name: '${name}-consumer'
     location: location
@@ -451,7 +460,7 @@ module consumer 'azure/consumer.bicep' = {
 }
 
 module jobs 'azure/jobs.bicep' = {
-  name: '${prefix}-jobs'
+  name: '${name}-jobs'
   params: {
     name: name
     location: location
@@ -475,7 +484,7 @@ module jobs 'azure/jobs.bicep' = {
 }
 
 module topic 'azure/topic.bicep' = if (makesTopic) {
-  name: '${prefix}-topic'
+  name: '${name}-topic'
   params: {
     name: topicName
     tags: tags
@@ -485,7 +494,7 @@ module topic 'azure/topic.bicep' = if (makesTopic) {
 }
 
 module subscription 'azure/subscription.bicep' = if (subscribe) {
-  name: '${prefix}-subscription'
+  name: '${name}-subscription'
   scope: resourceGroup(makesTopic ? resourceGroup().name : systemTopicResourceGroup)
   params: {
     topicName: topicName
@@ -505,7 +514,7 @@ module subscription 'azure/subscription.bicep' = if (subscribe) {
 }
 
 module alerts 'azure/alerts.bicep' = {
-  name: '${prefix}-alerts'
+  name: '${name}-alerts'
   params: {
     name: name
     location: location

@@ -184,7 +184,7 @@ var insightsSecrets = empty(insightsName) ? [] : [
 ]
 var otlpSecrets = empty(otlpHeaders) ? [] : [
   {
-    name: 'otlp-headers'
+    name: 'otlp'
     value: otlpHeaders
   }
 ]

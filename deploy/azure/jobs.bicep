@@ -82,7 +82,7 @@ var insightsSecrets = empty(insightsName) ? [] : [
 ]
 var otlpSecrets = empty(otlpHeaders) ? [] : [
   {
-    name: 'otlp-headers'
+    name: 'otlp'
     value: otlpHeaders
   }
 ]

@@ -405,11 +405,6 @@ def _uuid(*words: str) -> str:
     return str(uuid5(NAMESPACE_URL, "|".join(words)))
 
 
-def _fail(told: str) -> Any:
-    """https://learn.microsoft.com/azure/azure-resource-manager/bicep/bicep-functions-flow-control"""
-    raise PlanError(told)
-
-
 def _union(first: Any, *others: Any) -> Any:
     told = dict(first)
     for other in others:
@@ -461,7 +456,6 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "concat": lambda *lists: [each for one in lists for each in one],
     "contains": lambda of, value: value in of,
     "empty": lambda value: not value,
-    "fail": _fail,
     "environment": lambda: {"suffixes": {"storage": "core.windows.net"}},
     "guid": _uuid,
     "join": lambda values, between: between.join(values),
@@ -483,6 +477,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "take": lambda value, count: value[:count],
     "tenant": lambda: {"tenantId": TENANT},
     "toLower": str.lower,
+    "trim": str.strip,
     "union": _union,
     "uniqueString": lambda *words: sha256("|".join(words).encode()).hexdigest()[:13],
 }

@@ -153,15 +153,32 @@ def test_parameters_that_do_not_fit_together_are_told_before_anything_is_made(
         plan.plan(MAIN, GIVEN | given)
 
 
-def test_no_module_is_made_without_that() -> None:
-    """What a module is called is told first, so each is called by what was checked."""
-    text = MAIN.read_text()
-    modules = re.findall(
-        r"^module \w+ '[^']+' = .*\n  name: '([^'-]*)-[^']*'", text, re.MULTILINE
-    )
+def test_all_that_does_not_fit_is_told_at_once() -> None:
+    given = {"keyVaultName": "", "webhookApplicationId": "", "acsName": "YOURACS"}
 
-    assert len(modules) == text.count("\nmodule ")
-    assert set(modules) == {"${prefix}"}
+    with pytest.raises(PlanError) as told:
+        plan.plan(MAIN, GIVEN | given)
+
+    for each in ("still says YOUR", "keyVaultName", "webhookApplicationId"):
+        assert each in str(told.value)
+
+
+def test_nothing_is_made_before_that() -> None:
+    """Each module waits for the checks, or for one that does and is always made."""
+    text = MAIN.read_text()
+    modules = dict(
+        re.findall(r"^module (\w+) ('.*?^})", text, re.MULTILINE | re.DOTALL)
+    )
+    waiting, carrying = set[str](), {"checks"}
+    for _ in modules:
+        awaited = re.compile(
+            rf"\b(?:{'|'.join(carrying)})(?:\.outputs|$)", re.MULTILINE
+        )
+        waiting |= {name for name, body in modules.items() if awaited.search(body)}
+        carrying |= {name for name in waiting if " = if (" not in modules[name]}
+
+    assert len(modules) == 16
+    assert waiting == modules.keys() - {"checks"}
 
 
 def test_what_needs_no_webhook_and_no_vault_asks_for_neither() -> None:

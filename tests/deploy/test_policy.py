@@ -15,15 +15,12 @@ CONFIG = DEPLOY / checkov.CONFIG
 NO_POLICY = {
     f"azure/{name}.bicep"
     for name in (
-        *("access", "acs-access", "alerts", "consumer", "endpoints", "environment"),
-        *("identities", "insights", "jobs", "subscription", "topic", "webhook"),
+        *("access", "acs-access", "alerts", "endpoints", "environment"),
+        *("identities", "insights", "subscription", "topic"),
     )
 } | {
-    "main.bicep",
-    *(
-        f"kubernetes/{name}.yaml"
-        for name in ("namespace", "network-policy", "scaled-object")
-    ),
+    f"kubernetes/{name}.yaml"
+    for name in ("namespace", "network-policy", "scaled-object")
 }
 """Parsed as all others; checkov has no policy for resources of their kinds."""
 NO_REASON = "No comment provided"
