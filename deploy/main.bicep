@@ -258,7 +258,7 @@ resource acs 'Microsoft.Communication/communicationServices@2023-04-01' existing
 module checks 'azure/checks.bicep' = {
   name: '${name}-checks'
   params: {
-    wrong: trim(join(wrong, ' '))
+    wrong: any(trim(join(wrong, ' ')))
   }
 }
 

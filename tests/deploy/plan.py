@@ -453,6 +453,7 @@ _SIGNS: dict[str, Callable[[Any, Any], Any]] = {
     "-": lambda a, b: a - b,
 }
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "any": lambda value: value,
     "concat": lambda *lists: [each for one in lists for each in one],
     "contains": lambda of, value: value in of,
     "empty": lambda value: not value,

@@ -188,6 +188,28 @@ def test_what_needs_no_webhook_and_no_vault_asks_for_neither() -> None:
     plan.plan(MAIN, given | {"image": GIVEN["image"], "acsName": "acs"})
 
 
+def test_what_must_be_one_of_a_list_is_given_as_the_compiler_takes_it() -> None:
+    """From a parameter, or by any(): what a function makes is no value of a list to it.
+
+    https://github.com/Azure/bicep/issues/4373
+    """
+    text = MAIN.read_text()
+    modules = re.findall(
+        r"^module \w+ '(.*?)' .*?params: {\n(.*?)^  }", text, re.MULTILINE | re.DOTALL
+    )
+    given = [
+        value
+        for file, params in module.findall(text)
+        for name, each in plan.parameters(DEPLOY / file).items()
+        if "allowed" in each.limits
+        for value in re.findall(rf"^    {name}: (.*)$", params, re.MULTILINE)
+    ]
+
+    assert len(given) == 5
+    declared = plan.parameters(MAIN)
+    assert [each for each in given if each not in declared and "any(" not in each] == []
+
+
 def test_broken_template_is_found(tmp_path: Path) -> None:
     """By its syntax, by a name, by a parameter of a module."""
     (tmp_path / "below.bicep").write_text("param a string\noutput b string = a\n")
