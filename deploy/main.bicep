@@ -1,5 +1,7 @@
 // From nothing to a worker on Azure: see deploy/README.md, which has each command.
 //
+// With runsOn = 'cluster' it makes all but what runs: deploy/kubernetes does that.
+//
 // It wants the resource group, the ACS resource, the image and, unless ACS is asked with tokens,
 // a Key Vault with the secret. All else is made here.
 
@@ -16,9 +18,15 @@ param location string = resourceGroup().location
 @description('Tags of everything that is made here.')
 param tags object = {}
 
-@description('Image of recording-worker, by digest if possible: NAME.azurecr.io/recording-worker@sha256:...')
-@minLength(3)
-param image string
+@description('Where the workers run: in Container Apps, which are made here, or in a Kubernetes cluster of yours, for which all else is.')
+@allowed([
+  'container-apps'
+  'cluster'
+])
+param runsOn string = 'container-apps'
+
+@description('Image of recording-worker, by digest if possible: NAME.azurecr.io/recording-worker@sha256:... A cluster has it in its own files.')
+param image string = ''
 
 @description('Azure Container Registry of the image, in this resource group; empty: anybody may pull it.')
 param registryName string = ''
@@ -61,6 +69,9 @@ param encryptionKeyName string = ''
 
 @description('Application that Event Grid\'s tokens are for. Needed with a webhook.')
 param webhookApplicationId string = ''
+
+@description('What Event Grid posts to where the webhook runs in a cluster: https://YOUR-HOST/api/events.')
+param webhookEndpoint string = ''
 
 @description('Tenant of that application.')
 param webhookTenantId string = tenant().tenantId
@@ -196,7 +207,9 @@ var deadLetterContainer = 'dead-letters'
 var queueName = 'chunks'
 var inboxName = 'inbox'
 var hasWebhook = receive == 'webhook'
-var usesSecret = acsAccess == 'key'
+var runsHere = runsOn == 'container-apps'
+var usesKey = acsAccess == 'key'
+var usesSecret = usesKey && runsHere
 var makesTopic = empty(systemTopicName)
 var topicName = makesTopic ? '${name}-acs' : systemTopicName
 var accountName = take('${replace(toLower(name), '-', '')}${uniqueString(resourceGroup().id)}', 24)
@@ -235,15 +248,18 @@ var otlpHeadersEnv = empty(otlpHeaders) ? [] : [
 var telemetryEnv = concat(insightsEnv, otlpEnv, otlpHeadersEnv)
 var asksForArchive = blobTier == 'archive' || archiveAfterDays > 0
 var placeholder = '00000000-0000-0000-0000-000000000000'
-var saysYours = contains('${image} ${registryName} ${acsName} ${keyVaultName} ${alertEmail} ${runbookUrl}', 'YOUR')
+var saysYours = contains('${image} ${registryName} ${acsName} ${keyVaultName} ${alertEmail} ${runbookUrl} ${webhookEndpoint}', 'YOUR')
 
 var wrong = [
   saysYours ? 'A parameter still says YOUR...: put your names into deploy/main.bicepparam.' : ''
+  runsHere && empty(image) ? 'image is missing: step 1 of deploy/README.md builds it.' : ''
+  !runsHere && hasWebhook && subscribe && empty(webhookEndpoint) ? 'webhookEndpoint is missing: Event Grid posts to the host of your Ingress.' : ''
+  !runsHere && (applicationInsights || !empty(otlpEndpoint)) ? 'applicationInsights and otlpEndpoint are of Container Apps: a cluster says where numbers go in deploy/kubernetes/settings.yaml.' : ''
   name != toLower(name) ? 'name: Container Apps take lower-case letters, digits and hyphens alone.' : ''
   hasWebhook && (empty(webhookApplicationId) || webhookApplicationId == placeholder) ? 'webhookApplicationId is missing: receive=webhook needs the application that Event Grid\'s tokens are for (step 3 of deploy/README.md), receive=inbox needs none.' : ''
   usesSecret && empty(keyVaultName) ? 'keyVaultName is missing: acsAccess=key reads the connection string of ACS from a Key Vault (step 2 of deploy/README.md), acsAccess=tokens needs none.' : ''
   !empty(encryptionKeyName) && empty(keyVaultName) ? 'keyVaultName is missing: encryptionKeyName is a key in it.' : ''
-  !usesSecret && empty(sourceHosts) ? 'sourceHosts is missing: acsAccess=tokens needs each host of ACS\'s media in full, for whoever sees a token can use it.' : ''
+  !usesKey && empty(sourceHosts) ? 'sourceHosts is missing: acsAccess=tokens needs each host of ACS\'s media in full, for whoever sees a token can use it.' : ''
   asksForArchive && contains(storageSku, 'ZRS') ? 'storageSku has no archive tier: blobTier=archive and archiveAfterDays need Standard_LRS, Standard_GRS or Standard_RAGRS.' : ''
   immutableDays > 0 && !versionImmutability ? 'versionImmutability is off: immutableDays needs it, else no chunk is ever deleted at ACS.' : ''
   webhookMinReplicas > webhookMaxReplicas ? 'More replicas always run than may run: webhookMinReplicas.' : ''
@@ -292,7 +308,7 @@ module access 'azure/access.bicep' = {
   }
 }
 
-module acsAsked 'azure/acs-access.bicep' = if (!usesSecret) {
+module acsAsked 'azure/acs-access.bicep' = if (!usesKey) {
   name: '${name}-acs-access'
   scope: resourceGroup(acsResourceGroup)
   params: {
@@ -369,7 +385,7 @@ module endpoints 'azure/endpoints.bicep' = if (privateNetwork) {
   }
 }
 
-module environment 'azure/environment.bicep' = {
+module environment 'azure/environment.bicep' = if (runsHere) {
   name: '${name}-environment'
   params: {
     name: name
@@ -384,7 +400,7 @@ module environment 'azure/environment.bicep' = {
   ]
 }
 
-module insights 'azure/insights.bicep' = if (applicationInsights) {
+module insights 'azure/insights.bicep' = if (runsHere && applicationInsights) {
   name: '${name}-insights'
   params: {
     name: name
@@ -392,9 +408,12 @@ module insights 'azure/insights.bicep' = if (applicationInsights) {
     tags: tags
     workspaceId: environment.outputs.workspaceId
   }
+  dependsOn: [
+    checks
+  ]
 }
 
-module webhook 'azure/webhook.bicep' = if (hasWebhook) {
+module webhook 'azure/webhook.bicep' = if (runsHere && hasWebhook) {
   name: '${name}-webhook'
   params: {
     name: '${name}-webhook'
@@ -422,7 +441,7 @@ module webhook 'azure/webhook.bicep' = if (hasWebhook) {
   ]
 }
 
-module consumer 'azure/consumer.bicep' = {
+module consumer 'azure/consumer.bicep' = if (runsHere) {
   name: '${name}-consumer'
   params: {
     name: '${name}-consumer'
@@ -459,7 +478,7 @@ module consumer 'azure/consumer.bicep' = {
   ]
 }
 
-module jobs 'azure/jobs.bicep' = {
+module jobs 'azure/jobs.bicep' = if (runsHere) {
   name: '${name}-jobs'
   params: {
     name: name
@@ -493,13 +512,21 @@ module topic 'azure/topic.bicep' = if (makesTopic) {
   }
 }
 
+var endpointUrl = !hasWebhook ? '' : runsHere ? webhook.outputs.endpoint : webhookEndpoint
+var consumerApps = runsHere ? [
+  consumer.outputs.appId
+] : []
+var webhookApps = runsHere && hasWebhook ? [
+  webhook.outputs.appId
+] : []
+
 module subscription 'azure/subscription.bicep' = if (subscribe) {
   name: '${name}-subscription'
   scope: resourceGroup(makesTopic ? resourceGroup().name : systemTopicResourceGroup)
   params: {
     topicName: topicName
     receive: receive
-    endpointUrl: hasWebhook ? webhook.outputs.endpoint : ''
+    endpointUrl: endpointUrl
     tenantId: webhookTenantId
     applicationId: webhookApplicationId
     storageId: storage.outputs.accountId
@@ -519,17 +546,12 @@ module alerts 'azure/alerts.bicep' = {
     name: name
     location: location
     tags: tags
-    workspaceId: environment.outputs.workspaceId
+    workspaceId: runsHere ? environment.outputs.workspaceId : ''
     systemTopicId: resourceId(makesTopic ? resourceGroup().name : systemTopicResourceGroup, 'Microsoft.EventGrid/systemTopics', topicName)
     storageId: storage.outputs.accountId
-    containerAppIds: hasWebhook ? [
-      consumer.outputs.appId
-      webhook.outputs.appId
-    ] : [
-      consumer.outputs.appId
-    ]
-    checkJobName: jobs.outputs.checkJobName
-    verifyJobName: jobs.outputs.verifyJobName
+    containerAppIds: concat(consumerApps, webhookApps)
+    checkJobName: runsHere ? jobs.outputs.checkJobName : ''
+    verifyJobName: runsHere ? jobs.outputs.verifyJobName : ''
     alertEmail: alertEmail
     actionGroupId: actionGroupId
     runbookUrl: runbookUrl
@@ -540,7 +562,7 @@ module alerts 'azure/alerts.bicep' = {
 }
 
 @description('What Event Grid posts to; empty with an inbox.')
-output endpoint string = hasWebhook ? webhook.outputs.endpoint : ''
+output endpoint string = endpointUrl
 
 @description('WORKER_ARCHIVE, for whoever looks from elsewhere.')
 output archive string = storage.outputs.archiveUrl
@@ -556,3 +578,15 @@ output storageAccountName string = storage.outputs.accountName
 
 @description('Identity that an existing system topic has to be given.')
 output eventsIdentityId string = identities.outputs.eventsId
+
+@description('Client id of recordings-webhook, for deploy/kubernetes; empty with an inbox.')
+output webhookClientId string = identities.outputs.webhookClientId
+
+@description('Client id of recordings-consumer.')
+output consumerClientId string = identities.outputs.consumerClientId
+
+@description('Client id of recordings-checker.')
+output checkerClientId string = identities.outputs.checkerClientId
+
+@description('WORKER_EVENT_TOPICS.')
+output acsId string = acs.id

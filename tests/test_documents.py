@@ -155,7 +155,9 @@ def test_what_the_runbook_enters_is_there() -> None:
     """A service of compose, a deployment of Kubernetes, the file of systemd's units."""
     runbook = (documents.ROOT / "deploy/RUNBOOK.md").read_text()
     compose = (documents.ROOT / "deploy/compose.yaml").read_text()
-    cluster = [path.read_text() for path in documents.ROOT.glob("deploy/kubernetes/*")]
+    cluster = [
+        path.read_text() for path in documents.ROOT.glob("deploy/kubernetes/*.yaml")
+    ]
     units = "".join(
         path.read_text() for path in documents.ROOT.glob("deploy/systemd/*.service")
     )

@@ -15,7 +15,7 @@ param location string
 @description('Tags of everything that is made here.')
 param tags object
 
-@description('Log Analytics workspace of the apps and jobs.')
+@description('Log Analytics workspace of the apps and jobs; empty: they run in a cluster, and Prometheus sees what they say.')
 param workspaceId string
 
 @description('System topic of ACS.')
@@ -299,7 +299,7 @@ lines
   }
 ]
 
-resource logRules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for each in logAlerts: {
+resource logRules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for each in logAlerts: if (!empty(workspaceId)) {
   name: '${name}-${each.alert}'
   location: location
   tags: tags

@@ -140,6 +140,12 @@ def test_parameters_that_are_none_are_found(given: dict[str, Any], told: str) ->
         ({"immutableDays": 7, "versionImmutability": False}, "versionImmutability"),
         ({"webhookMaxReplicas": 1}, "More replicas"),
         ({"consumerMinReplicas": 11}, "More replicas"),
+        ({"image": ""}, "image is missing"),
+        ({"runsOn": "cluster"}, "webhookEndpoint is missing"),
+        (
+            {"runsOn": "cluster", "subscribe": False, "applicationInsights": True},
+            "are of Container Apps",
+        ),
         ({"name": "Recordings"}, "name: Container Apps take lower-case"),
         ({"alertEmail": "YOU@YOUR.EXAMPLE"}, "still says YOUR"),
         ({"acsName": "YOURACS"}, "still says YOUR"),
@@ -194,9 +200,7 @@ def test_what_must_be_one_of_a_list_is_given_as_the_compiler_takes_it() -> None:
     https://github.com/Azure/bicep/issues/4373
     """
     text = MAIN.read_text()
-    modules = re.findall(
-        r"^module \w+ '(.*?)' .*?params: {\n(.*?)^  }", text, re.MULTILINE | re.DOTALL
-    )
+    module = re.compile(r"(?ms)^module \w+ '(.*?)' .*?params: {\n(.*?)^  }")
     given = [
         value
         for file, params in module.findall(text)
@@ -694,6 +698,48 @@ def test_every_alert_is_mailed_and_sent_to_whom_is_named() -> None:
 def test_every_alert_leads_to_the_runbook_that_is_named() -> None:
     for each in alarms("webhook, all else"):
         assert f"{EVERYTHING['runbookUrl']}#recording" in each.properties["description"]
+
+
+CLUSTER = {
+    "runsOn": "cluster",
+    "acsName": "acs",
+    "webhookApplicationId": ACCOUNTED_FOR,
+    "webhookEndpoint": "https://recordings.example.org/api/events",
+}
+
+
+@pytest.mark.parametrize("receive", ["webhook", "inbox"])
+def test_cluster_gets_all_but_what_runs(receive: str) -> None:
+    """The same storage, roles and subscription; no app, no job, no vault is asked for."""
+    here = planned("webhook" if receive == "webhook" else "inbox")
+    made = plan.plan(MAIN, CLUSTER | {"receive": receive})
+    types = {each.type for each in made.resources}
+    roles = "Microsoft.Authorization/roleAssignments"
+    (subscribed,) = made.of_type("Microsoft.EventGrid/systemTopics/eventSubscriptions")
+
+    assert {each for each in types if each.startswith("Microsoft.App/")} == set()
+    assert "Microsoft.OperationalInsights/workspaces" not in types
+    assert {each.scope for each in made.of_type(roles)} == {
+        each.scope for each in here.of_type(roles) if "/vaults/" not in each.scope
+    }
+    if receive == "webhook":
+        destination = subscribed.properties["destination"]["properties"]
+        assert destination["endpointUrl"] == CLUSTER["webhookEndpoint"]
+    assert made.outputs["acsId"].endswith("/communicationServices/acs")
+    assert bool(made.outputs["webhookClientId"]) == (receive == "webhook")
+
+
+def test_cluster_has_the_alerts_that_azure_alone_can_tell() -> None:
+    """Event Grid's and the storage's; Prometheus has what the workers say."""
+    made = plan.plan(MAIN, CLUSTER)
+    scopes = {
+        scope.split("/")[-2]
+        for each in made.of_type("Microsoft.Insights/metricAlerts")
+        for scope in each.properties["scopes"]
+    }
+
+    assert scopes == {"systemTopics", "storageAccounts"}
+    assert made.of_type("Microsoft.Insights/scheduledQueryRules") == []
 
 
 @pytest.mark.parametrize("variant", ["inbox", "inbox, all else"])

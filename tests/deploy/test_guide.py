@@ -40,7 +40,8 @@ def test_only_the_first_deployment_says_more_than_the_file() -> None:
 
 
 def test_outputs_that_later_commands_ask_for_are_there() -> None:
-    asked = set(re.findall(r"properties\.outputs\.(\w+)\.value", commands()))
+    assert "told() { az deployment group show" in commands()
+    asked = set(re.findall(r"\$\(told (\w+)\)", commands()))
     told = set(re.findall(r"the outputs? `(\w+)`", GUIDE))
 
     assert asked >= {"endpoint", "archive", "queue"}
@@ -52,7 +53,8 @@ def test_parameters_that_the_page_names_are_there() -> None:
     there = plan.parameters(DEPLOY / "main.bicep").keys()
     named = set(re.findall(r"`(\w+)(?: = [^`]+)?`", GUIDE))
     needed = {"alertEmail", "runbookUrl", "sourceHosts", "systemTopicName"}
-    needed |= {"applicationInsights", "otlpEndpoint"}
+    needed |= {"applicationInsights", "otlpEndpoint", "acsResourceGroup"}
+    needed |= {"runsOn", "webhookEndpoint", "webhookApplicationId"}
 
     assert needed <= named & there
 
@@ -65,3 +67,14 @@ def test_image_that_application_insights_takes_is_said() -> None:
     assert f"--build-arg {extra}" in GUIDE
     described = plan.parameters(DEPLOY / "main.bicep")["applicationInsights"].limits
     assert extra in described["description"]
+
+
+def test_looking_takes_no_more_than_the_roles_that_the_guide_gives() -> None:
+    """A report is written, and a reader's right ends there."""
+    looked = re.findall(
+        r"recording-worker recordings (?:verify|reconcile) .*", commands()
+    )
+
+    assert "Contributor" not in commands()
+    assert looked
+    assert [line for line in looked if "--no-report" not in line] == []

@@ -317,3 +317,49 @@ def test_every_service_account_is_told_how_it_is_believed() -> None:
     assert "az identity federated-credential create" in text
     assert told == {(name, name) for name in of_kind("ServiceAccount")}
     assert ":keda-operator" in text
+
+
+def test_recordings_of_others_are_not_taken() -> None:
+    """As in the template: events of another resource are none of ours."""
+    topic = re.compile(
+        r"/subscriptions/[^/]+/resourceGroups/[^/]+"
+        r"/providers/Microsoft\.Communication/communicationServices/[^/]+"
+    )
+    settings = Settings.load(environ_of("webhook"), use=Use.WEBHOOK)
+
+    assert len(settings.event_topics) == 1
+    assert topic.fullmatch(settings.event_topics[0])
+    assert Settings.load(environ_of("consumer"), use=Use.CONSUME).event_topics
+
+
+def test_every_value_to_fill_in_has_a_place_that_it_is_from() -> None:
+    """What the outputs of the template tell, what az tells, and what is typed."""
+    head = (
+        (FOLDER / "settings.yaml")
+        .read_text(encoding="utf-8")
+        .partition("\napiVersion")[0]
+    )
+    bicep = (FOLDER.parent / "main.bicep").read_text(encoding="utf-8")
+    outputs = {"storageAccountName", "acsId"}
+    outputs |= {f"{name}ClientId" for name in of_kind("ServiceAccount")}
+    placeholders = {
+        each
+        for path in FOLDER.rglob("*.yaml")
+        for each in re.findall(r"YOUR\w*", path.read_text(encoding="utf-8"))
+    } - {"YOUR", "YOURGROUP"}
+
+    assert outputs <= set(re.findall(r"^output (\w+) ", bicep, re.MULTILINE))
+    for each in outputs | placeholders | {"runsOn = 'cluster'"}:
+        assert each in head
+
+
+def test_secret_of_the_consumer_is_made_as_the_guide_says() -> None:
+    guide = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
+    (reference,) = (
+        each["valueFrom"]["secretKeyRef"]
+        for each in container_of("consumer")["env"]
+        if "valueFrom" in each
+    )
+
+    assert f"generic {reference['name']} --namespace recordings" in guide
+    assert f"--from-literal {reference['key']}=" in guide
