@@ -1,5 +1,6 @@
 """The plan of deploy/main.bicep: it holds together, and says what the code needs."""
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -214,6 +215,37 @@ def test_what_must_be_one_of_a_list_is_given_as_the_compiler_takes_it() -> None:
     assert [each for each in given if each not in declared and "any(" not in each] == []
 
 
+NEEDED_AT_TIMES: dict[str, Any] = {
+    "webhookEndpoint": "https://a.example/api/events",
+    "sourceHosts": ["eu-api.asm.skype.com"],
+}
+CHOICES: dict[str, tuple[Any, Any]] = {
+    "receive": ("webhook", "inbox"),
+    "runsOn": ("container-apps", "cluster"),
+    "acsAccess": ("key", "tokens"),
+    "subscribe": (True, False),
+    "systemTopicName": ("", "theirs"),
+    "privateNetwork": (False, True),
+    "encryptionKeyName": ("", "key"),
+}
+
+
+@pytest.mark.parametrize("receive", CHOICES["receive"])
+def test_whatever_is_chosen_together_makes_a_whole_plan(receive: str) -> None:
+    """The code reads the settings of every process, and every role is somebody's."""
+    names_ = [name for name in CHOICES if name != "receive"]
+    for values in itertools.product(*(CHOICES[name] for name in names_)):
+        chosen = dict(zip(names_, values, strict=True)) | {"receive": receive}
+
+        made = plan.plan(MAIN, GIVEN | NEEDED_AT_TIMES | chosen)
+
+        for app, container in containers(made):
+            use = USES.get(container["args"][0], Use.READ)
+            Settings.load(environ_of(app, container), use=use)
+        for each in made.of_type("Microsoft.Authorization/roleAssignments"):
+            assert each.properties["principalId"], chosen
+
+
 def test_broken_template_is_found(tmp_path: Path) -> None:
     """By its syntax, by a name, by a parameter of a module."""
     (tmp_path / "below.bicep").write_text("param a string\noutput b string = a\n")
@@ -365,6 +397,24 @@ def test_probes_are_those_of_the_endpoint() -> None:
     assert ingress["targetPort"] == port
     assert ingress["external"]
     assert not ingress["allowInsecure"]
+
+
+def test_probes_are_of_the_shape_that_container_apps_take() -> None:
+    """One of each type, over HTTP, ports as numbers; and ten failures at most.
+
+    https://learn.microsoft.com/azure/container-apps/health-probes#restrictions
+    """
+    for app in planned("webhook").of_type("Microsoft.App/containerApps"):
+        (container,) = app.properties["template"]["containers"]
+        probes = container["probes"]
+        types = [each["type"] for each in probes]
+
+        assert len(types) == len(set(types))
+        for each in probes:
+            assert each.keys() >= {"httpGet", "periodSeconds", "failureThreshold"}
+            assert isinstance(each["httpGet"]["port"], int)
+            assert 1 <= each["failureThreshold"] <= 10
+            assert 1 <= each["timeoutSeconds"] <= each["periodSeconds"] <= 240
 
 
 def test_deletion_is_off_until_somebody_says_otherwise() -> None:
