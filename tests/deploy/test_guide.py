@@ -1,14 +1,28 @@
 """deploy/README.md, followed from nothing: what its commands are given is there."""
 
+import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.deploy import plan
+from worker.settings import Settings
+from worker.settings_rules import Use
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 GUIDE = (DEPLOY / "README.md").read_text(encoding="utf-8")
 EXAMPLE = (DEPLOY / "main.bicepparam").read_text(encoding="utf-8")
 MAIN = (DEPLOY / "main.bicep").read_text(encoding="utf-8")
+BASH = shutil.which("bash")
+AZ = """az() { case "$*" in
+  "ad app create"*) echo APP;; "ad sp create"*) echo ENDPOINT;; "ad sp show"*) echo GRID;;
+esac; printf '%s\\n' "$*" >&2; }
+me=ME
+"""
+"""Tells what it was asked for, one line each, and what the next line needs."""
 
 
 def commands() -> str:
@@ -78,3 +92,36 @@ def test_looking_takes_no_more_than_the_roles_that_the_guide_gives() -> None:
     assert "Contributor" not in commands()
     assert looked
     assert [line for line in looked if "--no-report" not in line] == []
+
+
+@pytest.mark.skipif(BASH is None, reason="takes bash")
+def test_application_is_made_for_event_grid_and_for_who_subscribes() -> None:
+    """As Microsoft's script makes it: the role, and who is given it.
+
+    https://learn.microsoft.com/azure/event-grid/secure-webhook-delivery
+    """
+    blocks = re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL)
+    (typed,) = (each for each in blocks if "appRoleAssignedTo" in each)
+    assert BASH is not None
+    ended = subprocess.run(  # noqa: S603 - what the guide says, with an az of ours
+        [BASH, "-euc", AZ + typed],
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=30,
+    )
+    create, of_endpoint, of_grid, *given = ended.stderr.splitlines()
+    (role,) = json.loads(create.partition("--app-roles ")[2])
+    bodies = [json.loads(each.partition("--body ")[2]) for each in given]
+    callers = Settings.load({}, use=Use.READ).webhook_entra_callers
+
+    assert ended.stdout.splitlines()[-1] == "APP"
+    assert role["value"] == "AzureEventGridSecureWebhookSubscriber"
+    assert set(role["allowedMemberTypes"]) == {"Application", "User"}
+    assert role["isEnabled"] is True
+    assert "--id APP" in of_endpoint
+    assert any(each in of_grid for each in callers)
+    assert [each["principalId"] for each in bodies] == ["GRID", "ME"]
+    for each in bodies:
+        assert each["resourceId"] == "ENDPOINT"
+        assert each["appRoleId"] == role["id"]
