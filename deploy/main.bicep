@@ -251,7 +251,7 @@ var placeholder = '00000000-0000-0000-0000-000000000000'
 var saysYours = contains('${image} ${registryName} ${acsName} ${keyVaultName} ${alertEmail} ${runbookUrl} ${webhookEndpoint}', 'YOUR')
 
 var wrong = [
-  saysYours ? 'A parameter still says YOUR...: put your names into deploy/main.bicepparam.' : ''
+  saysYours ? 'A parameter still says YOUR...: put your names into deploy/main.bicepparam, and take out the lines that you need not.' : ''
   runsHere && empty(image) ? 'image is missing: step 1 of deploy/README.md builds it.' : ''
   !runsHere && hasWebhook && subscribe && empty(webhookEndpoint) ? 'webhookEndpoint is missing: Event Grid posts to the host of your Ingress.' : ''
   !runsHere && (applicationInsights || !empty(otlpEndpoint)) ? 'applicationInsights and otlpEndpoint are of Container Apps: a cluster says where numbers go in deploy/kubernetes/settings.yaml.' : ''
