@@ -49,7 +49,7 @@ def _token(*parts: Mapping[str, str]) -> str:
     return ".".join([*words, "c2lnbmVkLWJ5LXRoZS1vd2wtb2YtdGVzdHM"])
 
 
-WEBHOOK_KEY = "kestrel+of/the webhook=1"
+WEBHOOK_KEY = "kestrel+of/the&webhook=1"
 ROTATED_KEY = "kestrel-that-was-before"
 OTHER_KEY = "kestrel-the-second"
 ACCESS_KEY = base64.b64encode(b"heron: access key of the ACS resource").decode()
