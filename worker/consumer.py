@@ -64,6 +64,8 @@ class Pulse:
     turned_s: float | None = None
     """The same by the clock that never jumps."""
     leased_at: datetime | None = None
+    queue_problem: str | None = None
+    """Why the queue gave nothing when it was last asked, as a reason; None: it answered."""
     is_halted: bool = False
     """What an operator said, as of the last turn that asked."""
     is_draining: bool = False
@@ -135,8 +137,10 @@ class Consumer:
             await self._watch_over(leased)
         except QueueUnavailableError as error:
             outage.goes_on(error)
+            self.pulse.queue_problem = error.reason
             return [], TROUBLE_SECONDS
         outage.is_over()
+        self.pulse.queue_problem = None
         leasing.got(leased)
         if leased:
             self.pulse.leased_at = self.clock.now()

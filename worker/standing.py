@@ -107,9 +107,15 @@ class Standing:
         since_s = self.clock.monotonic() - (self._started_s if began is None else began)
         return not is_draining and since_s > STALLED_AFTER.total_seconds()
 
+    @property
+    def queue_problem(self) -> str | None:
+        """Of the last look, or of the loop, which asks oftener; None: there is none."""
+        own = None if self.consumer is None else self.consumer.pulse.queue_problem
+        return self.sight.problem or own
+
     def report(self) -> HealthReport:
-        sight = self.sight
-        is_known = sight.problem is not None or sight.looked_at is not None
+        sight, problem = self.sight, self.queue_problem
+        is_known = problem is not None or sight.looked_at is not None
         return HealthReport(
             status=self._state(),
             verb=self.verb,
@@ -117,9 +123,9 @@ class Standing:
             instance=self.instance,
             started_at=self.started_at,
             queue=QueueHealth(
-                reachable=sight.problem is None if is_known else None,
+                reachable=problem is None if is_known else None,
                 looked_at=sight.looked_at,
-                problem=sight.problem,
+                problem=problem,
             ),
             consumer=self._consumer_health(),
         )
@@ -138,7 +144,7 @@ class Standing:
     def _state(self) -> State:
         if self.is_stalled:
             return State.STALLED
-        if self.sight.problem is not None:
+        if self.queue_problem is not None:
             return State.QUEUE_UNREACHABLE
         if self.sight.looked_at is None or (self.consumes and self.consumer is None):
             return State.STARTING

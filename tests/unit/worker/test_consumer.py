@@ -292,9 +292,14 @@ async def test_trouble_of_the_queue_is_waited_out() -> None:
     with capture_logs() as logs:
         async with running(rig) as loop:
             await loop.pass_time(int(3 * TROUBLE_SECONDS))
+            problem = loop.consumer.pulse.queue_problem
             rig.queue.trouble = None
             chunk = await rig.one()
             await loop.pass_time(int(TROUBLE_SECONDS))
+            assert (problem, loop.consumer.pulse.queue_problem) == (
+                "queue-unavailable",
+                None,
+            )
 
             assert await states(rig, chunk) == ["deleted"]
 

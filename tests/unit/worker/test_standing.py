@@ -161,3 +161,17 @@ def test_loop_that_is_given_nothing_of_what_is_due_is_not_well() -> None:
 
     assert (report.status, report.is_well) == (State.OVERLOOKING, False)
     assert world.state is State.PAUSED
+
+
+def test_queue_that_gives_the_loop_nothing_is_not_reached() -> None:
+    """The loop asks every few seconds, and the last look may be a minute old."""
+    world = World()
+    consumer = world.open()
+    consumer.pulse.queue_problem = "queue-unavailable"
+    report = world.standing.report()
+
+    assert report.status is State.QUEUE_UNREACHABLE
+    assert (report.queue.reachable, report.queue.problem) == (
+        False,
+        "queue-unavailable",
+    )
