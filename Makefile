@@ -48,7 +48,7 @@ setup: $(DEV) $(AZURITE)/.installed $(CHECKOV)/.installed ## install everything 
 demo: $(RUN) ## the main job: sample events in, a proven archive out
 	@$(BIN)/recording-worker replay samples/events/demo --simulate
 
-demo-stack: setup ## webhook, two consumers, Azurite: all samples through, and the metrics move
+demo-stack: $(AZURITE)/.installed ## webhook, two consumers, Azurite: all samples through, and the metrics move
 	@$(BIN)/python -m tests.stack
 
 test: setup ## all tests, with branch coverage

@@ -257,6 +257,8 @@ async def rehearse(folder: Path, console: Console) -> list[str]:
                 problems.append(f"a worker ended with {code}")
             worker.err = ""  # what it logged is told with a failure alone
     dead = [each for each, end in ends.items() if end.startswith(ChunkState.DEAD)]
+    told = after["webhook"][instruments.EVENTS.prometheus[0], "chunk"]
+    console.print(f"announced: {told:.0f} times a chunk, {len(ends)} of them different")
     console.print(
         f"home: {len(ends) - len(dead)} chunks; {len(WAITING)} keep their sources, as one between"
         " them was never announced"

@@ -23,4 +23,5 @@ async def test_all_samples_come_to_their_ends_and_the_numbers_move() -> None:
     assert (process.returncode, err.decode()) == (0, "")
     said = out.decode()
     assert "deliveries_total" in said
+    assert "announced: 43 times a chunk, 35 of them different" in said
     assert "dead, as they have to be: 4 hostile ones, host-not-allowed" in said
