@@ -14,7 +14,7 @@ from tests import documents, runbook
 from worker import log
 from worker.ops import hints
 
-FOREIGN = ("az", "chmod", "date", "df", "env", "python", "docker", "kubectl")
+FOREIGN = ("az", "chmod", "curl", "date", "df", "env", "python", "docker", "kubectl")
 """Programs that a hint may name beside ours."""
 FULL_OF_COMMANDS = (runbook.ROOT / "README.md", runbook.RUNBOOK)
 """Where a test that finds none would find nothing wrong."""

@@ -122,7 +122,7 @@ async def look(
     )
     assert tuple(told) == found.findings
     programs = {each.hint.split()[0] for each in found.findings if each.hint}
-    assert programs <= {"recording-worker", "az", "chmod", "date", "df"}
+    assert programs <= {"recording-worker", "az", "chmod", "curl", "date", "df"}
     text = repr(found)
     assert canaries.seen(text) == []
     assert not [each for each in (OTHER_KEY, ACCOUNT_KEY, "sig=") if each in text]
@@ -334,7 +334,9 @@ async def test_source_that_does_not_listen_is_not_ok(
     """One line, and no clock to compare with."""
     found = await look(here | {"WORKER_SOURCE_HOSTS": "127.0.0.1:1"}, clock)
 
-    assert broken(found, "source 127.0.0.1:1").hint == "recording-worker status"
+    not_reached = broken(found, "source 127.0.0.1:1")
+    assert not_reached.hint == "curl --head http://127.0.0.1:1"
+    assert not_reached.means == "no chunk comes home"
     assert "clock" not in {each.check for each in found.findings}
 
 
@@ -879,7 +881,7 @@ def test_command_tells_people_and_machines(shell: Shell, tmp_path: Path) -> None
 
     assert (nothing, something) == (1, 3)
     assert "not ok   source 127.0.0.1:1" in lines
-    assert "         hint: recording-worker status\n" in lines
+    assert "         hint: curl --head http://127.0.0.1:1\n" in lines
     told = json.loads(document)
     assert (told["of"], told["needs_attention"]) == ("recording-worker consume", True)
 

@@ -80,6 +80,13 @@ def _tell(report: "PauseReport") -> None:
         log.warning("work.resumed", by=report.by, reason=report.reason)
 
 
+def _next(report: "PauseReport") -> str | None:
+    """Whoever resumes what nobody paused is after trouble, which ends by itself once mended."""
+    if report.paused:
+        return "recording-worker resume"
+    return None if report.changed else "recording-worker doctor"
+
+
 def _print(report: "PauseReport") -> None:
     from worker.cli import printing
 
@@ -91,5 +98,5 @@ def _print(report: "PauseReport") -> None:
         ("since", printing.moment(report.since, now=now)),
         ("by", report.by),
         ("reason", report.reason),
-        ("next", "recording-worker resume" if report.paused else None),
+        ("next", _next(report)),
     )

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 
 from worker import app
+from worker.errors import SourceUnavailableError
 from worker.ops.doctor import Check, Finding, failed, noted, passed, skipped
 from worker.own_checks.deployment import Deployment, Looks, guarded
 from worker.settings import Settings
@@ -63,10 +64,20 @@ def _asking(host: str, resource: str) -> Looks:
     async def ask(deployment: Deployment) -> Sequence[Finding]:
         async with app.open_source(deployment.settings, deployment.clock) as source:
             before = deployment.clock.now()
-            looked = await source.look(_location(host), resource=resource)
+            try:
+                looked = await source.look(_location(host), resource=resource)
+            except SourceUnavailableError as error:
+                return [_unreached(error, host)]
         return judged(looked, host=host, resource=resource, at=before)
 
     return ask
+
+
+def _unreached(error: SourceUnavailableError, host: str) -> Finding:
+    """With a question that needs no key: whoever gets an answer to it gets there."""
+    scheme = "http" if is_loopback_source(host) else "https"
+    hint = f"curl --head {scheme}://{host}"
+    return failed(f"source {host}", str(error), hint, means="no chunk comes home")
 
 
 def _location(host: str) -> str:
