@@ -1,6 +1,7 @@
 """The processes: serve, webhook, consume. Signals, the order of stopping."""
 
 import asyncio
+import gc
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -56,6 +57,22 @@ def _signals(stop: Stop) -> Iterator[None]:
             loop.remove_signal_handler(each)
 
 
+@contextmanager
+def _at_work(stop: Stop) -> Iterator[None]:
+    """All is open: heed signals, and spare the collector what is there to stay.
+
+    To walk that stops the loop for longer than a delivery may take; later objects are few.
+    https://docs.python.org/3/library/gc.html#gc.freeze
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        with _signals(stop):
+            yield
+    finally:
+        gc.unfreeze()
+
+
 async def run_serve(settings: Settings) -> None:
     """Receive and consume until a signal."""
     stop, nudge = Stop(), asyncio.Event()
@@ -84,7 +101,7 @@ async def run_serve(settings: Settings) -> None:
     ):
         standing.consumer = consumer
         watch = _watch(settings, queue, standing, notices)
-        with _signals(stop):
+        with _at_work(stop):
             await _until_stopped(watch, stop, endpoint, consumer, inbox)
     log.info("worker.stopped")
 
@@ -102,7 +119,7 @@ async def run_webhook(settings: Settings) -> None:
             queue.ready,
         ),
     ):
-        with _signals(stop):
+        with _at_work(stop):
             await _until_stopped(_watch(settings, queue, standing), stop, endpoint)
     log.info("worker.stopped")
 
@@ -133,7 +150,7 @@ async def run_consume(settings: Settings, *, until_empty: bool) -> int:
         ) as inbox,
     ):
         standing.consumer = consumer
-        with _signals(stop):
+        with _at_work(stop):
             log.info("worker.started", listen=None)
             async with _watch(settings, queue, standing, notices).running():
                 is_read = await _consume(stop, consumer, inbox, until_empty=until_empty)

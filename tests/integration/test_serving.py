@@ -1,6 +1,7 @@
 """The verbs that work until they are stopped, and `replay`, in this process."""
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -105,6 +106,18 @@ async def serving_one_chunk(
         url = str((await heard.wait_for("worker.started"))["listen"])
         assert await post(url, acs.address(ONE_CHUNK.read_bytes())) == 200
         yield url
+
+
+async def test_collector_is_spared_what_stays_while_it_works(
+    settings: Callable[..., Settings], acs: StandIn, heard: Heard
+) -> None:
+    """A walk over all that was made at the start would hold up every delivery."""
+    before = gc.get_freeze_count()
+    async with serving_one_chunk(settings(), acs, heard):
+        assert gc.get_freeze_count() > before
+        interrupt()
+
+    assert gc.get_freeze_count() == before
 
 
 async def test_serve_works_until_a_signal(
