@@ -89,6 +89,32 @@ def test_panel_can_be_read(panel: dict[str, Any]) -> None:
         assert defaults["noValue"]
 
 
+@pytest.mark.parametrize("panel", panels()[:5], ids=title_of)
+def test_stat_that_has_no_number_has_a_colour_of_its_own(panel: dict[str, Any]) -> None:
+    """Grafana gives it that of the lowest threshold: a green "nobody tells", and red for nothing.
+
+    https://github.com/grafana/grafana/blob/main/packages/grafana-data/src/field/displayProcessor.ts
+    """
+    defaults = panel["fieldConfig"]["defaults"]
+    (empty,) = [
+        each["options"]["result"]
+        for each in defaults["mappings"]
+        if each["type"] == "special" and each["options"]["match"] == "null+nan"
+    ]
+
+    assert empty["text"] == defaults["noValue"]
+    assert empty["color"] != defaults["thresholds"]["steps"][0]["color"]
+
+
+def test_all_jobs_are_those_of_the_worker() -> None:
+    """Processes counts `up`, which everything has that Prometheus scrapes."""
+    everything = re.compile(variables()["job"]["allValue"])
+    ours = ("recording-worker", "recording-worker-webhook", "recording-worker-consumer")
+
+    assert all(everything.fullmatch(each) for each in ours)
+    assert not everything.fullmatch("node")
+
+
 @pytest.mark.parametrize("panel", panels(), ids=title_of)
 def test_legend_shows_labels_that_are_there(panel: dict[str, Any]) -> None:
     """One that is not would be shown as braces."""
