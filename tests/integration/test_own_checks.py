@@ -60,6 +60,7 @@ def environment(acs: StandIn) -> Environment:
         "AZURE_COMMUNICATION_CONNECTION_STRING": acs.connection_string,
         "WORKER_SOURCE_HOSTS": acs.regional_host,
         "WORKER_ARCHIVE_RESERVE_MIB": "1",
+        "WORKER_WEBHOOK_KEYS": "of-event-grid",
     }
 
 
@@ -362,6 +363,19 @@ async def test_webhook_asks_no_source(here: Environment, clock: ManualClock) -> 
 
     assert not found.needs_attention
     assert not [each for each in found.findings if each.check.startswith("source")]
+
+
+@pytest.mark.parametrize("use", [Use.SERVE, Use.WEBHOOK])
+async def test_endpoint_that_asks_for_nothing_is_noted(
+    here: Environment, clock: ManualClock, use: Use
+) -> None:
+    """On loopback it starts so; but what ends TLS in front of it lets everybody in."""
+    without = here | {"WORKER_WEBHOOK_KEYS": "", "WORKER_LISTEN": "127.0.0.1:8080"}
+
+    found = of(await look(without, clock, use=use), "post of a stranger")
+
+    assert found.grade is Grade.NOTE
+    assert "127.0.0.1:8080" in found.seen
 
 
 async def test_known_host_stands_for_its_suffix(

@@ -22,7 +22,7 @@ from worker.own_checks.source import source_checks
 from worker.settings import Settings
 from worker.settings_rules import Use
 
-SETTINGS, HANDSHAKE = "settings", "handshake"
+SETTINGS, HANDSHAKE, STRANGERS = "settings", "handshake", "post of a stranger"
 ASK_ENDPOINT = "recording-worker doctor --endpoint https://YOUR-HOST/api/events"
 
 
@@ -42,6 +42,8 @@ def _checks(deployment: Deployment) -> Iterator[Check]:
     yield guarded("disk of archive", disks.archive_disk, deployment)
     yield guarded("disk of queue", disks.queue_disk, deployment)
     yield from identity.identity_checks(deployment)
+    if deployment.use is not Use.CONSUME:
+        yield guarded(STRANGERS, _strangers, deployment)
     if deployment.use is not Use.WEBHOOK:
         yield from source_checks(deployment)
     yield guarded(archive.WRITE, archive.archive, deployment)
@@ -57,6 +59,15 @@ async def _settings(report: ConfigReport, use: Use) -> Sequence[Finding]:
     wrong = [failed(SETTINGS, problem, hint) for problem in report.problems]
     odd = [noted(SETTINGS, warning, hint) for warning in report.warnings]
     return [*wrong, *odd] or [passed(SETTINGS, f"all that `{use}` needs")]
+
+
+async def _strangers(deployment: Deployment) -> Sequence[Finding]:
+    """On loopback nobody has to be asked; but what ends TLS there lets everybody in."""
+    settings = deployment.settings
+    if settings.webhook_keys or settings.webhook_entra_tenant:
+        return []
+    seen = f"no key is asked for (WORKER_WEBHOOK_KEYS): who gets to {settings.listen}"
+    return [noted(STRANGERS, f"{seen}, by a proxy too, may post", ASK_ENDPOINT)]
 
 
 async def _handshake() -> Sequence[Finding]:
