@@ -65,7 +65,9 @@ class Pulse:
     """The same by the clock that never jumps."""
     leased_at: datetime | None = None
     queue_problem: str | None = None
-    """Why the queue gave nothing when it was last asked, as a reason; None: it answered."""
+    """Why the queue gave nothing at the last turn, as a reason; None: it answered, or the loop
+    wants nothing of it.
+    """
     is_halted: bool = False
     """What an operator said, as of the last turn that asked."""
     is_draining: bool = False
@@ -130,6 +132,7 @@ class Consumer:
         """Lease for the free slots; and how long to sleep if there is nothing to do."""
         if count <= 0 or self.breaker.is_archive_paused() or await self.is_paused():
             self.vigil.over()
+            self.pulse.queue_problem = None
             return [], POLL_SECONDS
         leasing = spans.leasing()
         try:

@@ -642,3 +642,19 @@ async def test_loop_that_wants_nothing_overlooks_nothing() -> None:
     async with running(rig, slots=1) as loop:
         await loop.pass_time(int(VAIN_SECONDS + AGAIN_SECONDS) + 2)
         assert not loop.consumer.vigil.is_overlooking
+
+
+async def test_trouble_of_the_queue_is_not_told_of_a_loop_that_no_longer_asks() -> None:
+    """Paused for days after one failure, it would be told as unreachable all the while."""
+    rig, switch = Rig(), Switch(is_on=False)
+    rig.queue.trouble = "disk I/O error"
+    async with running(rig, halt=switch) as loop:
+        await loop.pass_time(int(TROUBLE_SECONDS))
+        problem = loop.consumer.pulse.queue_problem
+        switch.is_on, rig.queue.trouble = True, None
+        await loop.pass_time(int(2 * TROUBLE_SECONDS))
+
+        assert (problem, loop.consumer.pulse.queue_problem) == (
+            "queue-unavailable",
+            None,
+        )
