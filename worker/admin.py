@@ -6,7 +6,9 @@ about them.
 """
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -139,7 +141,18 @@ class _Scrape:
     async def _made(self) -> bytes:
         from prometheus_client import generate_latest
 
-        return await asyncio.to_thread(generate_latest, self._registry)
+        made: Future[bytes] = Future()
+
+        def make() -> None:
+            made.set_running_or_notify_cancel()
+            try:
+                made.set_result(generate_latest(self._registry))
+            except Exception as error:  # noqa: BLE001 - whoever asks is told
+                made.set_exception(error)
+
+        # One of the loop's executor would be waited for at the end, and may be busy.
+        threading.Thread(target=make, name="scrape", daemon=True).start()
+        return await asyncio.wrap_future(made)
 
 
 class _Pages:

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 import pytest
@@ -24,6 +25,7 @@ class SlowCollector(Collector):
         self.gate = threading.Event()
         self.collected = 0
         self.begun = threading.Event()
+        self.ended = threading.Event()
 
     def describe(self) -> list[Metric]:
         return []
@@ -31,7 +33,9 @@ class SlowCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         self.collected += 1
         self.begun.set()
-        assert self.gate.wait(20)
+        is_open = self.gate.wait(20)
+        self.ended.set()
+        assert is_open
         yield Metric("numbers", "of now", "gauge")
 
 
@@ -44,6 +48,12 @@ def slow() -> Iterator[SlowCollector]:
 
 @pytest.fixture
 async def url(slow: SlowCollector) -> AsyncIterator[str]:
+    async with listening(slow) as url:
+        yield url
+
+
+@asynccontextmanager
+async def listening(slow: SlowCollector) -> AsyncIterator[str]:
     registry = CollectorRegistry()
     registry.register(slow)
     clock = ManualClock()
@@ -111,3 +121,20 @@ async def test_connections_that_are_kept_open_keep_nobody_out(
         writer.close()
 
     assert answer == b"HTTP/1.1 200 OK\r\n"
+
+
+def test_process_ends_while_a_scrape_hangs(slow: SlowCollector) -> None:
+    """A thread of the loop's executor would be waited for, however long it takes."""
+
+    async def scrape_and_stop() -> None:
+        async with aiohttp.ClientSession() as session:
+            async with listening(slow) as url:
+                scrape = asyncio.create_task(get(session, f"{url}/metrics"))
+                assert await asyncio.to_thread(slow.begun.wait, 20)
+            with suppress(aiohttp.ClientError):
+                await scrape
+
+    asyncio.run(scrape_and_stop())
+
+    assert not slow.gate.is_set()
+    assert not slow.ended.is_set()
