@@ -38,7 +38,7 @@ from worker.settings import Settings
 from worker.settings_rules import Use
 from worker.stored import Receipt, decode
 
-KEY = "a key of the endpoint"
+KEY = "a-key-of-the-endpoint"
 MEDIA_LIVE = timedelta(hours=24)
 LOOPBACK = "127.0.0.1"
 PATIENCE_S = 20
