@@ -75,14 +75,17 @@ def _asking(host: str, resource: str) -> Looks:
 
 def _unreached(error: SourceUnavailableError, host: str) -> Finding:
     """With a question that needs no key: whoever gets an answer to it gets there."""
-    scheme = "http" if is_loopback_source(host) else "https"
-    hint = f"curl --head {scheme}://{host}"
+    hint = f"curl --head {_origin(host)}"
     return failed(f"source {host}", str(error), hint, means="no chunk comes home")
 
 
-def _location(host: str) -> str:
+def _origin(host: str) -> str:
     scheme = "http" if is_loopback_source(host) else "https"
-    return f"{scheme}://{host}/v1/objects/{NOBODYS}/content/acsmetadata"
+    return f"{scheme}://{host}"
+
+
+def _location(host: str) -> str:
+    return f"{_origin(host)}/v1/objects/{NOBODYS}/content/acsmetadata"
 
 
 def judged(
