@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from worker.cli import failures, redelivery, session
+from worker.cli import failures, piping, redelivery, session
 from worker.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -171,6 +171,8 @@ def _print_finding(found: "Finding") -> None:
     """One line, and below it what helps."""
     from worker.cli import printing
 
+    if found.grade == "not ok":
+        piping.end_with(failures.NEEDS_ATTENTION)
     told = ": ".join(filter(None, (found.seen, found.means)))
     line = f"{found.grade:<{GRADE_COLUMNS}}  {found.check:<{CHECK_COLUMNS}}  {told}"
     printing.print_line(printing.cell(line))
@@ -180,6 +182,8 @@ def _print_finding(found: "Finding") -> None:
 
 
 def _end(found: "Examination", *, as_json: bool) -> None:
+    if found.needs_attention:
+        piping.end_with(failures.NEEDS_ATTENTION)
     _print_json(found, as_json=as_json)
     if not found.is_reachable:
         raise typer.Exit(failures.FAILED)

@@ -1,11 +1,13 @@
-"""Standard output into a pipe whose reader leaves before the end, as `head` does."""
+"""Standard output whose reader leaves before the end, as `head` does, or that takes no more."""
 
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, NoReturn, TextIO, cast
+
+from worker.errors import WorkerError
 
 READER_LEFT = 141
 """What a shell says of any program that writes to nobody: 128 and SIGPIPE.
@@ -14,9 +16,19 @@ The signal itself would also come of a connection that breaks, and end a worker.
 """
 
 
+class OutputError(WorkerError):
+    """What was to be printed is not: a full disk, mostly."""
+
+    reason = "output"
+    hint = "df -h"
+
+
 @contextmanager
 def readers_may_leave() -> Iterator[None]:
-    """Have whoever then writes to standard output end, by SystemExit and without a word."""
+    """Have whoever then writes to standard output end, by SystemExit and without a word.
+
+    What can't be written for another cause is an OutputError.
+    """
     whole = sys.stdout
     with Path(os.devnull).open("w") as nowhere:
         sys.stdout = cast("TextIO", _Output(whole or nowhere))
@@ -26,11 +38,19 @@ def readers_may_leave() -> Iterator[None]:
             sys.stdout = whole
 
 
+def end_with(code: int) -> None:
+    """The exit code from now on if the reader leaves: what was found is not lost with it."""
+    if isinstance(sys.stdout, _Output):
+        sys.stdout.code = code
+
+
 class _Output:
     """A stream that is given up with its first failure: Python tries once more at its exit."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._failure: OSError | None = None
+        self.code = READER_LEFT
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -45,13 +65,20 @@ class _Output:
 
     @contextmanager
     def _given_up(self) -> Iterator[None]:
+        """Whoever writes again is told again: typer passes over what its first try met."""
+        if self._failure is not None:
+            self._end(self._failure)
         try:
             yield
         except OSError as error:
+            self._failure = error
             with suppress(OSError):
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, self._stream.fileno())
                 os.close(nowhere)
-            if isinstance(error, BrokenPipeError):
-                raise SystemExit(READER_LEFT) from None
-            raise
+            self._end(error)
+
+    def _end(self, error: OSError) -> NoReturn:
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(self.code) from None
+        raise OutputError(f"write error on standard output: {error.strerror}") from None

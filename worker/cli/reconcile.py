@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import failures, session
+from worker.cli import failures, piping, session
 from worker.cli.options import AsJson
 from worker.clock import SystemClock
 
@@ -65,6 +65,8 @@ def reconcile(
             archive, settings, rows=rows, letters=dead_letters, report=not no_report
         ),
     )
+    if found.missing:
+        piping.end_with(failures.NEEDS_ATTENTION)
     if as_json:
         _print_json(found, kept)
     else:

@@ -66,7 +66,8 @@ def root(
 
     Settings come from the environment; `config` shows them all.
 
-    Exit: 0 done, 1 failed, 2 usage, 3 needs attention, 78 configuration.
+    Exit: 0 done, 1 failed, 2 usage, 3 needs attention, 78 configuration, 141 its reader left
+    (as `head` does) before anything was found.
     """
     context.obj = Invocation(env_file=env_file, verbose=verbose)
 

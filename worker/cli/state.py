@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from worker.cli import failures, session, watching
+from worker.cli import failures, piping, session, watching
 from worker.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def status(
         _log_check(found, exit_code)
         raise typer.Exit(exit_code)
     found = session.ask_both(context, watching.look)
+    if found.needs_attention:
+        piping.end_with(failures.NEEDS_ATTENTION)
     _print_status(found, as_json=as_json)
     raise typer.Exit(failures.NEEDS_ATTENTION if found.needs_attention else 0)
 
@@ -55,6 +57,7 @@ def _check(found: "Status", *, as_json: bool) -> int:
     from worker.cli import printing
 
     if found.needs_attention:
+        piping.end_with(failures.NEEDS_ATTENTION)
         if as_json:
             printing.print_json_lines([found])
         else:

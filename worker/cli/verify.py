@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
-from worker.cli import failures, session, times
+from worker.cli import failures, piping, session, times
 from worker.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -106,7 +106,8 @@ def verify(  # noqa: PLR0913, PLR0917 - one parameter per option
 ) -> int:
     """Hash what the archive holds, and compare it with receipts and manifests.
 
-    Exit 3 if anything is missing, altered, orphaned, expired, half erased or unreadable.
+    Exit 3 if anything is missing, altered, orphaned, expired, half erased or unreadable,
+    though nobody reads it to the end: what was found by then is kept.
     Run again after a kill, it goes on where it was.
     """
     asked = _Asked(
@@ -128,14 +129,10 @@ def verify(  # noqa: PLR0913, PLR0917 - one parameter per option
 
 async def _verify(archive: "Archive", settings: "Settings", asked: _Asked) -> int:
     """Verify, and have who is sent metrics know how it went."""
-    from worker.telemetry import meters
-    from worker.telemetry.instruments import VERIFICATIONS
     from worker.telemetry.setup import open_telemetry
 
     async with open_telemetry(settings, lambda _: (), scraped=False):
-        problems = await _verified(archive, settings, asked)
-        meters.add(VERIFICATIONS, outcome="problems" if problems else "intact")
-    return problems
+        return await _verified(archive, settings, asked)
 
 
 async def _verified(archive: "Archive", settings: "Settings", asked: _Asked) -> int:
@@ -159,13 +156,32 @@ async def _verified(archive: "Archive", settings: "Settings", asked: _Asked) -> 
             clock=clock,
             reports=await _reports(archive, settings, wanted, asked),
         )
-        with _Screen(as_json=asked.as_json) as screen:
+        await _gone_through(run, archive, as_json=asked.as_json)
+    return sum(run.tally.problems.values())
+
+
+async def _gone_through(run: "VerifyRun", archive: "Archive", *, as_json: bool) -> None:
+    try:
+        with _Screen(as_json=as_json) as screen:
             await screen.count(archive)
             async for look in run.looks():
                 screen.add(look)
-    screen.end(run)
+        screen.end(run)
+    except SystemExit:
+        # Its reader left; what was found by then stays found.
+        await run.keep()
+        if run.tally.problems:
+            _told(run)
+        raise
+    _told(run)
+
+
+def _told(run: "VerifyRun") -> None:
+    from worker.telemetry import meters
+    from worker.telemetry.instruments import VERIFICATIONS
+
+    meters.add(VERIFICATIONS, outcome="problems" if run.tally.problems else "intact")
     _log(run)
-    return sum(run.tally.problems.values())
 
 
 async def _wanted(archive: "Archive", asked: _Asked) -> "Wanted":
@@ -266,6 +282,7 @@ class _Screen:
     def _tell(self, problem: "Problem") -> None:
         from worker.cli import printing
 
+        piping.end_with(failures.NEEDS_ATTENTION)
         if self.as_json:
             printing.print_json_lines([problem])
             return

@@ -151,6 +151,7 @@ class VerifyRun:
     _until: dict[str, str] = field(default_factory=dict)
     _open: list[Looked] = field(default_factory=list)
     _opened_s: float = 0.0
+    _reached: str = ""
 
     async def looks(self) -> AsyncGenerator[Looked, None]:
         """Every look at a chunk or a recording, those of earlier parts first."""
@@ -169,15 +170,19 @@ class VerifyRun:
     async def _at_receipts(self) -> AsyncIterator[Looked]:
         if FOLDERS in self._until:
             return
-        reached = ""
         async for name, look in ahead(self._names(), self._look_at, most=AT_ONCE):
-            reached = name
+            self._reached = name
             self._add(look)
             yield look
             if self._is_long:
-                await self._close(RECEIPTS, reached)
-        if self._open:
-            await self._close(RECEIPTS, reached)
+                await self.keep()
+        await self.keep()
+        self._reached = ""
+
+    async def keep(self) -> None:
+        """Write down what was found at receipts: a run that is left here goes on behind it."""
+        if self._open and self._reached:
+            await self._close(RECEIPTS, self._reached)
 
     async def _names(self) -> AsyncIterator[str]:
         """Names of receipts and tombstones that are wanted, behind what was looked at."""

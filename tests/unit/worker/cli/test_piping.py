@@ -4,10 +4,12 @@ import errno
 import io
 import os
 import sys
+from contextlib import suppress
 
 import pytest
 
 from worker.cli import piping
+from worker.cli.piping import OutputError
 
 
 class Full(io.StringIO):
@@ -20,6 +22,11 @@ class Full(io.StringIO):
 def say_a_line() -> None:
     sys.stdout.write("a line\n")
     sys.stdout.flush()
+
+
+def say_what_was_found() -> None:
+    piping.end_with(3)
+    say_a_line()
 
 
 def test_reader_that_left_ends_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,14 +44,44 @@ def test_reader_that_left_ends_the_command(monkeypatch: pytest.MonkeyPatch) -> N
     assert ended.value.code == 141
 
 
+def test_what_was_found_is_no_secret_of_the_reader_that_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A script that asks for the code learns of it, whoever had seen enough."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        with pytest.raises(SystemExit) as ended, piping.readers_may_leave():
+            say_what_was_found()
+
+    assert ended.value.code == 3
+
+
 def test_output_that_can_not_be_written_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A full disk is no reader that has seen enough: somebody has to be told."""
     monkeypatch.setattr(sys, "stdout", Full())
+    told = pytest.raises(
+        OutputError, match=r"^write error on standard output: No space left on device$"
+    )
 
-    with pytest.raises(OSError, match="No space left"), piping.readers_may_leave():
+    with told, piping.readers_may_leave():
         say_a_line()
+
+
+def test_failure_that_was_passed_over_is_told_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Libraries try a stream out; what is written then must not seem written."""
+    monkeypatch.setattr(sys, "stdout", Full())
+
+    with piping.readers_may_leave():
+        with suppress(OutputError):
+            sys.stdout.flush()
+        with pytest.raises(OutputError):
+            sys.stdout.write("a line\n")
 
 
 def test_output_is_the_stream_in_all_else(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -175,6 +175,24 @@ async def test_killed_run_goes_on_where_it_was(
         assert len(checked) == len(set(checked)) == 12
 
 
+async def test_run_that_is_left_goes_on_behind_what_it_kept(
+    archive: MemoryArchive, clock: ManualClock
+) -> None:
+    """What was found before its reader left is in the report, once."""
+    left = await a_run(archive, clock)
+    looks = left.looks()
+    for _ in range(3):
+        await anext(looks)
+    await left.keep()
+    await looks.aclose()
+    again = await a_run(archive, clock)
+
+    seen = await looks_of(again)
+
+    assert (left.tally.chunks, seen[0].tally.chunks) == (3, 3)
+    assert again.tally.chunks == 2 * RECORDINGS
+
+
 async def test_part_ends_in_time(archive: MemoryArchive, clock: ManualClock) -> None:
     """However few chunks it holds: hours of hashing are not lost."""
     run = await a_run(archive, clock)
