@@ -7,6 +7,7 @@ night must not fill the log, and what they write quotes URLs.
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -19,18 +20,19 @@ LIBRARIES = ("opentelemetry", "azure.monitor")
 """Whose own lines are heard here, and written nowhere."""
 UNSAID = "unsaid"
 """For an error of which its client wrote neither a status nor a kind."""
+_HEARD: ContextVar[str] = ContextVar("heard", default="")
+"""What the libraries complained of since this thread began to send: each signal, and each who
+is sent it, has a thread of its own, or its turn.
+"""
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 
-class Ear(logging.Handler):
+class _Ear(logging.Handler):
     """Remembers what the libraries last complained of: a status, or the kind of an error."""
 
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.heard = ""
-
     def emit(self, record: logging.LogRecord) -> None:
-        self.heard = _what(record) or self.heard
+        if what := _what(record):
+            _HEARD.set(what)
 
 
 def _what(record: logging.LogRecord) -> str:
@@ -44,16 +46,16 @@ def _what(record: logging.LogRecord) -> str:
 
 
 @contextmanager
-def heard() -> Iterator[Ear]:
+def heard() -> Iterator[None]:
     """Have the libraries' lines go to an ear alone while the body runs."""
-    ear = Ear()
+    ear = _Ear(logging.WARNING)
     loggers = [logging.getLogger(name) for name in LIBRARIES]
     before = [logger.propagate for logger in loggers]
     for logger in loggers:
         logger.propagate = False
         logger.addHandler(ear)
     try:
-        yield ear
+        yield
     finally:
         for logger, propagated in zip(loggers, before, strict=True):
             logger.removeHandler(ear)
@@ -68,29 +70,31 @@ class Outage:
     """`metrics` or `traces`."""
     to: str
     """`otlp` or `azure-monitor`."""
-    ear: Ear
     clock: Clock
     _since_s: float | None = field(default=None, init=False)
 
     def sent(self, send: Callable[[], T], *, taken: T, failed: T) -> T:
-        """What sending came to; what it raises is a failure as well: telemetry harms nobody."""
+        """What sending came to; what it raises is a failure as well: telemetry harms nobody.
+
+        Called from a thread of the SDK. Says what changed, if anything did.
+        """
+        _HEARD.set("")
         try:
             result = send()
         except Exception as error:  # noqa: BLE001 - a firewall
-            self.ear.heard = type(error).__name__
+            _HEARD.set(type(error).__name__)
             result = failed
-        self.tried(is_taken=result is taken)
+        self._tried(is_taken=result is taken)
         return result
 
-    def tried(self, *, is_taken: bool) -> None:
-        """Say what changed, if anything did. Never fails; called from a thread of the SDK."""
+    def _tried(self, *, is_taken: bool) -> None:
         if not is_taken and self._since_s is None:
             self._since_s = self.clock.monotonic()
             log.warning(
                 "telemetry.unavailable",
                 signal=self.signal,
                 to=self.to,
-                error=self.ear.heard or UNSAID,
+                error=_HEARD.get() or UNSAID,
             )
         elif is_taken and self._since_s is not None:
             after_s = round(self.clock.monotonic() - self._since_s, 1)

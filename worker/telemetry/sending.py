@@ -15,7 +15,7 @@ from opentelemetry.sdk.metrics.export import (
 from worker.clock import SystemClock
 from worker.settings import Settings
 from worker.telemetry import insights
-from worker.telemetry.outages import Ear, Outage
+from worker.telemetry.outages import Outage
 
 OTLP, AZURE_MONITOR = "otlp", "azure-monitor"
 
@@ -47,7 +47,7 @@ class TellingExporter(MetricExporter):
         self._exporter.shutdown(timeout_millis, **kwargs)
 
 
-def metric_readers(settings: Settings, ear: Ear) -> Iterator[MetricReader]:
+def metric_readers(settings: Settings) -> Iterator[MetricReader]:
     """A reader for each who is sent metrics. Raises ConfigError."""
     exporters: list[tuple[str, MetricExporter]] = []
     if settings.metrics_endpoint:
@@ -56,7 +56,7 @@ def metric_readers(settings: Settings, ear: Ear) -> Iterator[MetricReader]:
         text = settings.application_insights.get_secret_value()
         exporters.append((AZURE_MONITOR, _azure_monitor(text)))
     for to, exporter in exporters:
-        outage = Outage(signal="metrics", to=to, ear=ear, clock=SystemClock())
+        outage = Outage(signal="metrics", to=to, clock=SystemClock())
         yield PeriodicExportingMetricReader(TellingExporter(exporter, outage))
 
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
     from prometheus_client import CollectorRegistry
 
-    from worker.telemetry.outages import Ear
     from worker.telemetry.recorder import Look
 
 SERVICE = "recording-worker"
@@ -51,18 +50,18 @@ async def open_telemetry(
         return
     telemetry = Telemetry()
     async with AsyncExitStack() as stack:
-        ear = stack.enter_context(outages.heard())
+        stack.enter_context(outages.heard())
         last = await stack.enter_async_context(last_words(FLUSH_SECONDS))
         resource = _resource(settings)
         if is_counted:
-            readers = _readers(settings, ear)
+            readers = _readers(settings)
             registry = _scraped(readers) if scraped else None
             stack.enter_context(_metrics(resource, readers, look, last))
             telemetry = Telemetry(registry=registry)
         if is_traced(settings):
             from worker.telemetry.traces import open_traces
 
-            stack.enter_context(open_traces(settings, resource, ear, last))
+            stack.enter_context(open_traces(settings, resource, last))
         yield telemetry
 
 
@@ -90,10 +89,10 @@ def _resource(settings: Settings) -> "Resource":
     return Resource.create({**ours, **OTELResourceDetector().detect().attributes})
 
 
-def _readers(settings: Settings, ear: "Ear") -> "list[MetricReader]":
+def _readers(settings: Settings) -> "list[MetricReader]":
     from worker.telemetry.sending import metric_readers
 
-    return list(metric_readers(settings, ear))
+    return list(metric_readers(settings))
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from worker.clock import SystemClock
 from worker.settings import Settings
 from worker.telemetry import insights, spans
 from worker.telemetry.ending import Work
-from worker.telemetry.outages import Ear, Outage
+from worker.telemetry.outages import Outage
 from worker.telemetry.sending import AZURE_MONITOR, OTLP
 from worker.telemetry.tracing import ChunkIds, Tracer
 
@@ -44,7 +44,7 @@ class TellingExporter(SpanExporter):
 
 @contextmanager
 def open_traces(
-    settings: Settings, resource: Resource, ear: Ear, last: list[Work]
+    settings: Settings, resource: Resource, last: list[Work]
 ) -> Iterator[None]:
     """Trace for as long as the context lasts. Raises ConfigError.
 
@@ -56,15 +56,13 @@ def open_traces(
         resource=resource, id_generator=ids, shutdown_on_exit=False
     )
     last.append(provider.shutdown)
-    for exporter in _exporters(settings, ear, provider):
+    for exporter in _exporters(settings, provider):
         provider.add_span_processor(BatchSpanProcessor(exporter))
     with spans.traced(Tracer(provider, ids)):
         yield
 
 
-def _exporters(
-    settings: Settings, ear: Ear, provider: TracerProvider
-) -> Iterator[SpanExporter]:
+def _exporters(settings: Settings, provider: TracerProvider) -> Iterator[SpanExporter]:
     exporters: list[tuple[str, SpanExporter]] = []
     if settings.traces_endpoint:
         exporters.append((OTLP, _otlp(settings.traces_endpoint)))
@@ -72,7 +70,7 @@ def _exporters(
         text = settings.application_insights.get_secret_value()
         exporters.append((AZURE_MONITOR, _azure_monitor(text, provider)))
     for to, exporter in exporters:
-        outage = Outage(signal="traces", to=to, ear=ear, clock=SystemClock())
+        outage = Outage(signal="traces", to=to, clock=SystemClock())
         yield TellingExporter(exporter, outage)
 
 
