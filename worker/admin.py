@@ -6,10 +6,9 @@ about them.
 """
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator
-from concurrent.futures import Future
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,6 +17,7 @@ from aiohttp import web
 
 from worker.settings_shapes import Listen
 from worker.standing import Standing
+from worker.threads import in_daemon
 
 if TYPE_CHECKING:
     # Start-up cost: see worker/telemetry/setup.py.
@@ -141,18 +141,7 @@ class _Scrape:
     async def _made(self) -> bytes:
         from prometheus_client import generate_latest
 
-        made: Future[bytes] = Future()
-
-        def make() -> None:
-            made.set_running_or_notify_cancel()
-            try:
-                made.set_result(generate_latest(self._registry))
-            except Exception as error:  # noqa: BLE001 - whoever asks is told
-                made.set_exception(error)
-
-        # One of the loop's executor would be waited for at the end, and may be busy.
-        threading.Thread(target=make, name="scrape", daemon=True).start()
-        return await asyncio.wrap_future(made)
+        return await in_daemon("scrape", partial(generate_latest, self._registry))
 
 
 class _Pages:

@@ -1,9 +1,10 @@
 """The end of telemetry: what is left is sent, for a while, and holds nobody up."""
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+
+from worker.threads import in_daemon
 
 Work = Callable[[], object]
 
@@ -21,22 +22,7 @@ async def last_words(seconds: float) -> AsyncIterator[list[Work]]:
 
 
 async def tried_for(seconds: float, work: Work) -> None:
-    """Do it in a thread that the end of the process need not wait for, as it would for one
-    of the loop's executor. What it raises is told by who was to send.
-    """
-    loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-
-    def run() -> None:
-        try:
-            with suppress(Exception):
-                work()
-        finally:
-            # A loop that is closed meanwhile has nobody who waits.
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(ended.set)
-
-    threading.Thread(target=run, name="flush", daemon=True).start()
-    with suppress(TimeoutError):
+    """Do it, and wait so long for its end. What it raises is told by who was to send."""
+    with suppress(Exception):
         async with asyncio.timeout(seconds):
-            await ended.wait()
+            await in_daemon("flush", work)
