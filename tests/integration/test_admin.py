@@ -3,13 +3,13 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import aiohttp
 import pytest
-from aiohttp.test_utils import unused_port
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.registry import Collector
+from structlog.testing import capture_logs
 
 from tests.fakes.clock import ManualClock
 from worker import admin
@@ -64,9 +64,11 @@ async def listening(slow: SlowCollector) -> AsyncIterator[str]:
         consumes=False,
         sight=Sight(clock=clock),
     )
-    at = Listen(host="127.0.0.1", port=unused_port())
-    async with admin.open_admin(at, standing, registry):
-        yield f"http://{at}"
+    at = Listen(host="127.0.0.1", port=0)
+    async with AsyncExitStack() as stack:
+        with capture_logs() as lines:
+            await stack.enter_async_context(admin.open_admin(at, standing, registry))
+        yield lines[0]["listen"]
 
 
 async def get(session: aiohttp.ClientSession, url: str) -> str:
