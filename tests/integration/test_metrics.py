@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -42,6 +43,8 @@ DELETED = events_dir() / "subscription-deleted.event-grid.json"
 DOCUMENT = "0-eus-d12-556bc3106390a534e4f454f95332c42f"
 KEY = canaries.WEBHOOK_KEY
 AGAIN_SECONDS = 0.02
+SENDS = "Otel"
+"""How the threads are called by which the SDK sends."""
 Samples = dict[str, dict[tuple[str, ...], float]]
 Load = Callable[..., Settings]
 
@@ -391,8 +394,13 @@ async def test_collector_that_hangs_holds_up_no_stop(
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         async with serving_with(load(OTEL_EXPORTER_OTLP_ENDPOINT=url), heard):
             pass
+        left = [each for each in threading.enumerate() if SENDS in each.name]
 
+    # Now it fails, and what it says of that is not to be heard by the next test.
+    for thread in left:
+        await asyncio.to_thread(thread.join, 20)
     assert heard.of("worker.stopped")
+    assert left
 
 
 @pytest.mark.parametrize("exporter", ["none", "NONE"])
