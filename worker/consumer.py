@@ -222,6 +222,7 @@ class Consumer:
     async def _drain(self, working: set[asyncio.Task[None]]) -> None:
         """Let attempts finish for a while, then cancel them; each releases its lease."""
         self.pulse.is_draining = True
+        self.pulse.queue_problem = None
         if not working:
             return
         log.info("worker.draining", chunks=len(working))

@@ -21,9 +21,10 @@ class State(StrEnum):
     """A word for all of it, the first that is true; deploy/METRICS.md explains them."""
 
     STALLED = "stalled"
+    DRAINING = "draining"
+    """It ends by itself, whatever else is wrong: nobody has to look at it again."""
     QUEUE_UNREACHABLE = "queue-unreachable"
     STARTING = "starting"
-    DRAINING = "draining"
     PAUSED = "paused"
     OVERLOOKING = "overlooking"
     """Chunks are due, and for minutes this process was given none: see Vigil."""
@@ -144,12 +145,12 @@ class Standing:
     def _state(self) -> State:
         if self.is_stalled:
             return State.STALLED
+        if self.consumer is not None and self.consumer.pulse.is_draining:
+            return State.DRAINING
         if self.queue_problem is not None:
             return State.QUEUE_UNREACHABLE
         if self.sight.looked_at is None or (self.consumes and self.consumer is None):
             return State.STARTING
-        if self.consumer is not None and self.consumer.pulse.is_draining:
-            return State.DRAINING
         if self.paused:
             return State.PAUSED
         is_overlooking = (

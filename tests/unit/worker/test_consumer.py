@@ -658,3 +658,23 @@ async def test_trouble_of_the_queue_is_not_told_of_a_loop_that_no_longer_asks() 
             "queue-unavailable",
             None,
         )
+
+
+async def test_trouble_of_the_queue_is_not_told_of_a_loop_that_drains() -> None:
+    """It asks for nothing more: only those who look at the queue know how it is now."""
+    rig = Rig()
+    hang(rig, await rig.one())
+    async with running(rig) as loop:
+        await loop.turns()
+        rig.queue.trouble = "disk I/O error"
+        await loop.pass_time(int(TROUBLE_SECONDS))
+        problem = loop.consumer.pulse.queue_problem
+        loop.stopping.set()
+        await loop.turns()
+        pulse = loop.consumer.pulse
+        rig.queue.trouble = None
+        loop.cut.set()
+        await loop.ended()
+
+    assert problem == "queue-unavailable"
+    assert (pulse.is_draining, pulse.queue_problem) == (True, None)

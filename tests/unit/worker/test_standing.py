@@ -113,6 +113,17 @@ def test_drain_may_take_longer_than_a_loop_may() -> None:
     assert (report.status, report.is_well) == (State.DRAINING, True)
 
 
+def test_drain_is_told_before_what_is_wrong_with_the_queue() -> None:
+    """It ends by itself, and nobody can help it; what is wrong is told beside."""
+    world = World()
+    world.open().pulse.is_draining = True
+    world.sight.failure = "queue-unavailable"
+    report = world.standing.report()
+
+    assert (report.status, report.is_well) == (State.DRAINING, True)
+    assert report.queue.problem == "queue-unavailable"
+
+
 def test_pause_is_told_by_whose_it_is_and_is_no_illness() -> None:
     """Restarting would help nobody."""
     world = World()
