@@ -20,7 +20,6 @@ class OutputError(WorkerError):
     """What was to be printed is not: a full disk, mostly."""
 
     reason = "output"
-    hint = "df -h"
 
 
 @contextmanager
@@ -81,4 +80,5 @@ class _Output:
     def _end(self, error: OSError) -> NoReturn:
         if isinstance(error, BrokenPipeError):
             raise SystemExit(self.code) from None
-        raise OutputError(f"write error on standard output: {error.strerror}") from None
+        why = f"write error on standard output: {error.strerror}"
+        raise OutputError(why, hint="df -h") from None
