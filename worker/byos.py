@@ -79,11 +79,17 @@ class NoExports:
 
     def name_of(self, location: str) -> NoReturn:
         try:
-            host = urlsplit(location).hostname
+            parts = urlsplit(location)
+            host = (
+                parts.hostname
+                if parts.port is None
+                else f"{parts.hostname}:{parts.port}"
+            )
         except ValueError:
             raise HostNotAllowedError("location is not a URL") from None
         raise HostNotAllowedError(
-            f"{host} is not an allowed source host, nor is WORKER_BYOS=index"
+            f"{host} is not an allowed source host (WORKER_SOURCE_HOSTS), nor is"
+            " WORKER_BYOS=index"
         )
 
     async def stat(self, name: str) -> Stored | None:

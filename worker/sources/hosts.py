@@ -17,6 +17,7 @@ from yarl import URL
 from worker.errors import HostNotAllowedError
 from worker.sources import addresses
 
+SETTING = "WORKER_SOURCE_HOSTS"
 MAX_LOCATION_CHARS = 4096
 MAX_HOST_CHARS = 253
 HTTPS_PORT = 443
@@ -55,6 +56,13 @@ class _Location:
         if self.port is not None:
             return self.port
         return HTTPS_PORT if self.scheme == "https" else HTTP_PORT
+
+    @property
+    def shown(self) -> str:
+        """As much of it as decides: whom and how to ask, and never for what."""
+        scheme = "" if self.scheme == "https" else f"{self.scheme}://"
+        port = "" if self.port is None else f":{self.port}"
+        return f"{scheme}{self.host}{port}"
 
     def url(self) -> URL:
         port = "" if self.port is None else f":{self.port}"
@@ -99,7 +107,9 @@ class HostRules:
         """Return the URL to connect to, as it goes on the wire, or HostNotAllowedError."""
         parsed = _parse(location)
         if not self._allows(parsed):
-            _refuse(f"{parsed.host} is not an allowed source host")
+            _refuse(
+                f"{parsed.shown} is not an allowed source host: {SETTING} lists them"
+            )
         return parsed.url()
 
     def _allows(self, location: _Location) -> bool:

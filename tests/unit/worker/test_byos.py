@@ -612,6 +612,7 @@ async def test_nothing_is_read_without_containers() -> None:
     ("location", "words"),
     [
         ("https://a.blob.core.windows.net/c/b", "a.blob.core.windows.net is not"),
+        ("https://me:secret@a.example:8443/c/b", r"^a\.example:8443 is not .*_HOSTS"),
         ("https://[/c/b", "not a URL"),
     ],
 )
