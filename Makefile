@@ -12,7 +12,7 @@ FUZZ_SECONDS ?= 60
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-stack test test-unit fuzz bench check lint fmt types layers policy docs sbom rules lock clean
+.PHONY: help setup demo demo-stack test test-unit fuzz bench check lint fmt types layers policy docs sbom rules kustomize lock clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -98,6 +98,11 @@ rules: ## the alert rules by Prometheus' own promtool, where it is installed
 	  echo "hint: apt-get install prometheus" >&2; exit 1; }
 	@promtool check rules deploy/monitoring/prometheus-rules.yaml
 	@promtool test rules deploy/monitoring/rules-test.yaml
+
+kustomize: $(DEV) ## the manifests of Kubernetes by kubectl, where it is installed
+	@command -v kubectl >/dev/null || { echo "error: kubectl is not here" >&2; \
+	  echo "hint: https://kubernetes.io/docs/tasks/tools, 1.21 or newer" >&2; exit 1; }
+	@$(BIN)/python -m tests.deploy.kustomize
 
 lock: ## resolve the locks anew (needs pip-tools in .venv)
 	@$(BIN)/python -m pip install --quiet pip-tools
