@@ -1,36 +1,31 @@
 """The manifests of deploy/kubernetes/: as the API has them, and as the code needs them."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
-import yaml
 
+from handlers import reading
 from tests import runbook
-from tests.deploy import stops
+from tests.deploy import kustomize, stops
 from worker.queues.storage.queue import URGENT
 from worker.settings import Settings
 from worker.settings_rules import Use
 from worker.telemetry import setup
 
-FOLDER = Path(__file__).parents[2] / "deploy/kubernetes"
+FOLDER = kustomize.FOLDER
 VERSIONS = ("1.31", "1.37")
 CUSTOM = {"ScaledObject", "TriggerAuthentication", "Kustomization"}
 ACS_KEY = "endpoint=https://acs.communication.azure.com/;accesskey=a2V5"
 USES = {"webhook": Use.WEBHOOK, "consume": Use.CONSUME}
 
 
-def everything() -> list[dict[str, Any]]:
-    return [
-        each
-        for path in sorted(FOLDER.glob("*.yaml"))
-        for each in yaml.safe_load_all(path.read_text())
-    ]
-
-
-OBJECTS = everything()
+OBJECTS = [
+    each
+    for each in kustomize.read(*sorted(FOLDER.rglob("*.yaml")))
+    if each["kind"] != "Component"
+]
 
 
 def of_kind(kind: str) -> dict[str, dict[str, Any]]:
@@ -281,7 +276,11 @@ def test_network_is_shut_but_for_deliveries_metrics_names_and_https() -> None:
         "podSelector": {},
         "policyTypes": ["Ingress", "Egress"],
     }
-    assert inwards == {"deliveries": {8080}, "metrics": {8081}}
+    assert inwards == {
+        "deliveries": {8080},
+        "metrics": {8081},
+        "certificates": {8089},
+    }
     assert outwards == {53, 443}
     for name in inwards:
         assert all(rule["from"] for rule in policies[name]["ingress"])
@@ -363,3 +362,56 @@ def test_secret_of_the_consumer_is_made_as_the_guide_says() -> None:
 
     assert f"generic {reference['name']} --namespace recordings" in guide
     assert f"--from-literal {reference['key']}=" in guide
+
+
+@pytest.mark.parametrize("name", kustomize.components())
+def test_base_says_how_a_component_is_switched_on(name: str) -> None:
+    """Components and no overlays: a base that holds its overlay is a cycle to kustomize."""
+    (component,) = kustomize.read(FOLDER / name / "kustomization.yaml")
+    base = (FOLDER / "kustomization.yaml").read_text(encoding="utf-8").splitlines()
+
+    assert component["kind"] == "Component"
+    assert any(line.startswith(kustomize.switched_off(name)) for line in base)
+
+
+def test_ingress_takes_every_delivery_that_the_webhook_takes() -> None:
+    """NGINX's own bound is 1 MiB, and Event Grid never sends again what is answered 413."""
+    ingress = one("Ingress", "webhook")
+    annotations = ingress["metadata"]["annotations"]
+    bounds = {name: each for name, each in annotations.items() if "body-size" in name}
+
+    assert set(bounds) == {
+        "nginx.ingress.kubernetes.io/proxy-body-size",
+        "nginx.org/client-max-body-size",
+    }
+    assert set(bounds.values()) == {f"{reading.MAX_BODY_BYTES // 1024**2}m"}
+
+
+def test_ingress_leads_to_the_webhook_by_tls() -> None:
+    """The doctor asks /readyz there, too."""
+    ingress = one("Ingress", "webhook")
+    (tls,) = ingress["spec"]["tls"]
+    (rule,) = ingress["spec"]["rules"]
+    (path,) = rule["http"]["paths"]
+    service = one("Service", path["backend"]["service"]["name"])
+
+    assert tls["hosts"] == [rule["host"]]
+    assert "cert-manager.io/cluster-issuer" in ingress["metadata"]["annotations"]
+    assert (path["path"], path["pathType"]) == ("/", "Prefix")
+    ports = [each["name"] for each in service["spec"]["ports"]]
+    assert path["backend"]["service"]["port"]["name"] in ports
+
+
+def test_certificate_can_be_had_through_the_same_ingress() -> None:
+    """The pod that answers an HTTP-01 challenge is in our namespace, which is shut.
+
+    https://github.com/cert-manager/cert-manager/blob/master/pkg/apis/acme/v1/types.go
+    """
+    solver = one("NetworkPolicy", "certificates")["spec"]
+    (let_in,) = solver["ingress"]
+    (deliveries,) = one("NetworkPolicy", "deliveries")["spec"]["ingress"]
+
+    assert solver["podSelector"] == {
+        "matchLabels": {"acme.cert-manager.io/http01-solver": "true"}
+    }
+    assert let_in["from"] == deliveries["from"]

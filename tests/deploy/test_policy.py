@@ -67,7 +67,9 @@ def _to_be_scanned() -> dict[str, set[str]]:
     """The files that a framework has something to say about, by how they look."""
     return {
         "dockerfile": _named(DEPLOY.glob("Dockerfile")),
-        "kubernetes": _holding(r"^kind: (?!Kustomization)", "kubernetes/*.yaml")
+        "kubernetes": _holding(
+            r"^kind: (?!Kustomization|Component)", "kubernetes/**/*.yaml"
+        )
         - NO_POLICY,
         "bicep": _holding(r"^resource .* = ", "**/*.bicep") - NO_POLICY,
     }
