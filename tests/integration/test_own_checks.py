@@ -1,5 +1,6 @@
 """What the doctor says where it runs: each thing that it checks is broken for real, once."""
 
+import asyncio
 import json
 import os
 import sqlite3
@@ -930,6 +931,63 @@ def test_options_that_do_not_go_together_are_usage(
     assert shell.types(*arguments) == (2, "")
 
 
+async def test_storage_that_hangs_is_named_once_for_each_check(
+    environment: Environment, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them wait at the same time, and what answers is told beside it."""
+    monkeypatch.setattr(deployment, "LONGEST_CHECK_SECONDS", 1.0)
+    hanging = Hanging()
+    server = await asyncio.start_server(hanging.hold, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    account = f"http://{host}:{port}/devstoreaccount1"
+    silent = environment | {
+        "AZURE_STORAGE_CONNECTION_STRING": (
+            "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;"
+            f"AccountKey={ACCOUNT_KEY};BlobEndpoint={account};QueueEndpoint={account}"
+        ),
+        "WORKER_ARCHIVE": f"{account}/archive",
+        "WORKER_QUEUE": f"{account}/queue",
+        "WORKER_INBOX": f"{account}/inbox",
+    }
+
+    async with server:
+        found = await look(silent, clock)
+
+    hung = {
+        each.check: each.seen.removeprefix("no answer within 1 s from ")
+        for each in found.findings
+        if each.seen.startswith("no answer within")
+    }
+    assert hung == {
+        "archive write": f"{account}/archive",
+        "rights": f"{account}/archive",
+        "queue": f"{account}/queue",
+        "inbox": f"{account}/inbox",
+        "dead letters": f"{account}/dead-letters",
+    }
+    assert hanging.most >= len(hung)
+    (source,) = [each for each in found.findings if each.check.startswith("source")]
+    assert source.grade is Grade.OK
+
+
+class Hanging:
+    """Accepts connections, and answers on none."""
+
+    def __init__(self) -> None:
+        self.most = 0
+        self._open = 0
+
+    async def hold(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._open += 1
+        self.most = max(self.most, self._open)
+        while await reader.read(2**16):
+            pass
+        self._open -= 1
+        writer.close()
+
+
 async def test_check_that_meets_no_end_or_no_disk_is_a_finding(
     here: Environment, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -947,5 +1005,5 @@ async def test_check_that_meets_no_end_or_no_disk_is_a_finding(
     (silent,) = await guarded("a", hang, looked)()
     (failed,) = await guarded("b", trip, looked)()
 
-    assert silent.seen == "no end within 0.01 s"
+    assert silent.seen == "no answer within 0.01 s"
     assert "Input/output error" in failed.seen

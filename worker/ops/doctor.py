@@ -1,8 +1,11 @@
 """What is wrong and how to mend it: findings of a list of checks, told as they come."""
 
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 
@@ -92,6 +95,21 @@ async def examine(of: str, checks: Iterable[Check], *, tell: Tell) -> Examinatio
         needs_attention=any(each.grade is Grade.NOT_OK for each in findings),
         findings=tuple(findings),
     )
+
+
+@asynccontextmanager
+async def side_by_side(checks: Iterable[Check]) -> AsyncIterator[Sequence[Check]]:
+    """The same checks, begun: for those that need nothing of each other.
+
+    All together take as long as the longest, and are told in their order.
+    """
+    async with asyncio.TaskGroup() as group:
+        begun = [group.create_task(check()) for check in checks]
+        yield [partial(_ended, task) for task in begun]
+
+
+async def _ended(task: asyncio.Task[Sequence[Finding]]) -> Sequence[Finding]:
+    return await task
 
 
 def passed(check: str, seen: str, means: str = "") -> Finding:

@@ -33,7 +33,8 @@ async def examine(
     checks: list[Check] = [partial(_settings, report, use)]
     if deployment is not None:
         checks += _checks(deployment)
-    found = await doctor.examine(f"recording-worker {use}", checks, tell=tell)
+    async with doctor.side_by_side(checks) as begun:
+        found = await doctor.examine(f"recording-worker {use}", begun, tell=tell)
     is_there = deployment is None or _is_anything_there(deployment.settings)
     return replace(found, is_reachable=is_there)
 
@@ -46,12 +47,24 @@ def _checks(deployment: Deployment) -> Iterator[Check]:
         yield guarded(STRANGERS, _strangers, deployment)
     if deployment.use is not Use.WEBHOOK:
         yield from source_checks(deployment)
-    yield guarded(archive.WRITE, archive.archive, deployment)
-    yield guarded(identity.RIGHTS, identity.rights, deployment)
-    yield guarded(queue.QUEUE, queue.queue, deployment)
-    yield guarded(queue.INBOX, queue.inbox, deployment)
-    yield guarded(dead_letters.CHECK, dead_letters.dead_letters, deployment)
+    yield from _storage_checks(deployment)
     yield _handshake
+
+
+def _storage_checks(deployment: Deployment) -> Iterator[Check]:
+    settings = deployment.settings
+    for name, look, place in (
+        (archive.WRITE, archive.archive, settings.archive_place),
+        (identity.RIGHTS, identity.rights, settings.archive_place),
+        (queue.QUEUE, queue.queue, settings.queue_place),
+        (queue.INBOX, queue.inbox, settings.inbox_place),
+        (
+            dead_letters.CHECK,
+            dead_letters.dead_letters,
+            dead_letters.place_for(deployment),
+        ),
+    ):
+        yield guarded(name, look, deployment, url=place.url if place else "")
 
 
 async def _settings(report: ConfigReport, use: Use) -> Sequence[Finding]:

@@ -52,9 +52,14 @@ def place_of(url: str) -> Place:
         raise DeadLettersUrlError(f"the URL of the dead letters {error}") from None
 
 
+def place_for(deployment: Deployment) -> Place | None:
+    """Where they are looked for; None: nobody said where they are."""
+    return deployment.dead_letters or _usual(deployment)
+
+
 async def dead_letters(deployment: Deployment) -> Sequence[Finding]:
     """The container that was named, or that of the usual name beside the archive."""
-    place = deployment.dead_letters or _usual(deployment)
+    place = place_for(deployment)
     if place is None:
         return [skipped(CHECK, "where they are is not known here", SAY)]
     try:

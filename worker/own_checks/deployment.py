@@ -12,8 +12,8 @@ from worker.settings_rules import Use
 from worker.storage_places import Place
 from worker.tracebacks import words_of
 
-LONGEST_CHECK_SECONDS = 45.0
-"""Longer than the retries of one operation on Azure Storage."""
+LONGEST_CHECK_SECONDS = 20.0
+"""Longer than what answers at all takes, a token of Entra ID included; all checks wait together."""
 CONFIG = "recording-worker config"
 
 
@@ -31,16 +31,15 @@ class Deployment:
 Looks = Callable[[Deployment], Awaitable[Sequence[Finding]]]
 
 
-def guarded(name: str, look: Looks, deployment: Deployment) -> Check:
-    """The check, with its own trouble as a finding, and an end."""
+def guarded(name: str, look: Looks, deployment: Deployment, *, url: str = "") -> Check:
+    """The check, with its own trouble as a finding, and an end. `url` is what it asks."""
 
     async def check() -> Sequence[Finding]:
         try:
             async with asyncio.timeout(LONGEST_CHECK_SECONDS):
                 return await look(deployment)
         except TimeoutError:
-            seen = f"no end within {LONGEST_CHECK_SECONDS:g} s"
-            return [failed(name, seen, CONFIG)]
+            return [_silent(name, url)]
         except ConfigError as error:
             seen = "; ".join(error.problems)
             return [failed(name, seen, error.hint or CONFIG)]
@@ -51,3 +50,10 @@ def guarded(name: str, look: Looks, deployment: Deployment) -> Check:
             return [failed(name, words_of(error), CONFIG)]
 
     return check
+
+
+def _silent(name: str, url: str) -> Finding:
+    seen = f"no answer within {LONGEST_CHECK_SECONDS:g} s"
+    if not url:
+        return failed(name, seen, CONFIG)
+    return failed(name, f"{seen} from {url}", f"curl --head {url}")

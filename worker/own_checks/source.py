@@ -34,7 +34,12 @@ def source_checks(deployment: Deployment) -> Iterator[Check]:
     hosts = list(hosts_of(deployment.settings))
     for host in hosts:
         for resource in _resources(deployment.settings):
-            yield guarded(f"source {host}", _asking(host, resource), deployment)
+            yield guarded(
+                f"source {host}",
+                _asking(host, resource),
+                deployment,
+                url=_origin(host),
+            )
     if not hosts:
         yield guarded("source", _nobody_to_ask, deployment)
 
