@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from samples import events_dir
 from tests.e2e.worker_process import COMMAND
 from worker import names
 from worker.clock import SystemClock
@@ -19,6 +20,7 @@ ENVIRONMENT = {"PATH": os.environ["PATH"], "WORKER_SOURCE_HOSTS": "127.0.0.1:770
 MORE_THAN_A_BUFFER = 200
 """Problems whose lines no buffer of 8 KiB holds back until the end."""
 FULL = Path("/dev/full")
+ONE_CHUNK = events_dir() / "one-chunk.event-grid.json"
 
 
 @pytest.fixture
@@ -30,13 +32,15 @@ def unread() -> Iterator[int]:
     os.close(writer)
 
 
-def ended(folder: Path, arguments: str, *, output: int) -> tuple[int, str]:
+def ended(
+    folder: Path, arguments: str, *, output: int, errors: int = subprocess.PIPE
+) -> tuple[int, str | None]:
     """How the command ends that writes there, and what it says."""
     process = subprocess.run(  # noqa: S603 - our own words
         [*COMMAND, *arguments.split()],
         check=False,
         stdout=output,
-        stderr=subprocess.PIPE,
+        stderr=errors,
         cwd=folder,
         env=ENVIRONMENT,
         text=True,
@@ -81,6 +85,18 @@ def test_reader_that_left_is_no_error(
     assert ended(tmp_path, arguments, output=unread) == (141, "")
 
 
+def test_reader_of_everything_that_left_costs_no_work(
+    tmp_path: Path, unread: int
+) -> None:
+    """As with `replay FILE 2>&1 | head`: what is said on the way comes before the output."""
+    code, _ = ended(
+        tmp_path, f"replay {ONE_CHUNK} --simulate", output=unread, errors=unread
+    )
+
+    assert code == 141
+    assert list((tmp_path / "data/archive/receipts").rglob("*.source-deleted.json"))
+
+
 @pytest.mark.parametrize("receipts", [1, MORE_THAN_A_BUFFER])
 def test_reader_that_left_hides_no_problem(
     tmp_path: Path, unread: int, receipts: int
@@ -92,7 +108,7 @@ def test_reader_that_left_hides_no_problem(
 
     kept = (tmp_path / "data/archive/reports/verify").rglob("*.json")
     assert code == 3
-    assert "recordings.verified" in said
+    assert "recordings.verified" in str(said)
     assert any('"altered"' in file.read_text() for file in kept)
 
 

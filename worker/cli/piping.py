@@ -1,4 +1,4 @@
-"""Standard output whose reader leaves before the end, as `head` does, or that takes no more."""
+"""Output whose reader leaves before the end, as `head` does, or that takes no more."""
 
 import os
 import sys
@@ -26,15 +26,17 @@ class OutputError(WorkerError):
 def readers_may_leave() -> Iterator[None]:
     """Have whoever then writes to standard output end, by SystemExit and without a word.
 
-    What can't be written for another cause is an OutputError.
+    What can't be written for another cause is an OutputError. What nobody reads of standard
+    error is forgotten: no hint and no line of a log is worth the work.
     """
-    whole = sys.stdout
+    out, err = sys.stdout, sys.stderr
     with Path(os.devnull).open("w") as nowhere:
-        sys.stdout = cast("TextIO", _Output(whole or nowhere))
+        sys.stdout = cast("TextIO", _Output(out or nowhere))
+        sys.stderr = cast("TextIO", _Words(err or nowhere))
         try:
             yield
         finally:
-            sys.stdout = whole
+            sys.stdout, sys.stderr = out, err
 
 
 def end_with(code: int) -> None:
@@ -43,16 +45,47 @@ def end_with(code: int) -> None:
         sys.stdout.code = code
 
 
-class _Output:
-    """A stream that is given up with its first failure: Python tries once more at its exit."""
+class _Stream:
+    """One of the process's own, and in all but its failures the stream that it was."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._failure: OSError | None = None
-        self.code = READER_LEFT
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+    def _give_up(self) -> None:
+        """Python tries once more at its exit, and nobody is there to be told."""
+        with suppress(OSError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
+
+class _Words(_Stream):
+    """Standard error: a reader that left stays away, where a disk may have room again."""
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except BrokenPipeError:
+            self._give_up()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._give_up()
+
+
+class _Output(_Stream):
+    """Standard output: it is given up with its first failure."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._failure: OSError | None = None
+        self.code = READER_LEFT
 
     def write(self, text: str) -> int:
         with self._given_up():
@@ -71,10 +104,7 @@ class _Output:
             yield
         except OSError as error:
             self._failure = error
-            with suppress(OSError):
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, self._stream.fileno())
-                os.close(nowhere)
+            self._give_up()
             self._end(error)
 
     def _end(self, error: OSError) -> NoReturn:

@@ -11,6 +11,8 @@ import pytest
 from worker.cli import piping
 from worker.cli.piping import OutputError
 
+MORE_THAN_A_BUFFER = 2000
+
 
 class Full(io.StringIO):
     """A disk without space."""
@@ -102,3 +104,33 @@ def test_process_without_standard_output_runs(monkeypatch: pytest.MonkeyPatch) -
 
     with piping.readers_may_leave():
         say_a_line()
+
+
+def test_words_that_nobody_reads_cost_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with `2>&1 | head`: the command goes on, and nothing is left to fail at its exit."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        with piping.readers_may_leave():
+            sys.stderr.write("a hint\n")
+            sys.stderr.flush()
+            sys.stderr.write("another\n" * MORE_THAN_A_BUFFER)
+        stream.flush()
+
+
+def test_words_find_room_again_where_a_disk_has_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A log is not given up for the hour in which its disk was full."""
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+
+    with piping.readers_may_leave():
+        monkeypatch.setattr(stream, "flush", Full().flush)
+        with pytest.raises(OSError, match="No space left"):
+            sys.stderr.flush()
+        monkeypatch.setattr(stream, "flush", lambda: None)
+        sys.stderr.write("a line\n")
+
+    assert stream.getvalue() == "a line\n"
