@@ -5,6 +5,9 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
+from tests import documents
 from tests.deploy import plan
 from worker.settings import Settings
 from worker.settings_rules import Use
@@ -35,6 +38,35 @@ def test_version_that_the_commands_take_is_said() -> None:
     """
     assert re.search(r"--parameters \S+\.bicepparam \w+=", commands())
     assert "`az` 2.61 or later" in GUIDE
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [("communication", "communication "), ("log-analytics", "monitor log-analytics q")],
+)
+@pytest.mark.parametrize("document", documents.DOCUMENTS, ids=documents.named)
+def test_extension_is_there_before_its_output_goes_elsewhere(
+    document: Path, name: str, command: str
+) -> None:
+    """az asks on its output whether it may install one: into a file, or unseen."""
+    typed = "\n".join(documents.shell_blocks(document))
+    first = re.search(rf"\$\(\s*az {command}|^ *az {command}.* > ", typed, re.MULTILINE)
+
+    assert (
+        first is None or f"az extension add --name {name}\n" in typed[: first.start()]
+    )
+
+
+@pytest.mark.parametrize("document", documents.DOCUMENTS, ids=documents.named)
+def test_commands_for_storage_name_the_account(document: Path) -> None:
+    """Without it az asks for a connection string, which this account does not take."""
+    typed = [*documents.codes(document), *documents.shell_blocks(document)]
+    lines = "\n".join(typed).replace("\\\n", "").splitlines()
+    data = re.compile(r"az storage (?:blob|container|queue|message) [a-z- ]+ --.*")
+    found = [each for line in lines for each in data.findall(line)]
+
+    assert [each for each in found if "--account-name" not in each] == []
+    assert [each for each in found if "--auth-mode login" not in each] == []
 
 
 def test_only_the_first_deployment_says_more_than_the_file() -> None:
