@@ -227,7 +227,8 @@ var poisonQueues = hasWebhook ? [
   '${inboxName}-poison'
 ]
 var allQueues = concat(workQueues, inboxQueues, poisonQueues)
-var insightsEnv = applicationInsights ? [
+var makesInsights = runsHere && applicationInsights
+var insightsEnv = makesInsights ? [
   {
     name: 'APPLICATIONINSIGHTS_CONNECTION_STRING'
     secretRef: 'insights'
@@ -245,7 +246,23 @@ var otlpHeadersEnv = empty(otlpHeaders) ? [] : [
     secretRef: 'otlp'
   }
 ]
-var telemetryEnv = concat(insightsEnv, otlpEnv, otlpHeadersEnv)
+var insightsName = '${name}-insights'
+var insightsSecrets = makesInsights ? [
+  {
+    name: 'insights'
+    value: insightsMade.properties.ConnectionString
+  }
+] : []
+var otlpSecrets = empty(otlpHeaders) ? [] : [
+  {
+    name: 'otlp'
+    value: otlpHeaders
+  }
+]
+var telemetry = {
+  env: concat(insightsEnv, otlpEnv, otlpHeadersEnv)
+  secrets: concat(insightsSecrets, otlpSecrets)
+}
 var asksForArchive = blobTier == 'archive' || archiveAfterDays > 0
 var placeholder = '00000000-0000-0000-0000-000000000000'
 var saysYours = contains('${image} ${registryName} ${acsName} ${keyVaultName} ${alertEmail} ${runbookUrl} ${webhookEndpoint}', 'YOUR')
@@ -255,6 +272,7 @@ var wrong = [
   runsHere && empty(image) ? 'image is missing: step 1 of deploy/README.md builds it.' : ''
   !runsHere && hasWebhook && subscribe && empty(webhookEndpoint) ? 'webhookEndpoint is missing: Event Grid posts to the host of your Ingress.' : ''
   !runsHere && (applicationInsights || !empty(otlpEndpoint)) ? 'applicationInsights and otlpEndpoint are of Container Apps: a cluster says where numbers go in deploy/kubernetes/settings.yaml.' : ''
+  !empty(otlpHeaders) && empty(otlpEndpoint) ? 'otlpEndpoint is missing: otlpHeaders are for the collector there.' : ''
   name != toLower(name) ? 'name: Container Apps take lower-case letters, digits and hyphens alone.' : ''
   hasWebhook && (empty(webhookApplicationId) || webhookApplicationId == placeholder) ? 'webhookApplicationId is missing: receive=webhook needs the application that Event Grid\'s tokens are for (step 3 of deploy/README.md), receive=inbox needs none.' : ''
   usesSecret && empty(keyVaultName) ? 'keyVaultName is missing: acsAccess=key reads the connection string of ACS from a Key Vault (step 2 of deploy/README.md), acsAccess=tokens needs none.' : ''
@@ -294,7 +312,7 @@ module identities 'azure/identities.bicep' = {
 module access 'azure/access.bicep' = {
   name: '${name}-access'
   params: {
-    registryName: registryName
+    registryName: runsHere ? registryName : ''
     keyVaultName: keyVaultName
     acsSecretName: usesSecret ? acsSecretName : ''
     encryptionKeyName: encryptionKeyName
@@ -400,10 +418,10 @@ module environment 'azure/environment.bicep' = if (runsHere) {
   ]
 }
 
-module insights 'azure/insights.bicep' = if (runsHere && applicationInsights) {
-  name: '${name}-insights'
+module insights 'azure/insights.bicep' = if (makesInsights) {
+  name: insightsName
   params: {
-    name: name
+    name: insightsName
     location: location
     tags: tags
     workspaceId: environment.outputs.workspaceId
@@ -411,6 +429,11 @@ module insights 'azure/insights.bicep' = if (runsHere && applicationInsights) {
   dependsOn: [
     checks
   ]
+}
+
+// As the module above made it: whoever reads it here waits for that.
+resource insightsMade 'Microsoft.Insights/components@2020-02-02' existing = if (makesInsights) {
+  name: insightsName
 }
 
 module webhook 'azure/webhook.bicep' = if (runsHere && hasWebhook) {
@@ -431,11 +454,10 @@ module webhook 'azure/webhook.bicep' = if (runsHere && hasWebhook) {
     acsId: acs.id
     minReplicas: webhookMinReplicas
     maxReplicas: webhookMaxReplicas
-    telemetryEnv: telemetryEnv
-    insightsName: applicationInsights ? insights.outputs.insightsName : ''
-    otlpHeaders: otlpHeaders
+    telemetry: telemetry
   }
   dependsOn: [
+    insights
     roles
     endpoints
   ]
@@ -467,11 +489,10 @@ module consumer 'azure/consumer.bicep' = if (runsHere) {
     drainSeconds: drainSeconds
     minReplicas: consumerMinReplicas
     maxReplicas: consumerMaxReplicas
-    telemetryEnv: telemetryEnv
-    insightsName: applicationInsights ? insights.outputs.insightsName : ''
-    otlpHeaders: otlpHeaders
+    telemetry: telemetry
   }
   dependsOn: [
+    insights
     roles
     endpoints
     acsAsked
@@ -492,11 +513,10 @@ module jobs 'azure/jobs.bicep' = if (runsHere) {
     archiveUrl: storage.outputs.archiveUrl
     queueUrl: '${storage.outputs.queueEndpoint}${queueName}'
     verifySample: verifySample
-    telemetryEnv: telemetryEnv
-    insightsName: applicationInsights ? insights.outputs.insightsName : ''
-    otlpHeaders: otlpHeaders
+    telemetry: telemetry
   }
   dependsOn: [
+    insights
     roles
     endpoints
   ]

@@ -87,19 +87,9 @@ param minReplicas int
 @minValue(1)
 param maxReplicas int
 
-@description('Environment variables that say where metrics and traces go; what is secret in them is below.')
-param telemetryEnv array
-
-@description('Application Insights that they go to; empty: none.')
-param insightsName string
-
-@description('Headers for the collector that they go to; empty: none.')
+@description('Where metrics and traces go: `env` are the variables that say so, `secrets` what is secret in them.')
 @secure()
-param otlpHeaders string
-
-resource insights 'Microsoft.Insights/components@2020-02-02' existing = if (!empty(insightsName)) {
-  name: empty(insightsName) ? 'none' : insightsName
-}
+param telemetry object
 
 var hasSecret = !empty(acsSecretUrl)
 var common = [
@@ -176,18 +166,6 @@ var acsSecrets = hasSecret ? [
     identity: identityId
   }
 ] : []
-var insightsSecrets = empty(insightsName) ? [] : [
-  {
-    name: 'insights'
-    value: insights.properties.ConnectionString
-  }
-]
-var otlpSecrets = empty(otlpHeaders) ? [] : [
-  {
-    name: 'otlp'
-    value: otlpHeaders
-  }
-]
 
 resource app 'Microsoft.App/containerApps@2025-01-01' = {
   name: name
@@ -210,7 +188,7 @@ resource app 'Microsoft.App/containerApps@2025-01-01' = {
           identity: identityId
         }
       ]
-      secrets: concat(acsSecrets, insightsSecrets, otlpSecrets)
+      secrets: concat(acsSecrets, telemetry.secrets)
     }
     template: {
       terminationGracePeriodSeconds: drainSeconds + 30
@@ -228,7 +206,7 @@ resource app 'Microsoft.App/containerApps@2025-01-01' = {
             cpu: json('1.0')
             memory: '2Gi'
           }
-          env: concat(common, hasSecret ? byKey : byToken, empty(sourceHosts) ? [] : hosts, empty(inboxUrl) ? [] : inbox, telemetryEnv)
+          env: concat(common, hasSecret ? byKey : byToken, empty(sourceHosts) ? [] : hosts, empty(inboxUrl) ? [] : inbox, telemetry.env)
           probes: [
             {
               type: 'Liveness'

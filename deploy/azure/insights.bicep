@@ -1,7 +1,7 @@
 // Application Insights over the workspace of the logs. Whoever knows its connection string can
-// send to it and read nothing, and each app reads it here: no output tells it.
+// send to it and read nothing; no output tells it, for outputs are kept with the deployment.
 
-@description('What the names begin with.')
+@description('Name of it.')
 param name string
 
 @description('Region of it.')
@@ -14,7 +14,7 @@ param tags object
 param workspaceId string
 
 resource insights 'Microsoft.Insights/components@2020-02-02' = {
-  name: '${name}-insights'
+  name: name
   location: location
   tags: tags
   kind: 'other'
@@ -23,5 +23,3 @@ resource insights 'Microsoft.Insights/components@2020-02-02' = {
     WorkspaceResourceId: workspaceId
   }
 }
-
-output insightsName string = insights.name

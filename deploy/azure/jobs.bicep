@@ -34,19 +34,9 @@ param queueUrl string
 @description('How much of the archive is hashed each night: a number of chunks, or a share of all.')
 param verifySample string
 
-@description('Environment variables that say where metrics and traces go; what is secret in them is below.')
-param telemetryEnv array
-
-@description('Application Insights that they go to; empty: none.')
-param insightsName string
-
-@description('Headers for the collector that they go to; empty: none.')
+@description('Where metrics and traces go: `env` are the variables that say so, `secrets` what is secret in them.')
 @secure()
-param otlpHeaders string
-
-resource insights 'Microsoft.Insights/components@2020-02-02' existing = if (!empty(insightsName)) {
-  name: empty(insightsName) ? 'none' : insightsName
-}
+param telemetry object
 
 var jobs = [
   {
@@ -71,19 +61,6 @@ var jobs = [
       verifySample
       '--no-report'
     ]
-  }
-]
-
-var insightsSecrets = empty(insightsName) ? [] : [
-  {
-    name: 'insights'
-    value: insights.properties.ConnectionString
-  }
-]
-var otlpSecrets = empty(otlpHeaders) ? [] : [
-  {
-    name: 'otlp'
-    value: otlpHeaders
   }
 ]
 
@@ -115,7 +92,7 @@ resource scheduled 'Microsoft.App/jobs@2025-01-01' = [for job in jobs: {
           identity: identityId
         }
       ]
-      secrets: concat(insightsSecrets, otlpSecrets)
+      secrets: telemetry.secrets
     }
     template: {
       containers: [
@@ -143,7 +120,7 @@ resource scheduled 'Microsoft.App/jobs@2025-01-01' = [for job in jobs: {
               name: 'WORKER_QUEUE'
               value: queueUrl
             }
-          ], telemetryEnv)
+          ], telemetry.env)
         }
       ]
     }

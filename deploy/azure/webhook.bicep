@@ -48,32 +48,9 @@ param minReplicas int
 @minValue(1)
 param maxReplicas int
 
-@description('Environment variables that say where metrics and traces go; what is secret in them is below.')
-param telemetryEnv array
-
-@description('Application Insights that they go to; empty: none.')
-param insightsName string
-
-@description('Headers for the collector that they go to; empty: none.')
+@description('Where metrics and traces go: `env` are the variables that say so, `secrets` what is secret in them.')
 @secure()
-param otlpHeaders string
-
-resource insights 'Microsoft.Insights/components@2020-02-02' existing = if (!empty(insightsName)) {
-  name: empty(insightsName) ? 'none' : insightsName
-}
-
-var insightsSecrets = empty(insightsName) ? [] : [
-  {
-    name: 'insights'
-    value: insights.properties.ConnectionString
-  }
-]
-var otlpSecrets = empty(otlpHeaders) ? [] : [
-  {
-    name: 'otlp'
-    value: otlpHeaders
-  }
-]
+param telemetry object
 
 resource app 'Microsoft.App/containerApps@2025-01-01' = {
   name: name
@@ -102,7 +79,7 @@ resource app 'Microsoft.App/containerApps@2025-01-01' = {
           identity: identityId
         }
       ]
-      secrets: concat(insightsSecrets, otlpSecrets)
+      secrets: telemetry.secrets
     }
     template: {
       terminationGracePeriodSeconds: 60
@@ -149,7 +126,7 @@ resource app 'Microsoft.App/containerApps@2025-01-01' = {
               name: 'WORKER_EVENT_TOPICS'
               value: acsId
             }
-          ], telemetryEnv)
+          ], telemetry.env)
           probes: [
             {
               type: 'Liveness'

@@ -147,6 +147,7 @@ def test_parameters_that_are_none_are_found(given: dict[str, Any], told: str) ->
             {"runsOn": "cluster", "subscribe": False, "applicationInsights": True},
             "are of Container Apps",
         ),
+        ({"otlpHeaders": "api-key=dG9w"}, "otlpEndpoint is missing"),
         ({"name": "Recordings"}, "name: Container Apps take lower-case"),
         ({"alertEmail": "YOU@YOUR.EXAMPLE"}, "still says YOUR"),
         ({"acsName": "YOURACS"}, "still says YOUR"),
@@ -433,6 +434,15 @@ TELEMETRY = {
 }
 
 
+SECRET_PARAMETERS = [
+    (MAIN, "otlpHeaders"),
+    *(
+        (DEPLOY / "azure" / f"{name}.bicep", "telemetry")
+        for name in ("consumer", "jobs", "webhook")
+    ),
+]
+
+
 @every_variant
 def test_every_process_sends_metrics_and_traces_where_it_is_told_to(
     variant: str,
@@ -464,8 +474,19 @@ def test_secrets_of_telemetry_are_secrets_of_the_apps_and_nowhere_else() -> None
         assert not re.search(
             r"^output .*(?:ConnectionString|Headers)", file.read_text(), re.MULTILINE
         )
-        headers = plan.parameters(file).get("otlpHeaders")
-        assert headers is None or "secure" in headers.limits
+    for file, name in SECRET_PARAMETERS:
+        assert "secure" in plan.parameters(file)[name].limits
+
+
+def test_what_reads_application_insights_waits_for_it() -> None:
+    """An existing resource is waited for by nobody unless it is said."""
+    text = MAIN.read_text()
+    modules = re.findall(r"(?ms)^module \w+ '.*?^}", text)
+    reading = [each for each in modules if "telemetry: telemetry" in each]
+
+    assert len(reading) == 3
+    for each in reading:
+        assert re.search(r"(?s)dependsOn: \[.*?\binsights$", each, re.MULTILINE)
 
 
 def subscription(variant: str) -> Resource:
@@ -762,7 +783,7 @@ CLUSTER = {
 def test_cluster_gets_all_but_what_runs(receive: str) -> None:
     """The same storage, roles and subscription; no app, no job, no vault is asked for."""
     here = planned("webhook" if receive == "webhook" else "inbox")
-    made = plan.plan(MAIN, CLUSTER | {"receive": receive})
+    made = plan.plan(MAIN, CLUSTER | {"receive": receive, "registryName": "acr"})
     types = {each.type for each in made.resources}
     roles = "Microsoft.Authorization/roleAssignments"
     (subscribed,) = made.of_type("Microsoft.EventGrid/systemTopics/eventSubscriptions")

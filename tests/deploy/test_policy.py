@@ -15,8 +15,8 @@ CONFIG = DEPLOY / checkov.CONFIG
 NO_POLICY = {
     f"azure/{name}.bicep"
     for name in (
-        *("access", "acs-access", "alerts", "endpoints", "environment"),
-        *("identities", "insights", "subscription", "topic"),
+        *("access", "acs-access", "alerts", "consumer", "endpoints", "environment"),
+        *("identities", "insights", "jobs", "subscription", "topic", "webhook"),
     )
 } | {
     f"kubernetes/{name}.yaml"
