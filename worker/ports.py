@@ -167,6 +167,13 @@ class ChunkQueue(Protocol):
         """When the next chunk can be leased; None if nothing is pending, leased or waiting."""
         ...
 
+    async def first_due(self, *, paused: Collection[str] = ()) -> str | None:
+        """A name for what could be leased now, and could for longest; None if nothing could.
+
+        It is the same for as long as that waits, and nobody leases it.
+        """
+        ...
+
     async def counts(self, *, at_risk_within: timedelta) -> QueueCounts:
         """Count by state; `at_risk`: alive, not archived, and less than this time left."""
         ...

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Protocol
 
 from worker.ports import Clock
@@ -16,25 +15,25 @@ AGAIN_SECONDS = 60.0
 class DueQueue(Protocol):
     """What a vigil needs of a queue."""
 
-    async def next_due(self, *, paused: Collection[str] = ()) -> datetime | None: ...
+    async def first_due(self, *, paused: Collection[str] = ()) -> str | None: ...
 
 
 @dataclass(slots=True)
 class Vigil:
-    """Of one loop. It believes the second answer: what another worker is about to take is
-    due as well.
+    """Of one loop. It believes the second answer, if it names the same chunk: what another
+    worker is about to take is due as well, and where chunks trickle in some always is.
     """
 
     is_overlooking: bool = False
     _since_s: float | None = None
     """When it was first given nothing, or last asked."""
     _is_asking: bool = False
-    _was_due: bool = False
+    _was_due: str | None = None
 
     def over(self) -> None:
         """It was given something, or wanted nothing."""
-        self.is_overlooking = self._is_asking = self._was_due = False
-        self._since_s = None
+        self.is_overlooking = self._is_asking = False
+        self._since_s = self._was_due = None
 
     async def in_vain(
         self, queue: DueQueue, clock: Clock, *, paused: Collection[str]
@@ -46,7 +45,6 @@ class Vigil:
         if now_s - self._since_s < (AGAIN_SECONDS if self._is_asking else VAIN_SECONDS):
             return
         self._since_s, self._is_asking = now_s, True
-        next_due = await queue.next_due(paused=paused)
-        is_due = next_due is not None and next_due <= clock.now()
-        self.is_overlooking = is_due and self._was_due
-        self._was_due = is_due
+        due = await queue.first_due(paused=paused)
+        self.is_overlooking = due is not None and due == self._was_due
+        self._was_due = due

@@ -622,6 +622,21 @@ async def test_next_due_leaves_paused_resources(queue: WholeQueue) -> None:
     assert await queue.next_due(paused=["one", "two"]) is None
 
 
+async def test_first_due_leaves_paused_resources_and_knows_lapsed_leases(
+    queue: WholeQueue, clock: ManualClock
+) -> None:
+    """What could be leased now, by who has room for it."""
+    one = a_chunk(document_id="d1", announcement=an_announcement(resource="one"))
+    two = a_chunk(document_id="d2", announcement=an_announcement(resource="two"))
+    await queue.put(a_delivery(one, two))
+    (lease,) = await queue.lease(1, paused=["two"])
+
+    assert await queue.first_due(paused=["two"]) is None
+    assert await queue.first_due(paused=["one"]) is not None
+    clock.advance(LEASE_SECONDS)
+    assert await queue.first_due(paused=["two"]) == lease.row
+
+
 async def test_counts_tell_what_is_leased(queue: WholeQueue) -> None:
     """A leased chunk counts as leased whatever it was before, and can be at risk."""
     chunks = [

@@ -564,6 +564,23 @@ async def test_next_due_ends_with_the_last_chunk(queue: WholeQueue) -> None:
     assert await queue.next_due() is None
 
 
+async def test_first_due_names_what_waits_for_as_long_as_it_waits(rig: Rig) -> None:
+    """Others that come meanwhile change nothing, and what is leased waits no more."""
+    queue = rig.queue
+    assert await queue.first_due() is None
+    await queue.put(a_delivery(a_chunk(document_id="d1")))
+    first = await queue.first_due()
+    rig.clock.advance(1)
+    await queue.put(a_delivery(a_chunk(document_id="d2")))
+
+    assert first is not None
+    assert await queue.first_due() == first
+    await lease_one(queue)
+    assert await queue.first_due() not in {first, None}
+    await lease_one(queue)
+    assert await queue.first_due() is None
+
+
 async def test_next_due_is_late_for_what_waits_for_its_recording(
     queue: WholeQueue,
 ) -> None:

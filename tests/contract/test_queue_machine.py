@@ -240,8 +240,9 @@ class QueueMachine(RuleBasedStateMachine):
         assert sorted_entries(self.run(self.memory.list())) == sorted_entries(
             self.run(self.sqlite.list())
         )
-        mine, theirs = self.on_both("next_due")
-        assert mine == theirs
+        for verb in ("next_due", "first_due"):
+            mine, theirs = self.on_both(verb)
+            assert mine == theirs
 
     @invariant()
     def counts_agree(self) -> None:

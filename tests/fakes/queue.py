@@ -265,6 +265,16 @@ class MemoryQueue:
         ]
         return min(times, default=None)
 
+    async def first_due(self, *, paused: Collection[str] = ()) -> str | None:
+        self._check()
+        due = [
+            (entry.lease.leased_until if entry.lease else entry.not_before, entry.row)
+            for entry in self._entries.values()
+            if entry.settled_at is None and resource_of(entry.chunk) not in paused
+        ]
+        first = min(due, default=None)
+        return first[1] if first and first[0] <= self.clock.now() else None
+
     async def counts(self, *, at_risk_within: timedelta) -> QueueCounts:
         self._check()
         entries = list(self._entries.values())

@@ -131,6 +131,28 @@ def next_due(db: sqlite3.Connection, paused: Collection[str]) -> datetime | None
     return None if due is None else instant(due)
 
 
+_FIRST_DUE = """
+SELECT row FROM (
+    SELECT row, not_before AS due FROM chunks
+    WHERE lease_token IS NULL AND settled_at IS NULL AND not_before <= :now
+        AND resource NOT IN (SELECT value FROM json_each(:paused))
+    UNION ALL
+    SELECT row, leased_until FROM chunks
+    WHERE lease_token IS NOT NULL AND leased_until <= :now
+        AND resource NOT IN (SELECT value FROM json_each(:paused)))
+ORDER BY due, row LIMIT 1
+"""
+
+
+def first_due(
+    db: sqlite3.Connection, paused: Collection[str], *, now: datetime
+) -> str | None:
+    """The row that waits for longest, and for nothing but to be leased."""
+    values = {"paused": json.dumps(list(paused)), "now": micros(now)}
+    found = db.execute(_FIRST_DUE, values).fetchone()
+    return None if found is None else str(found["row"])
+
+
 _COUNTS = """
 SELECT state, reason, count(*) AS number, sum(alive AND expires_at < ?) AS at_risk,
     min(CASE WHEN alive THEN expires_at END) AS oldest

@@ -245,6 +245,10 @@ class SqliteQueue:
     async def next_due(self, *, paused: Collection[str] = ()) -> datetime | None:
         return await self._read(lambda db: reads.next_due(db, paused))
 
+    async def first_due(self, *, paused: Collection[str] = ()) -> str | None:
+        now = self._clock.now()
+        return await self._read(partial(reads.first_due, paused=paused, now=now))
+
     async def counts(self, *, at_risk_within: timedelta) -> QueueCounts:
         before = self._clock.now() + at_risk_within
         return await self._read(lambda db: reads.counts(db, at_risk_before=before))

@@ -176,11 +176,12 @@ class Channel:
 
         return await self._call(size)
 
-    async def has_visible(self) -> bool:
-        """Whether a message could be received now."""
+    async def first_visible(self) -> str | None:
+        """The id of the first message that could be received now."""
 
-        async def peek() -> bool:
-            return bool(await self._client.peek_messages(max_messages=1))
+        async def peek() -> str | None:
+            messages = await self._client.peek_messages(max_messages=1)
+            return messages[0].id if messages else None
 
         return await self._call(peek)
 

@@ -71,12 +71,19 @@ class Looking:
         sizes = [await channel.size() for channel in self.means.working]
         if not any(sizes):
             return None
-        for channel in self.means.working:
-            if await channel.has_visible():
-                return now
+        if await self.first_due() is not None:
+            return now
         async for _ in self._ledger.unfanned(*self._came()):
             return now + SOON
         return await self._next_deadline() or now + SOON
+
+    async def first_due(self) -> str | None:
+        """The id of a message; it keeps it for as long as it is in its queue."""
+        for channel in self.means.working:
+            first = await channel.first_visible()
+            if first is not None:
+                return first
+        return None
 
     async def _next_deadline(self) -> datetime | None:
         """Of what only waits for its recording; None if something is at work."""

@@ -232,6 +232,9 @@ class StorageQueue:
     async def next_due(self, *, paused: Collection[str] = ()) -> datetime | None:  # noqa: ARG002 - what is paused is hidden
         return await self._looking.next_due()
 
+    async def first_due(self, *, paused: Collection[str] = ()) -> str | None:  # noqa: ARG002 - the same
+        return await self._looking.first_due()
+
     async def counts(self, *, at_risk_within: timedelta) -> QueueCounts:
         """Announced minus what is marked as settled; what is in flight counts as pending."""
         return await self._looking.counts(at_risk_within=at_risk_within)
