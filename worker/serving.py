@@ -64,13 +64,13 @@ def _at_work(stop: Stop) -> Iterator[None]:
     To walk that stops the loop for longer than a delivery may take; later objects are few.
     https://docs.python.org/3/library/gc.html#gc.freeze
     """
-    gc.collect()
-    gc.freeze()
-    try:
-        with _signals(stop):
+    with _signals(stop):
+        gc.collect()
+        gc.freeze()
+        try:
             yield
-    finally:
-        gc.unfreeze()
+        finally:
+            gc.unfreeze()
 
 
 async def run_serve(settings: Settings) -> None:

@@ -120,6 +120,25 @@ async def test_collector_is_spared_what_stays_while_it_works(
     assert gc.get_freeze_count() == before
 
 
+async def test_signal_is_heeded_from_the_moment_that_all_is_open(
+    settings: Callable[..., Settings],
+    acs: StandIn,
+    heard: Heard,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would end the process on the spot while the collector walks."""
+    heeded: list[bool] = []
+
+    def collect() -> None:
+        heeded.append(signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL)
+
+    monkeypatch.setattr(gc, "collect", collect)
+    async with serving_one_chunk(settings(), acs, heard):
+        interrupt()
+
+    assert heeded == [True]
+
+
 async def test_serve_works_until_a_signal(
     settings: Callable[..., Settings],
     acs: StandIn,
