@@ -52,6 +52,12 @@ async def test_webhook_of_ours_is_fine_and_nothing_comes_of_it(
     assert lines[0] == url
     assert [line.split("  ")[0] for line in lines[1:]] == ["note", *["ok"] * 8]
     told = json.loads(machine.out)
+    columns = {
+        line.rindex(each["seen"])
+        for line, each in zip(lines[1:], told["findings"], strict=True)
+        if each["seen"] in line
+    }
+    assert len(columns) == 1
     assert (told["of"], told["needs_attention"]) == (url, False)
     assert {each["grade"] for each in told["findings"]} == {"ok", "note"}
     assert await world.entries() == []

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from worker.settings_rules import Use
 
 GRADE_COLUMNS = len("skipped")
-CHECK_COLUMNS = len("delivery, Event Grid's schema")
+CHECK_COLUMNS = len("handshake, Event Grid's schema")
 ABOUT_ENDPOINTS = "--header, --schema, --topic and --plain-http"
 
 EndpointUrl = Annotated[

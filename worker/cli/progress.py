@@ -194,7 +194,7 @@ class ReplayView:
             (
                 line.recording[: printing.SHORT],
                 line.index,
-                printing.size(line.total_bytes or line.done_bytes),
+                _bytes(line),
                 _speed(line.bytes_per_s(now_s)),
                 line.label,
                 line.note,

@@ -194,8 +194,20 @@ def test_summary_has_a_line_per_chunk(piped: Watched) -> None:
 
     assert header.split() == ["RECORDING", "#", "SIZE", "SPEED", "STATE", "NOTE"]
     assert one.split()[1:] == ["0", "4.0", "MiB", "2.0", "MiB/s", "source", "deleted"]
-    assert two.split()[1:] == ["1", "0", "B", "dead", "source-expired"]
+    assert two.split()[1:] == ["1", "dead", "source-expired"]
     assert total == "1 recording, 2 chunks, 4.0 MiB downloaded"
+
+
+def test_summary_says_how_far_a_download_came(piped: Watched) -> None:
+    """Its size alone would tell that all of it was downloaded."""
+    piped.view.stage(a_chunk(), "downloading")
+    piped.view.moved(a_chunk(), 1 * MIB, 4 * MIB)
+    piped.view.stage(a_chunk(), "rescheduled")
+
+    _, line, total = piped.summary()
+
+    assert "1.0 MiB of 4.0 MiB" in line
+    assert total == "1 recording, 1 chunk, 1.0 MiB downloaded"
 
 
 @pytest.mark.parametrize(
