@@ -82,7 +82,7 @@ param systemTopicName string = ''
 @description('Resource group of that system topic.')
 param systemTopicResourceGroup string = resourceGroup().name
 
-@description('When a proven chunk is deleted at ACS. Begin with never: a script that you have goes on finding everything.')
+@description('When a proven chunk is deleted at ACS. Begin with never: a script that you have goes on finding everything. What was complete before it is switched on stays at ACS until it expires there, or is announced again.')
 @allowed([
   'never'
   'after-recording'

@@ -91,6 +91,11 @@ def test_outputs_that_later_commands_ask_for_are_there() -> None:
     assert asked | told <= set(re.findall(r"^output (\w+) ", MAIN, re.MULTILINE))
 
 
+def test_guide_is_one_page() -> None:
+    """Commands and all; what else there is to know stands where it is needed."""
+    assert len(GUIDE.split()) < 1100
+
+
 def test_parameters_that_the_page_names_are_there() -> None:
     """With all that has to be filled in."""
     there = plan.parameters(DEPLOY / "main.bicep").keys()

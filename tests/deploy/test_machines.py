@@ -95,7 +95,7 @@ def test_workers_of_compose_run_commands_that_exist(name: str) -> None:
 
 def test_container_by_hand_has_time_to_drain() -> None:
     """As the page says to start it."""
-    page = (DEPLOY / "README.md").read_text(encoding="utf-8")
+    page = (DEPLOY / "MACHINES.md").read_text(encoding="utf-8")
     told = re.findall(r"--stop-timeout (\d+)", page)
 
     assert [seconds for seconds in told if int(seconds) >= LONGEST_STOP]
