@@ -61,7 +61,7 @@ def _signals(stop: Stop) -> Iterator[None]:
 def _at_work(stop: Stop) -> Iterator[None]:
     """All is open: heed signals, and spare the collector what is there to stay.
 
-    To walk that stops the loop for longer than a delivery may take; later objects are few.
+    A walk over that stops the loop for 0.1 s, deliveries and all; later objects are few.
     https://docs.python.org/3/library/gc.html#gc.freeze
     """
     with _signals(stop):

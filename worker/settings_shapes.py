@@ -97,7 +97,7 @@ def instrumentation_keys(connection: SecretStr | None) -> list[str]:
 def split_commas(text: str | tuple[str, ...]) -> tuple[str, ...]:
     """Entries between commas, without blanks; empty ones don't count.
 
-    No entry has a blank within: one that has is several, which would match nothing.
+    None has a blank within: it was meant as several, and as one it would match nothing.
     """
     parts = text.split(",") if isinstance(text, str) else text
     entries = tuple(part.strip() for part in parts if part.strip())
@@ -159,8 +159,8 @@ def check_connection_strings(secrets: tuple[SecretStr, ...]) -> tuple[SecretStr,
 def why_no_connection(parts: dict[str, str]) -> str | None:
     missing = [name for name in ("endpoint", "accesskey") if name not in parts]
     if missing:
-        shell = "a shell takes it in quotes, as ; ends a command"
-        return f"has no {' and no '.join(missing)}; {shell}"
+        shape = "it takes quotes in a shell, where ; ends a command, and no spaces"
+        return f"has no {' and no '.join(missing)}; {shape}"
     if not (acs_host(parts["endpoint"]) or acs_stand_in(parts["endpoint"])):
         return "has an endpoint that is not https://NAME/"
     is_key = storage_places.is_base64(parts["accesskey"])

@@ -9,6 +9,11 @@ from worker.errors import BugError, WorkerError
 from worker.model import ChunkState, QueueCounts, QueuedChunk
 from worker.ports import Clock
 
+UNSEEN_AFTER = timedelta(minutes=10)
+"""A look is due every minute, and none at a queue that answers takes that long."""
+NO_ANSWER = "no-answer"
+"""What is wrong with a look that neither succeeds nor fails."""
+
 
 class SeenQueue(Protocol):
     """What a look needs of a queue."""
@@ -18,12 +23,6 @@ class SeenQueue(Protocol):
     async def list(
         self, *, state: ChunkState | None = None, limit: int = 1000
     ) -> Sequence[QueuedChunk]: ...
-
-
-UNSEEN_AFTER = timedelta(minutes=10)
-"""They look every minute, and no look of a queue that answers takes that long."""
-NO_ANSWER = "no-answer"
-"""What is wrong with a look that neither succeeds nor fails."""
 
 
 @dataclass(slots=True, kw_only=True)

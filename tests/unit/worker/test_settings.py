@@ -167,7 +167,12 @@ def test_instance_defaults_to_host_and_process(monkeypatch: pytest.MonkeyPatch) 
         (
             "AZURE_COMMUNICATION_CONNECTION_STRING",
             "endpoint=https://calls.communication.azure.com/",
-            "connection string 1 has no accesskey; a shell takes it in quotes",
+            "connection string 1 has no accesskey; it takes quotes in a shell",
+        ),
+        (
+            "AZURE_COMMUNICATION_CONNECTION_STRING",
+            "endpoint=https://calls.communication.azure.com/; accesskey=a2V5",
+            "where ; ends a command, and no spaces",
         ),
     ],
 )
