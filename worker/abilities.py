@@ -1,6 +1,6 @@
 """What an archive may be able to do beside ports.Archive; whoever asks can do without."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol, runtime_checkable
 
 from worker.model import Listed, Pick, ReadBack
@@ -19,6 +19,10 @@ class FolderListing(Protocol):
 
         `prefix` ends in `/`. `pick` chooses of a folder's files which one is read.
         """
+        ...
+
+    async def subfolders(self, prefix: str) -> Sequence[str]:
+        """Folders right below `prefix`, in order; both end in `/`."""
         ...
 
 

@@ -394,6 +394,15 @@ async def test_long_documents_are_not_held_together(
     assert steps == [2, 1, 0]
 
 
+async def test_subfolders_are_those_right_below(archive: DirectoryArchive) -> None:
+    """In order, none entered; a place that is not there has none."""
+    for name in ("x/b/2/3", "x/a/1", "x/file", "y/1"):
+        await archive.create(name, b"x")
+
+    assert await archive.subfolders("x/") == ["x/a/", "x/b/"]
+    assert await archive.subfolders("z/") == []
+
+
 async def test_document_that_goes_meanwhile_is_none(archive: DirectoryArchive) -> None:
     """Between the listing of its folder and the read."""
     await archive.create("a/1", b"x")

@@ -162,6 +162,11 @@ class DirectoryArchive:
                 for each in listed:
                     yield each
 
+    async def subfolders(self, prefix: str) -> Sequence[str]:
+        """As abilities.FolderListing says."""
+        async with self._walk(prefix) as walk:
+            return walk.subfolders()
+
     @asynccontextmanager
     async def _walk(self, prefix: str) -> AsyncIterator[Walk]:
         walk = Walk(self._tree, self._base, prefix)

@@ -58,6 +58,15 @@ class Walk:
         while self._levels:
             self._leave()
 
+    def subfolders(self) -> list[str]:
+        """The folders in the first one, none entered."""
+        return [
+            level.path + name
+            for level in self._levels
+            for name in level.names
+            if name.endswith("/")
+        ]
+
     def names(self, most: int) -> list[str]:
         """The next names, at most so many; none: that was all."""
         found: list[str] = []

@@ -26,7 +26,12 @@ def print_json(value: object) -> None:
 def print_json_lines(values: Iterable[object]) -> None:
     """One document per line."""
     for value in values:
-        sys.stdout.write(to_json(value).decode() + "\n")
+        print_line(json_line(value))
+
+
+def json_line(value: object) -> str:
+    """A document that fits a line, whatever it holds."""
+    return to_json(value).decode()
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -63,8 +68,8 @@ class Pages:
         ]
         fitting = zip(self._columns, columns, self._fitting(), strict=True)
         aligned = [_aligned(*each) for each in fitting]
-        for row in zip(*aligned, strict=True):
-            print_line("  ".join(row).rstrip())
+        lines = ["  ".join(row).rstrip() + "\n" for row in zip(*aligned, strict=True)]
+        sys.stdout.write("".join(lines))
         self._page.clear()
 
     def _fitting(self) -> list[int]:

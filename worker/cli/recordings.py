@@ -1,7 +1,10 @@
 """`recordings list` and `recordings show`."""
 
+import asyncio
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -53,6 +56,14 @@ class _Filter:
     def takes(self, row: "RecordingRow") -> bool:
         return not (self.incomplete and row.complete)
 
+    def cells(self, row: "RecordingRow") -> tuple[object, ...] | None:
+        return _cells(row) if self.takes(row) else None
+
+    def line(self, row: "RecordingRow") -> str | None:
+        from worker.cli import printing
+
+        return printing.json_line(row) if self.takes(row) else None
+
 
 @app.command("list", epilog="Example: recording-worker recordings list --day 2026-03")
 def list_(
@@ -76,23 +87,31 @@ def list_(
             context, lambda archive, settings: _list_paths(archive, settings, wanted)
         )
     else:
-        session.ask_archive(context, lambda archive: _list(archive, wanted, as_json))
+        settings = session.settings_with_archive(context)
+        asyncio.run(_list(settings, wanted, as_json))
 
 
-async def _list(archive: "Archive", wanted: _Filter, as_json: bool) -> None:
+async def _list(settings: "Settings", wanted: _Filter, as_json: bool) -> None:
     """Prints as it goes: there may be more recordings than memory has room for."""
     from worker.cli import printing
-    from worker.ops.recordings import recordings_list
+    from worker.opening import open_archive
+    from worker.ops.listing import Listing, in_order
 
+    listing = Listing(
+        opened=partial(open_archive, settings, create=False),
+        show=wanted.line if as_json else wanted.cells,
+        day=wanted.day,
+        call=wanted.call,
+    )
     columns = ("RECORDING", "CALL", "STARTED", ">CHUNKS", ">SIZE", "~STATE")
     pages = printing.Pages(columns)
-    async for row in recordings_list(archive, day=wanted.day, call=wanted.call):
-        if not wanted.takes(row):
-            continue
-        if as_json:
-            printing.print_json_lines([row])
-        else:
-            pages.add(_cells(row))
+    # Closed where its reader leaves: what it opened ends before the loop does.
+    async with aclosing(in_order(listing)) as every:
+        async for shown in every:
+            if isinstance(shown, str):
+                printing.print_line(shown)
+            else:
+                pages.add(shown)
     if not as_json:
         pages.end()
 

@@ -231,6 +231,16 @@ def ask_both(
     return asyncio.run(ask())
 
 
+def settings_with_archive(context: typer.Context) -> "Settings":
+    """Settings that lead to an archive that is there."""
+    from worker.settings_rules import Use
+
+    settings = settings_for(context, Use.READ)
+    if not settings.has_archive:
+        raise NothingThereError(f"there is no archive at {settings.archive} yet")
+    return settings
+
+
 def ask_archive(
     context: typer.Context, question: "Callable[[Archive], Awaitable[T]]"
 ) -> T:
@@ -244,11 +254,8 @@ def look_at_archive(
 ) -> T:
     """The same for a question that needs to know of the settings too."""
     from worker.opening import open_archive
-    from worker.settings_rules import Use
 
-    settings = settings_for(context, Use.READ)
-    if not settings.has_archive:
-        raise NothingThereError(f"there is no archive at {settings.archive} yet")
+    settings = settings_with_archive(context)
 
     async def ask() -> T:
         async with open_archive(settings, create=False) as archive:

@@ -24,6 +24,7 @@ T = TypeVar("T")
 _FOLDER = re.compile(
     r"recordings/(?P<day>\d{4}/\d\d/\d\d)/(?P<call>[^/]+)/(?P<recording>[^/]+)/"
 )
+_STEPS_TO_DAY = 2
 _DIGITS = 4
 _MARKS = ("hold.", "erasing.")
 _JSON = ".json"
@@ -114,6 +115,17 @@ async def find(archive: Archive, text: str, *, day: str = "") -> AsyncIterator[F
 def within(day: str) -> str:
     """Where the recordings of a day, a month or a year lie; of all days without one."""
     return f"{names.RECORDINGS}{day}/" if day else names.RECORDINGS
+
+
+async def days(archive: FolderListing, day: str) -> AsyncIterator[str]:
+    """The days of a year or a month, or all, in order: `2026/03/01`; of a day itself."""
+    if day.count("/") == _STEPS_TO_DAY:
+        yield day
+        return
+    for folder in await archive.subfolders(within(day)):
+        below = folder.removeprefix(names.RECORDINGS).rstrip("/")
+        async for each in days(archive, below):
+            yield each
 
 
 async def folders(archive: Archive, prefix: str) -> AsyncIterator[Folder]:

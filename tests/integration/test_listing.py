@@ -1,0 +1,200 @@
+"""Long lists of a directory's recordings, which several processes make."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from tests.bench import shelves
+from tests.isolation import isolated_logs
+from worker.__main__ import main
+from worker.archives.directory import DirectoryArchive
+from worker.cli.piping import READER_LEFT, readers_may_leave
+from worker.clock import SystemClock
+from worker.errors import ArchiveForbiddenError
+from worker.ops import listing
+from worker.ops.listing import Listing, in_order
+from worker.ops.recording_rows import RecordingRow
+from worker.ops.recordings import recordings_list
+from worker.ports import Archive
+
+DAYS = 4
+A_DAY = 3
+
+
+@asynccontextmanager
+async def directory(root: Path) -> AsyncIterator[Archive]:
+    async with DirectoryArchive(root, clock=SystemClock()) as archive:
+        yield archive
+
+
+@asynccontextmanager
+async def refused(root: Path, *, but_to: int) -> AsyncIterator[Archive]:
+    """A directory that is open to one process alone."""
+    if os.getpid() != but_to:
+        raise ArchiveForbiddenError("not yours", hint="recording-worker doctor")
+    async with directory(root) as archive:
+        yield archive
+
+
+def by_whom(row: RecordingRow) -> tuple[str, int]:
+    return row.recording, os.getpid()
+
+
+def in_march(row: RecordingRow) -> str | None:
+    return row.day if row.day != "2026/03/02" else None
+
+
+def ended_elsewhere(row: RecordingRow, *, but: int) -> str:
+    """As if the system took back the memory of whoever helps."""
+    if os.getpid() != but:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return row.recording
+
+
+@pytest.fixture
+def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the second day on."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(listing, "ALONE", 1)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Some days of recordings, from the first of March on."""
+    monkeypatch.setattr(shelves, "PER_DAY", A_DAY)
+    for written in shelves.recordings(DAYS * A_DAY):
+        shelves.put(tmp_path, written)
+    return tmp_path
+
+
+@pytest.fixture
+async def recordings(root: Path) -> list[str]:
+    """As one process lists them."""
+    async with directory(root) as archive:
+        return [row.recording async for row in recordings_list(archive)]
+
+
+@pytest.mark.usefixtures("two_processes")
+async def test_several_processes_list_the_same_in_order(
+    root: Path, recordings: list[str]
+) -> None:
+    """The first day is read here, the others elsewhere."""
+    asked = Listing(opened=partial(directory, root), show=by_whom)
+
+    shown = [each async for each in in_order(asked)]
+
+    assert [recording for recording, _ in shown] == recordings
+    own = os.getpid()
+    assert [pid == own for _, pid in shown] == [True] * 3 + [False] * 9
+
+
+async def test_short_list_starts_no_process(root: Path, recordings: list[str]) -> None:
+    """It would take longer than all the rest."""
+    asked = Listing(opened=partial(directory, root), show=by_whom)
+
+    shown = [each async for each in in_order(asked)]
+
+    assert shown == [(recording, os.getpid()) for recording in recordings]
+
+
+@pytest.mark.usefixtures("two_processes")
+async def test_what_is_not_to_be_shown_is_left_out_everywhere(root: Path) -> None:
+    asked = Listing(opened=partial(directory, root), show=in_march, day="2026/03")
+
+    shown = [each async for each in in_order(asked)]
+
+    assert shown == [f"2026/03/{day:02}" for day in (1, 3, 4) for _ in range(A_DAY)]
+
+
+@pytest.mark.usefixtures("two_processes")
+async def test_process_that_is_killed_costs_no_line(
+    root: Path, recordings: list[str]
+) -> None:
+    """What it should have read is read here."""
+    show = partial(ended_elsewhere, but=os.getpid())
+    asked = Listing(opened=partial(directory, root), show=show)
+
+    shown = [each async for each in in_order(asked)]
+
+    assert shown == recordings
+
+
+@pytest.mark.usefixtures("two_processes")
+async def test_error_of_another_process_is_told_as_ones_own(root: Path) -> None:
+    """With its hint."""
+    opened = partial(refused, root, but_to=os.getpid())
+    asked = Listing(opened=opened, show=by_whom)
+
+    with pytest.raises(ArchiveForbiddenError, match="not yours") as caught:
+        [each async for each in in_order(asked)]
+
+    assert caught.value.hint == "recording-worker doctor"
+
+
+@pytest.mark.usefixtures("two_processes")
+def test_whoever_stops_early_leaves_no_process(root: Path) -> None:
+    """As a reader does who has seen enough."""
+    asked = Listing(opened=partial(directory, root), show=by_whom)
+
+    async def first_elsewhere() -> int:
+        async for _, pid in in_order(asked):
+            if pid != os.getpid():
+                return pid
+        return never()
+
+    pid = asyncio.run(first_elsewhere())
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+@pytest.mark.usefixtures("two_processes")
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_command_prints_what_others_read(
+    root: Path,
+    recordings: list[str],
+    form: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """All that it asks of them can be sent."""
+    monkeypatch.setenv("WORKER_ARCHIVE", f"file:{root}")
+    monkeypatch.setenv("WORKER_SOURCE_HOSTS", "127.0.0.1:1")
+
+    with isolated_logs():
+        code = main(["recordings", "list", *form])
+
+    lines = capsys.readouterr().out.splitlines()
+    header = () if form else ("RECORDING",)
+    assert code == 0
+    for text, line in zip((*header, *recordings), lines, strict=True):
+        assert text in line
+
+
+def test_reader_that_leaves_is_told_nothing(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `head` does: no trace of what was open."""
+    monkeypatch.setenv("WORKER_ARCHIVE", f"file:{root}")
+    monkeypatch.setenv("WORKER_SOURCE_HOSTS", "127.0.0.1:1")
+    theirs, ours = os.pipe()
+    os.close(theirs)
+
+    with isolated_logs(), os.fdopen(ours, "w", buffering=1) as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        with pytest.raises(SystemExit) as left, readers_may_leave():
+            main(["recordings", "list", "--json"])
+
+    assert (left.value.code, capsys.readouterr().err) == (READER_LEFT, "")
+
+
+def never() -> NoReturn:
+    raise AssertionError("nobody else looked")
