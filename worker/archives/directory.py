@@ -17,7 +17,7 @@ import structlog
 from worker.archives import erasing, objects, staging
 from worker.archives.digesting import FileDigest
 from worker.archives.directory_writer import DirectoryWriter
-from worker.archives.object_names import is_segment, segments
+from worker.archives.object_names import segments
 from worker.archives.read_back import digest_file
 from worker.archives.staging import StagingFile
 from worker.archives.threads import Threads
@@ -148,7 +148,8 @@ class DirectoryArchive:
 
     async def list(self, prefix: str) -> AsyncIterator[str]:
         """As the port says; holds the entries of one folder per level, and some names."""
-        async with self._walk(prefix) as walk:
+        with self._walk(prefix) as walk:
+            await self._threads.run(walk.start)
             most = 1  # whoever stops early has had no folder looked into for nothing
             while names := await self._threads.run(walk.names, most):
                 for name in names:
@@ -157,26 +158,20 @@ class DirectoryArchive:
 
     async def list_folders(self, prefix: str, *, pick: Pick) -> AsyncIterator[Listed]:
         """As abilities.FolderListing says."""
-        async with self._walk(prefix) as walk:
+        with self._walk(prefix) as walk:
+            await self._threads.run(walk.start)
             while listed := await self._threads.run(walk.folders, MOST_NAMES, pick):
                 for each in listed:
                     yield each
 
     async def subfolders(self, prefix: str) -> Sequence[str]:
         """As abilities.FolderListing says."""
-        async with self._walk(prefix) as walk:
+        with self._walk(prefix) as walk:
+            await self._threads.run(walk.start)
             return walk.subfolders()
 
-    @asynccontextmanager
-    async def _walk(self, prefix: str) -> AsyncIterator[Walk]:
-        walk = Walk(self._tree, self._base, prefix)
-        *above, _ = prefix.split("/")
-        try:
-            if all(is_segment(part) for part in above):
-                await self._threads.run(walk.start)
-            yield walk
-        finally:
-            walk.end()
+    def _walk(self, prefix: str) -> Walk:
+        return Walk(self._tree, self._base, prefix)
 
     def unmet(self, protection: Mapping[str, str]) -> Sequence[str]:  # noqa: ARG002 - the port's
         """A directory is asked for none."""

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Self
 
 from worker.archives.object_names import STAGING, is_segment
 from worker.archives.objects import read_below
@@ -33,7 +34,7 @@ class _Level:
 
 
 class Walk:
-    """Goes through what lies below `base` and starts with `prefix`. Whoever starts it ends it.
+    """Goes through what lies below `base` and starts with `prefix`; its end closes all folders.
 
     Holds the entries of one folder per level, no more.
     """
@@ -47,6 +48,8 @@ class Walk:
     def start(self) -> None:
         """Look into the first folder; one that is not there is an end, not an error."""
         *above, rest = self._prefix.split("/")
+        if not all(is_segment(part) for part in above):
+            return
         with (
             suppress(FileNotFoundError),
             self._tree.folder((*self._base, *above)) as folder,
@@ -54,7 +57,10 @@ class Walk:
             path = "".join(f"{part}/" for part in above)
             self._add(os.dup(folder), path, rest)
 
-    def end(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         while self._levels:
             self._leave()
 
