@@ -101,7 +101,7 @@ param deleteSource string = 'never'
 ])
 param storageSku string = 'Standard_GZRS'
 
-@description('Whether the storage account is reached from a network of its own alone, by private endpoints. Begin with consumerMinReplicas = 1: nobody has seen here whether the platform scales by a queue that only the network reaches.')
+@description('Whether the storage account is reached from a network of its own alone, by private endpoints. Begin with consumerMinReplicas = 1: nobody has seen here whether the platform scales by a queue that only the network reaches. A cluster\'s own network is peered with it, and linked to its zones.')
 param privateNetwork bool = false
 
 @description('Addresses of that network.')
