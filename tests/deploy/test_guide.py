@@ -61,6 +61,27 @@ def test_extension_is_there_before_its_output_goes_elsewhere(
 
 
 @pytest.mark.parametrize("document", documents.DOCUMENTS, ids=documents.named)
+def test_subscriptions_made_by_hand_are_as_the_rehearsed_one(document: Path) -> None:
+    """Event Grid's own 24 hours to live, without dead letters, are a recording lost."""
+    said = json.loads((DEPLOY / "event-subscription.json").read_text(encoding="utf-8"))
+    batches = said["destination"]["properties"]
+    container = said["deadLetterDestination"]["properties"]["blobContainerName"]
+    expected = (
+        f"--event-ttl {said['retryPolicy']['eventTimeToLiveInMinutes']} ",
+        f"--max-delivery-attempts {said['retryPolicy']['maxDeliveryAttempts']} ",
+        f"--event-delivery-schema {said['eventDeliverySchema']} ",
+        f"--max-events-per-batch {batches['maxEventsPerBatch']} ",
+        f"--preferred-batch-size-in-kilobytes {batches['preferredBatchSizeInKilobytes']} ",
+        f"--included-event-types {' '.join(said['filter']['includedEventTypes'])} ",
+        f'/containers/{container}" ',
+    )
+    typed = re.sub(r" *\\\n *", " ", "\n".join(documents.shell_blocks(document)))
+
+    for each in re.findall(r"event-subscription create .*", typed):
+        assert [option for option in expected if option not in each] == []
+
+
+@pytest.mark.parametrize("document", documents.DOCUMENTS, ids=documents.named)
 def test_commands_for_storage_name_the_account(document: Path) -> None:
     """Without it az asks for a connection string, which this account does not take."""
     typed = [*documents.codes(document), *documents.shell_blocks(document)]
