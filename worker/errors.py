@@ -167,6 +167,11 @@ class BugError(RetryableError):
     reason = "bug"
 
 
+def systemic() -> list[type[RetryableError]]:
+    """The kinds that have a scope."""
+    return [kind for kind in RetryableError.__subclasses__() if kind.scope]
+
+
 class PermanentError(WorkerError):
     reason = "permanent"
 

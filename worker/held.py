@@ -106,8 +106,10 @@ async def _settle(queue: ChunkQueue, lease: Lease, settlement: Settlement) -> No
             )
         case DeadLetter(reason=reason, error=error):
             await queue.dead_letter(lease, reason=reason, error=error)
-        case Release(not_before=not_before):
-            await queue.release(lease, not_before=not_before)
+        case Release(not_before=not_before, reason=reason, error=error):
+            await queue.release(
+                lease, not_before=not_before, reason=reason, error=error
+            )
         case Nothing():
             pass
         case _:

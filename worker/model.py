@@ -217,6 +217,22 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeldUp:
+    """Chunks that wait, having failed alike, and none of their kind went through since.
+
+    `scope` and `reason` as in worker/errors.py; `resource`: whose credential, if it is one's.
+    """
+
+    scope: str
+    resource: str | None
+    reason: str
+    error: str
+    """Of one of them."""
+    chunks: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueueCounts:
     """What the queue holds now. `by_state` has every state; `dead` is split by reason."""
 

@@ -13,6 +13,7 @@ from typing import Protocol
 from worker.archives.directory import DirectoryArchive
 from worker.clock import SystemClock
 from worker.ops.doctor import ProbedQueue
+from worker.ops.status import CountingQueue
 from worker.ports import Archive, ChunkQueue, QueueListing, QueueMending
 from worker.queues.sqlite import SqliteQueue
 from worker.settings import Settings
@@ -29,7 +30,9 @@ CPython's 5 ms the thread never gets to ask, and a commit of 2 ms was seen to ta
 """
 
 
-class WholeQueue(ChunkQueue, QueueListing, QueueMending, ProbedQueue, Protocol):
+class WholeQueue(
+    ChunkQueue, QueueListing, QueueMending, ProbedQueue, CountingQueue, Protocol
+):
     """What every queue of ours is, for those who work, who look, and who mend."""
 
 

@@ -138,9 +138,14 @@ class ChunkQueue(Protocol):
         ...
 
     async def release(
-        self, lease: Lease, *, not_before: datetime | None = None
+        self,
+        lease: Lease,
+        *,
+        not_before: datetime | None = None,
+        reason: str | None = None,
+        error: str | None = None,
     ) -> None:
-        """Give the chunk back without having spent the attempt."""
+        """Give the chunk back, the attempt unspent; some queues keep the reason."""
         ...
 
     async def announced(self, recording: RecordingKey) -> Sequence[QueuedChunk]:

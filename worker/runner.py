@@ -154,7 +154,9 @@ class Runner:
         if opened is not None:
             _log_paused(opened)
         again = self.breaker.comes_back(error, resource=resource)
-        return settlement if again is None else Release(not_before=again)
+        if again is None:
+            return settlement
+        return Release(not_before=again, reason=error.reason, error=str(error))
 
     async def _lose(
         self, lease: Lease, record: AttemptLog, settlement: DeadLetter

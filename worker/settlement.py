@@ -63,9 +63,11 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """Given back unspent."""
+    """Given back unspent. With a reason: because of trouble that all chunks share."""
 
     not_before: datetime | None = None
+    reason: str | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

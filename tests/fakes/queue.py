@@ -17,6 +17,7 @@ from worker.model import (
     ChunkState,
     Delivery,
     Forgotten,
+    HeldUp,
     Lane,
     Lease,
     LeaseToken,
@@ -73,6 +74,7 @@ class MemoryQueue:
 
     `trouble`: while set, every call raises QueueUnavailableError with this text.
     `keeps_waiting`: False lets chunks go whose siblings will close their recording.
+    `held`: what it says of chunks that wait alike; None: it can't tell.
     """
 
     clock: Clock
@@ -81,6 +83,7 @@ class MemoryQueue:
     random: Random = field(default_factory=lambda: Random(0))  # noqa: S311 - jitter
     trouble: str | None = None
     keeps_waiting: bool = True
+    held: tuple[HeldUp, ...] | None = ()
     deliveries: list[Delivery] = field(default_factory=list)
     _entries: dict[str, _Entry] = field(default_factory=dict)
     _history: dict[str, list[Attempt]] = field(default_factory=dict)
@@ -219,13 +222,20 @@ class MemoryQueue:
         self._end_attempt(entry, "dead", reason=reason, error=error)
 
     async def release(
-        self, lease: Lease, *, not_before: datetime | None = None
+        self,
+        lease: Lease,
+        *,
+        not_before: datetime | None = None,
+        reason: str | None = None,
+        error: str | None = None,
     ) -> None:
         entry = self._held(lease)
         entry.end_lease(entry.leased_from)
         entry.attempts -= 1
         entry.not_before = not_before or self.clock.now()
-        self._end_attempt(entry, "released")
+        if reason is not None:
+            entry.reason, entry.error = bounded(reason), bounded(error or "")
+        self._end_attempt(entry, "released", reason=reason, error=error)
 
     async def announced(self, recording: RecordingKey) -> Sequence[QueuedChunk]:
         self._check()
@@ -324,6 +334,10 @@ class MemoryQueue:
     async def attempts(self, row: str) -> Sequence[Attempt]:
         self._check()
         return list(self._history.get(row, ()))
+
+    async def held_up(self) -> Sequence[HeldUp] | None:
+        self._check()
+        return self.held
 
     async def settled(self, *, since: datetime) -> Sequence[ChunkKey]:
         self._check()

@@ -34,6 +34,10 @@ def status(
 
     That is a dead chunk, or one with little time left: see WORKER_AT_RISK_HOURS. With --check,
     for a scheduled job, exit 1 says that nobody can tell; --watch ends with 0.
+
+    `held up` is what so many chunks failed of alike that consumers pause by themselves: which
+    ones do, only their logs (consumer.paused), /health and metrics say. A Storage Queue keeps
+    no such reasons.
     """
     if watch and check:
         raise typer.BadParameter("--watch and --check exclude each other")

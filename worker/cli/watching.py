@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("CHUNKS", ">NOW", "~")
 _HOUR_MINUTES = 60
+UNTOLD = "this queue can't tell; a consumer says consumer.paused in its log, if it is"
 Ask = Callable[[], Awaitable["Status"]]
 Row = tuple[str, int, str]
 Field = tuple[str, object]
@@ -128,7 +129,9 @@ def _shown(status: "Status") -> "Group":
 
     from worker.cli import printing
 
-    fields = [f"{name:<6}  {told}" for name, told in fields_of(status) if told]
+    told_of = [(name, told) for name, told in fields_of(status) if told]
+    width = max(len("paused"), *(len(name) for name, _ in told_of))
+    fields = [f"{name:<{width}}  {told}" for name, told in told_of]
     told = Text("\n".join(["", *map(printing.cell, fields)]))
     return Group(printing.table_of(COLUMNS, rows_of(status)), told)
 
@@ -149,14 +152,44 @@ def fields_of(status: "Status") -> list[Field]:
 
     eta = status.eta
     left = f"{printing.relative(eta, now=status.as_of)}, at this rate" if eta else None
-    return [("rate", _rate(status)), ("done", left), ("paused", _pause(status))]
+    if not eta and (status.pending or status.in_flight):
+        left = "nobody can tell"
+    return [
+        ("rate", _rate(status)),
+        ("done", left),
+        ("paused", _pause(status)),
+        *(("held up", told) for told in _held_up(status)),
+    ]
 
 
 def hints_of(status: "Status") -> list[str]:
     """What to type next."""
     state = " --state dead" if status.dead else f" --within {status.at_risk_hours:g}h"
     hints = [f"recording-worker queue list{state}"] if status.needs_attention else []
+    if status.held_up or _is_unexplained(status):
+        hints.append("recording-worker doctor")
     return [*hints, *(["recording-worker resume"] if status.paused else [])]
+
+
+def _is_unexplained(status: "Status") -> bool:
+    """Nothing moves, nobody paused, and the queue does not tell what chunks wait for."""
+    is_still = not (status.eta or status.in_flight or status.paused)
+    return bool(status.pending) and is_still and status.held_up is None
+
+
+def _held_up(status: "Status") -> list[str]:
+    """Scope, since when, why, and what ends it."""
+    from worker.cli import printing
+
+    if _is_unexplained(status):
+        return [UNTOLD]
+    return [
+        f"{each.scope}{f' of {each.resource}' if each.resource else ''} since"
+        f" {printing.moment(each.since, now=status.as_of)}:"
+        f" {printing.count(each.chunks, 'chunk')} with {each.reason} ({each.error});"
+        " goes on by itself, within 10 min of the mend"
+        for each in status.held_up or ()
+    ]
 
 
 def line_of(status: "Status") -> str:
@@ -175,6 +208,7 @@ def line_of(status: "Status") -> str:
         _first_loss(status),
         _rate(status),
         f"paused {pause}" if pause else "",
+        *(f"held up: {told}" for told in _held_up(status)),
     ]
     return printing.cell(", ".join(filter(None, told)))
 

@@ -9,13 +9,15 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from worker import names, pauses
-from worker.errors import NewerFormatError, PermanentError, RetryableError
-from worker.model import ChunkKey, ChunkState, QueueCounts
+from worker.errors import NewerFormatError, PermanentError, RetryableError, systemic
+from worker.model import ChunkKey, ChunkState, HeldUp, QueueCounts
 from worker.ops.ahead import ahead
 from worker.ports import Archive
 from worker.stored import Control, Receipt, StoredFormatError, decode
 
 RATE_WINDOW = timedelta(minutes=15)
+STILL_AFTER = timedelta(minutes=5)
+"""Where nothing is in flight, and nothing ended for so long, the rate foretells nothing."""
 MOST_MEASURED = 64
 """Receipts that are read for the size of what came home; of more, these stand for all."""
 MOST_AT_ONCE = 16
@@ -28,6 +30,10 @@ class CountingQueue(Protocol):
     async def counts(self, *, at_risk_within: timedelta) -> QueueCounts: ...
 
     async def settled(self, *, since: datetime) -> Sequence[ChunkKey]: ...
+
+    async def held_up(self) -> Sequence[HeldUp] | None:
+        """What has pending chunks wait alike; None: this queue keeps no reasons."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +59,9 @@ class Status:
     """None: the archive can't be asked."""
     eta: datetime | None
     """When all that is pending or in flight is done, at this rate; None: nobody can say."""
+    held_up: tuple[HeldUp, ...] | None
+    """For what so many chunks wait alike that consumers pause by themselves, as far as the queue
+    tells: the pause is in their memory. None: this queue keeps no reasons."""
     paused: bool | None
     """Whether an operator paused all work; None: the archive can't be asked."""
     paused_since: datetime | None
@@ -81,11 +90,12 @@ async def read_status(
     """Count. Something needs attention when a chunk is dead or at risk."""
     counts = await queue.counts(at_risk_within=at_risk_within)
     settled = await queue.settled(since=now - RATE_WINDOW)
+    held_up = await _held_up(queue, counts)
     asked = await _asked(archive, settled)
     pause = asked.pause
     states = counts.by_state
     dead = states.get(ChunkState.DEAD, 0)
-    left = states.get(ChunkState.PENDING, 0) + states.get(ChunkState.LEASED, 0)
+    eta = None if pause or held_up else await _eta(queue, counts, settled, now)
     return Status(
         as_of=now,
         pending=states.get(ChunkState.PENDING, 0),
@@ -101,7 +111,8 @@ async def read_status(
         rate_minutes=RATE_WINDOW / timedelta(minutes=1),
         settled_chunks=len(settled),
         settled_bytes=asked.size_bytes,
-        eta=None if pause else _eta(left, len(settled), now),
+        eta=eta,
+        held_up=held_up,
         paused=None if asked.problem else pause is not None,
         paused_since=pause.at if pause else None,
         paused_by=pause.by if pause else None,
@@ -110,8 +121,32 @@ async def read_status(
     )
 
 
-def _eta(left: int, settled: int, now: datetime) -> datetime | None:
-    return now + left * RATE_WINDOW / settled if left and settled else None
+async def _eta(
+    queue: CountingQueue,
+    counts: QueueCounts,
+    settled: Sequence[ChunkKey],
+    now: datetime,
+) -> datetime | None:
+    in_flight = counts.by_state.get(ChunkState.LEASED, 0)
+    left = counts.by_state.get(ChunkState.PENDING, 0) + in_flight
+    if not (left and settled):
+        return None
+    if not in_flight and not await queue.settled(since=now - STILL_AFTER):
+        return None
+    return now + left * RATE_WINDOW / len(settled)
+
+
+async def _held_up(
+    queue: CountingQueue, counts: QueueCounts
+) -> tuple[HeldUp, ...] | None:
+    """Fewer than pause a consumer are their own trouble: see worker/breaker.py."""
+    if not counts.by_state.get(ChunkState.PENDING):
+        return ()
+    found = await queue.held_up()
+    streaks = {kind.reason: kind.streak for kind in systemic()}
+    if found is None:
+        return None
+    return tuple(each for each in found if each.chunks >= streaks[each.reason])
 
 
 async def _asked(archive: Archive | None, settled: Sequence[ChunkKey]) -> _Asked:

@@ -219,14 +219,23 @@ SET state = leased_from, attempts = attempts - 1, not_before = ?, lease_token = 
 WHERE row = ? AND
 """
 _RELEASE = f"{_GIVE_BACK} lease_token = ?"
+_EXPLAIN = "UPDATE chunks SET reason = ?, error = ? WHERE row = ?"
+Why = tuple[str | None, str | None]
+"""Reason and error."""
 
 
 def release(
-    db: sqlite3.Connection, lease: Lease, not_before: datetime, now: datetime
+    db: sqlite3.Connection,
+    lease: Lease,
+    not_before: datetime,
+    now: datetime,
+    why: Why = (None, None),
 ) -> None:
-    """Give the chunk back as it was, the attempt unspent."""
+    """Give the chunk back, the attempt unspent; without a reason, as it was."""
     _fenced(db, _RELEASE, (micros(not_before), lease.row, lease.token))
-    _end_attempt(db, lease.row, (micros(now), "released", None, None))
+    if why[0] is not None:
+        db.execute(_EXPLAIN, (*why, lease.row))
+    _end_attempt(db, lease.row, (micros(now), "released", *why))
 
 
 def give_back(

@@ -7,10 +7,12 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from worker.errors import RetryableError, systemic
 from worker.model import (
     Attempt,
     ChunkKey,
     ChunkState,
+    HeldUp,
     QueueCounts,
     QueuedChunk,
     Sibling,
@@ -192,6 +194,51 @@ def settled(db: sqlite3.Connection, since: datetime) -> list[ChunkKey]:
     """Of the last attempts alone: the older ones ended long ago, and have no index by time."""
     values = {"most": MOST_RECENT, "since": micros(since)}
     return [ChunkKey(row["key"]) for row in db.execute(_SETTLED, values)]
+
+
+_HELD_UP = """
+SELECT target, max(error) AS error, count(*) AS chunks,
+    min(began) AS began, max(ended) AS ended
+FROM (
+    SELECT iif(:shared, '', chunks.resource) AS target, chunks.error AS error,
+        min(attempts.ended_at) AS began, max(attempts.ended_at) AS ended
+    FROM chunks JOIN attempts USING (row)
+    WHERE chunks.state = 'pending' AND chunks.reason = :reason
+        AND attempts.reason = :reason
+    GROUP BY chunks.id)
+GROUP BY target
+"""
+_WENT_THROUGH = """
+SELECT 1 FROM attempts JOIN chunks USING (row)
+WHERE attempts.id > (SELECT max(id) FROM attempts) - :most
+    AND attempts.ended_at > :ended AND attempts.outcome IN ('archived', 'deleted')
+    AND (:shared OR chunks.resource = :target)
+LIMIT 1
+"""
+
+
+def held_up(db: sqlite3.Connection) -> list[HeldUp]:
+    """By reasons that chunks may share, but for those that are over."""
+    found = []
+    for kind in systemic():
+        is_shared = kind.scope == "archive"
+        for row in db.execute(_HELD_UP, {"reason": kind.reason, "shared": is_shared}):
+            after = {key: row[key] for key in ("target", "ended")}
+            after |= {"shared": is_shared, "most": MOST_RECENT}
+            if db.execute(_WENT_THROUGH, after).fetchone() is None:
+                found.append(_held_up(kind, row))
+    return found
+
+
+def _held_up(kind: type[RetryableError], row: sqlite3.Row) -> HeldUp:
+    return HeldUp(
+        scope=kind.scope or "",
+        resource=row["target"] or None,
+        reason=kind.reason,
+        error=row["error"] or "",
+        chunks=row["chunks"],
+        since=instant(row["began"]),
+    )
 
 
 _ATTEMPTS = """

@@ -24,6 +24,7 @@ from worker.model import (
     ChunkState,
     Delivery,
     Forgotten,
+    HeldUp,
     Lane,
     Lease,
     Pruned,
@@ -192,17 +193,27 @@ class SqliteQueue:
         )
 
     async def release(
-        self, lease: Lease, *, not_before: datetime | None = None
+        self,
+        lease: Lease,
+        *,
+        not_before: datetime | None = None,
+        reason: str | None = None,
+        error: str | None = None,
     ) -> None:
-        await self._release_all([lease], not_before=not_before)
+        why = (reason and bounded(reason), error and bounded(error))
+        await self._release_all([lease], not_before=not_before, why=why)
 
     async def _release_all(
-        self, held: Sequence[Lease], *, not_before: datetime | None = None
+        self,
+        held: Sequence[Lease],
+        *,
+        not_before: datetime | None = None,
+        why: leases.Why = (None, None),
     ) -> None:
         def release(db: sqlite3.Connection) -> None:
             now = self._clock.now()
             for lease in held:
-                leases.release(db, lease, not_before or now, now)
+                leases.release(db, lease, not_before or now, now, why)
 
         await self._write(release)
 
@@ -286,6 +297,9 @@ class SqliteQueue:
 
     async def attempts(self, row: str) -> Sequence[Attempt]:
         return await self._read(lambda db: reads.attempts(db, row))
+
+    async def held_up(self) -> Sequence[HeldUp]:
+        return await self._read(reads.held_up)
 
     async def settled(self, *, since: datetime) -> Sequence[ChunkKey]:
         return await self._read(lambda db: reads.settled(db, since))

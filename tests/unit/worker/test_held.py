@@ -297,6 +297,10 @@ SETTLEMENTS: list[tuple[Settlement, object]] = [
         settled(ChunkState.PENDING, not_before=LATER, attempts=0),
     ),
     (Release(), settled(ChunkState.PENDING, attempts=0)),
+    (
+        Release(reason="archive-full", error="no room"),
+        settled(ChunkState.PENDING, attempts=0, reason="archive-full"),
+    ),
     (Nothing(), settled(ChunkState.LEASED)),
 ]
 

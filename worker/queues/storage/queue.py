@@ -214,7 +214,12 @@ class StorageQueue:
         await settling.dead_letter(self._means, lease, reason=reason, error=error)
 
     async def release(
-        self, lease: Lease, *, not_before: datetime | None = None
+        self,
+        lease: Lease,
+        *,
+        not_before: datetime | None = None,
+        reason: str | None = None,  # noqa: ARG002 - the attempt's line says it
+        error: str | None = None,  # noqa: ARG002 - the attempt's line says it
     ) -> None:
         await settling.release(self._means, lease, not_before)
 
@@ -265,6 +270,9 @@ class StorageQueue:
 
     async def find(self, text: str) -> Sequence[QueuedChunk]:
         return await self._looking.find(text)
+
+    async def held_up(self) -> None:
+        """A message bears no reason before it is dead."""
 
     async def attempts(self, row: str) -> Sequence[Attempt]:
         return await self._looking.attempts(row)

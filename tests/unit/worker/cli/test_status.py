@@ -9,11 +9,12 @@ from datetime import timedelta
 import pytest
 
 from tests.factories import a_chunk, a_delivery
+from tests.fakes.clock import START
 from tests.fakes.queue import MemoryQueue
 from tests.unit.worker.cli.conftest import Composed, Run
 from worker.clock import SystemClock
 from worker.errors import ArchiveForbiddenError
-from worker.model import ChunkState, QueueCounts
+from worker.model import ChunkState, HeldUp, QueueCounts
 
 
 def put(composed: Composed, *, hours: float = 23.5, document_id: str = "d1") -> None:
@@ -241,3 +242,40 @@ def test_line_is_safe_on_a_terminal(run: Run, composed: Composed) -> None:
     end(composed, dead=True, reason="\x1b[2J")
 
     assert "1 dead (\N{REPLACEMENT CHARACTER}[2J 1)" in run("status", "--check").out
+
+
+@pytest.mark.parametrize(
+    ("held", "told"),
+    [
+        (
+            (
+                HeldUp(
+                    scope="credential",
+                    resource="calls",
+                    reason="source-forbidden",
+                    error="HTTP 403",
+                    chunks=4,
+                    since=START,
+                ),
+            ),
+            ": 4 chunks with source-forbidden (HTTP 403); goes on by itself, within 10",
+        ),
+        (None, "this queue can't tell; a consumer says consumer.paused in its log"),
+    ],
+)
+def test_status_tells_what_holds_chunks_up(
+    run: Run, composed: Composed, held: tuple[HeldUp, ...] | None, told: str
+) -> None:
+    """Whom, since when, why, and what ends it; or that this queue can't."""
+    put(composed)
+    composed.queue.held = held
+
+    ended = run("status")
+    line = run("status", "--json").out
+
+    assert "done     nobody can tell\n" in ended.out
+    assert told in ended.out
+    assert ended.err == "hint: recording-worker doctor\n"
+    assert bool(json.loads(line)["held_up"]) is bool(held)
+    if held:
+        assert "\nheld up  credential of calls since 2026-03-01 " in ended.out

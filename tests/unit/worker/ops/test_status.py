@@ -11,7 +11,7 @@ from tests.fakes.queue import MemoryQueue
 from tests.unit.worker.ops.test_recordings import receipt_for
 from worker import names
 from worker.errors import ArchiveUnavailableError
-from worker.model import ChunkState
+from worker.model import ChunkState, HeldUp
 from worker.ops.pausing import set_paused
 from worker.ops.status import Status, read_status
 from worker.stored import Receipt, encode
@@ -177,3 +177,55 @@ async def test_archive_that_can_not_be_asked_is_told(
 
     assert (found.pending, found.paused, found.settled_bytes) == (1, None, None)
     assert found.problem == "no answer"
+
+
+def held(chunks: int, reason: str = "source-forbidden") -> HeldUp:
+    return HeldUp(
+        scope="credential",
+        resource="calls",
+        reason=reason,
+        error="403",
+        chunks=chunks,
+        since=START,
+    )
+
+
+async def one_settled(queue: MemoryQueue, *, pending: int = 1) -> None:
+    for number in range(1 + pending):
+        await put(queue, f"d{number}", hours=20 + number)
+    (lease,) = await queue.lease(1)
+    await queue.complete(lease, ChunkState.DELETED, note="")
+
+
+async def test_trouble_that_pauses_a_consumer_is_told_and_nothing_is_foretold(
+    queue: MemoryQueue,
+) -> None:
+    """So many as a breaker takes for trouble of all; fewer are their own."""
+    await one_settled(queue)
+    queue.held = (held(2), held(3), held(9, "source-not-found"))
+
+    found = await status_of(queue)
+
+    assert (found.held_up, found.eta) == ((held(3),), None)
+
+
+async def test_queue_that_keeps_no_reasons_says_so(queue: MemoryQueue) -> None:
+    """None is not nothing; but where nothing is pending, nothing waits."""
+    queue.held = None
+    assert (await status_of(queue)).held_up == ()
+
+    await put(queue, "d1")
+    assert (await status_of(queue)).held_up is None
+
+
+async def test_nothing_is_foretold_where_nothing_moves(queue: MemoryQueue) -> None:
+    """A rate of a while ago is none of now; with a chunk in hand it may be one."""
+    await one_settled(queue, pending=2)
+    later = START + timedelta(minutes=6)
+
+    still = await read_status(queue, at_risk_within=SIX_HOURS, now=later)
+    await queue.lease(1)
+    at_work = await read_status(queue, at_risk_within=SIX_HOURS, now=later)
+
+    assert (still.settled_chunks, still.eta) == (1, None)
+    assert at_work.eta is not None
