@@ -66,12 +66,9 @@ def options_from(arguments: Sequence[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("endpoint", help="URL of the webhook, with its query")
     add("files", nargs="+", type=Path, help="JSON: events of one of the schemas")
+    add("--no-handshake", action="store_true", help="the subscription is there already")
     add("--name", default="stand-in", help="of the subscription")
-    add(
-        "--settings",
-        type=Path,
-        help="JSON: properties of an event subscription, as ARM has them",
-    )
+    add("--settings", type=Path, help="JSON: of an event subscription, as ARM has it")
     add("--schema", choices=sorted(ARM_SCHEMAS.values()), help="of the deliveries")
     add(
         "--header",
@@ -99,7 +96,7 @@ def options_from(arguments: Sequence[str]) -> argparse.Namespace:
 async def deliver(
     options: argparse.Namespace, *, say: Print, clock: Clock | None = None
 ) -> bool:
-    """Perform the handshake, then deliver; returns whether everything arrived."""
+    """Perform the handshake, if wanted, then deliver; returns whether everything arrived."""
     clock = clock or PacedClock(options.speed)
     subscription = await asyncio.to_thread(_subscription, options)
     saved = await asyncio.to_thread(_events, options.files, options.source)
@@ -107,8 +104,7 @@ async def deliver(
     folder = options.dead_letters
     report = _Report(clock, say)
     async with EventGrid(subscription) as grid:
-        handshake = await grid.handshake()
-        if not report.handshake(handshake):
+        if not options.no_handshake and not report.handshake(await grid.handshake()):
             return False
         dispatcher = Dispatcher(
             grid,

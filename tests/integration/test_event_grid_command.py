@@ -100,6 +100,23 @@ async def test_what_cannot_be_delivered_lies_in_the_folder(tmp_path: Path) -> No
     assert "dead-lettered as MINE/" in lines[-1]
 
 
+async def test_endpoint_that_is_down_costs_a_subscription_nothing_but_time(
+    tmp_path: Path,
+) -> None:
+    """It was created before: no handshake, every try in its time, and then the folder."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        down = Endpoint(url=f"http://127.0.0.1:{silent.getsockname()[1]}/")
+        arrived, lines = await deliver(
+            down, PLAIN, "--no-handshake", "--dead-letters", str(tmp_path)
+        )
+
+    assert not arrived
+    assert "attempt 1, 1 event: connection refused" in lines[0]
+    assert sum("attempt" in line for line in lines) > 5
+    assert "dead-lettered as" in lines[-1]
+
+
 async def test_without_a_folder_it_is_dropped() -> None:
     """As without a dead-letter container."""
     async with serving(an_endpoint(400)) as endpoint:
