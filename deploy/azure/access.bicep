@@ -47,7 +47,7 @@ resource key 'Microsoft.KeyVault/vaults/keys@2023-07-01' existing = if (!empty(e
 }
 
 resource pulls 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (principalId, i) in pullerPrincipalIds: if (!empty(registryName) && !empty(principalId)) {
-  name: guid(resourceGroup().id, registryName, 'pull', string(i))
+  name: guid(resourceGroup().id, registryName, principalId, string(i))
   scope: registry
   properties: {
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.acrPull)
@@ -57,7 +57,7 @@ resource pulls 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (prin
 }]
 
 resource readsSecret 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(acsSecretName)) {
-  name: guid(resourceGroup().id, keyVaultName, acsSecretName, 'consumer')
+  name: guid(resourceGroup().id, keyVaultName, acsSecretName, consumerPrincipalId)
   scope: secret
   properties: {
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.keyVaultSecretsUser)
@@ -67,7 +67,7 @@ resource readsSecret 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (
 }
 
 resource usesKey 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(encryptionKeyName)) {
-  name: guid(resourceGroup().id, keyVaultName, encryptionKeyName, 'storage')
+  name: guid(resourceGroup().id, keyVaultName, encryptionKeyName, keysPrincipalId)
   scope: key
   properties: {
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.keyVaultCryptoServiceEncryptionUser)

@@ -150,8 +150,9 @@ resource archiver 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
   }
 }
 
+// Each is named by its principal too: one that was made anew is another, and an assignment can't change hands.
 resource webhookAnnounces 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (hasWebhook) {
-  name: guid(archive.id, 'webhook', 'announcer')
+  name: guid(archive.id, webhookPrincipalId, 'announcer')
   scope: archive
   properties: {
     roleDefinitionId: announcer.id
@@ -163,7 +164,7 @@ resource webhookAnnounces 'Microsoft.Authorization/roleAssignments@2022-04-01' =
 }
 
 resource webhookSends 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (queueName, i) in webhookQueues: if (hasWebhook) {
-  name: guid(account.id, queueName, 'webhook', roles.storageQueueDataMessageSender)
+  name: guid(account.id, queueName, webhookPrincipalId, roles.storageQueueDataMessageSender)
   scope: sentTo[i]
   properties: {
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.storageQueueDataMessageSender)
@@ -173,7 +174,7 @@ resource webhookSends 'Microsoft.Authorization/roleAssignments@2022-04-01' = [fo
 }]
 
 resource consumerArchives 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(archive.id, 'consumer', 'archiver')
+  name: guid(archive.id, consumerPrincipalId, 'archiver')
   scope: archive
   properties: {
     roleDefinitionId: archiver.id
@@ -183,7 +184,7 @@ resource consumerArchives 'Microsoft.Authorization/roleAssignments@2022-04-01' =
 }
 
 resource consumerEmpties 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (queueName, i) in consumedQueues: {
-  name: guid(account.id, queueName, 'consumer', roles.storageQueueDataContributor)
+  name: guid(account.id, queueName, consumerPrincipalId, roles.storageQueueDataContributor)
   scope: consumed[i]
   properties: {
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.storageQueueDataContributor)
@@ -193,7 +194,7 @@ resource consumerEmpties 'Microsoft.Authorization/roleAssignments@2022-04-01' = 
 }]
 
 resource checkerReads 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(archive.id, 'checker', roles.storageBlobDataReader)
+  name: guid(archive.id, checkerPrincipalId, roles.storageBlobDataReader)
   scope: archive
   properties: {
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.storageBlobDataReader)
@@ -203,7 +204,7 @@ resource checkerReads 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 }
 
 resource checkerLooks 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (queueName, i) in consumedQueues: {
-  name: guid(account.id, queueName, 'checker', roles.storageQueueDataReader)
+  name: guid(account.id, queueName, checkerPrincipalId, roles.storageQueueDataReader)
   scope: consumed[i]
   properties: {
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.storageQueueDataReader)
@@ -213,7 +214,7 @@ resource checkerLooks 'Microsoft.Authorization/roleAssignments@2022-04-01' = [fo
 }]
 
 resource eventsDeadLetter 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(deadLetters.id, 'events', roles.storageBlobDataContributor)
+  name: guid(deadLetters.id, eventsPrincipalId, roles.storageBlobDataContributor)
   scope: deadLetters
   properties: {
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.storageBlobDataContributor)
@@ -223,7 +224,7 @@ resource eventsDeadLetter 'Microsoft.Authorization/roleAssignments@2022-04-01' =
 }
 
 resource eventsDeliver 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for (queueName, i) in inboxQueues: {
-  name: guid(account.id, queueName, 'events', roles.storageQueueDataMessageSender)
+  name: guid(account.id, queueName, eventsPrincipalId, roles.storageQueueDataMessageSender)
   scope: deliveredTo[i]
   properties: {
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.storageQueueDataMessageSender)

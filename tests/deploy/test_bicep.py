@@ -614,6 +614,16 @@ def test_every_identity_has_the_least_roles() -> None:
     )
 
 
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.name)
+def test_right_of_an_identity_that_is_made_anew_is_another(file: Path) -> None:
+    """Of the same name it would be refused: nobody may hand an assignment on."""
+    assignment = r"(?ms)^resource \w+ 'Microsoft\.Authorization/roleAssignments@.*?^}"
+    for each in re.findall(assignment, file.read_text()):
+        (principal,) = re.findall(r"principalId: (\w+)", each)
+        (name,) = re.findall(r"name: guid\((.*)\)", each)
+        assert principal in name.split(", ")
+
+
 @every_variant
 def test_no_role_is_of_a_whole_account_or_group(variant: str) -> None:
     whole = {"storageAccounts", "resourceGroups", "subscriptions", "vaults"}
