@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 
 import structlog
@@ -16,8 +17,9 @@ from worker.admin import open_admin
 from worker.at_risk import RiskWatch, WatchedQueue
 from worker.clock import SystemClock
 from worker.consumer import Consumer
-from worker.model import ChunkState, QueueCounts
+from worker.model import ChunkState
 from worker.notices import Notices
+from worker.ports import ChunkQueue
 from worker.receiving import Endpoint
 from worker.settings import Settings
 from worker.sight import Sight
@@ -154,8 +156,9 @@ async def run_consume(settings: Settings, *, until_empty: bool) -> int:
             log.info("worker.started", listen=None)
             async with _watch(settings, queue, standing, notices).running():
                 is_read = await _consume(stop, consumer, inbox, until_empty=until_empty)
-        counts = await queue.counts(at_risk_within=settings.at_risk_within)
-        is_left = until_empty and _is_left(counts, paused=await consumer.is_paused())
+        # Whoever is stopped is not asked: in an outage the question would be its end.
+        within = settings.at_risk_within
+        is_left = until_empty and await _is_left(queue, consumer, within)
     log.info("worker.stopped")
     return NEEDS_ATTENTION if is_left or not is_read else DONE
 
@@ -175,9 +178,11 @@ async def _consume(
     return is_read
 
 
-def _is_left(counts: QueueCounts, *, paused: bool) -> bool:
+async def _is_left(queue: ChunkQueue, consumer: Consumer, within: timedelta) -> bool:
     """Whether a human has to look at what an emptied queue still holds."""
-    waiting = counts.by_state.get(ChunkState.PENDING, 0) if paused else 0
+    counts = await queue.counts(at_risk_within=within)
+    is_paused = await consumer.is_paused()
+    waiting = counts.by_state.get(ChunkState.PENDING, 0) if is_paused else 0
     return bool(waiting or counts.by_state.get(ChunkState.DEAD, 0))
 
 

@@ -30,6 +30,7 @@ from worker.consumer import Consumer
 from worker.errors import QueueUnavailableError
 from worker.model import ChunkState, QueueCounts
 from worker.posting import Posted
+from worker.queues.sqlite import SqliteQueue
 from worker.replaying import ReplayFileError
 from worker.settings import Settings
 from worker.settings_rules import Use
@@ -221,6 +222,27 @@ async def test_consume_ends_with_zero_on_a_signal(
         interrupt()
 
     assert consuming.result() == serving.DONE
+
+
+async def test_consume_is_stopped_in_order_while_its_queue_is_out(
+    settings: Callable[..., Settings], heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks nothing more of it: the end would be a failure, and told as one."""
+
+    async def out(*_: object, **__: object) -> None:
+        raise QueueUnavailableError("no answer")
+
+    for verb in ("lease", "counts"):
+        monkeypatch.setattr(SqliteQueue, verb, out)
+    async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as group:
+        consuming = group.create_task(
+            serving.run_consume(settings(), until_empty=False)
+        )
+        await heard.wait_for("queue.unavailable")
+        interrupt()
+
+    assert consuming.result() == serving.DONE
+    assert len(heard.of("worker.stopped")) == 1
 
 
 @pytest.mark.parametrize("run", [serving.run_serve, serving.run_webhook])
