@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("CHUNKS", ">NOW", "~")
 _HOUR_MINUTES = 60
-UNTOLD = "this queue can't tell; a consumer says consumer.paused in its log, if it is"
+UNTOLD = "this queue can't tell; a consumer's log (consumer.paused) and its /health can"
 Ask = Callable[[], Awaitable["Status"]]
 Row = tuple[str, int, str]
 Field = tuple[str, object]

@@ -295,6 +295,7 @@ async def test_expired_key_pauses_its_chunks_and_resumes_by_itself() -> None:
 
     entries = [await rig.queued(chunk) for chunk in chunks]
     assert [entry.attempts for entry in entries] == [1, 1, 0, 0]
+    assert {entry.reason for entry in entries} == {"source-forbidden"}
     assert rig.breaker.paused_resources() == {"calls"}
     again = rig.breaker.comes_back(SourceForbiddenError(), resource="calls")
     assert entries[3].not_before == again
@@ -327,6 +328,8 @@ async def test_full_archive_pauses_everything_at_once() -> None:
     assert rig.breaker.is_archive_paused()
     assert (entry.state, entry.attempts) == (ChunkState.PENDING, 0)
     assert entry.not_before == rig.clock.now() + 2 * FIRST_PAUSE
+    # For who asks the queue: the pause itself is in this process alone.
+    assert (entry.reason, entry.error) == ("archive-full", "512 MiB left")
     await rig.work_off()
     assert not rig.breaker.is_archive_paused()
     await rig.assert_home(chunk, state=ChunkState.DELETED)

@@ -260,7 +260,7 @@ def test_line_is_safe_on_a_terminal(run: Run, composed: Composed) -> None:
             ),
             ": 4 chunks with source-forbidden (HTTP 403); goes on by itself, within 10",
         ),
-        (None, "this queue can't tell; a consumer says consumer.paused in its log"),
+        (None, "can't tell; a consumer's log (consumer.paused) and its /health can"),
     ],
 )
 def test_status_tells_what_holds_chunks_up(
