@@ -10,6 +10,7 @@ from tests.fakes.archive import MemoryArchive
 from tests.unit.worker.cli.conftest import Composed, Run
 from tests.unit.worker.ops.test_verifying import archived, tombstone_of
 from worker import names
+from worker.cli import printing
 from worker.ops import verify_run
 from worker.stored import Receipt
 
@@ -54,6 +55,34 @@ def test_problem_is_a_line_and_an_exit_code(
     assert summary["tally"]["problems"] == {"altered": 1, "missing": 1}
     assert (summary["scope"], summary["report"]) == ("all", None)
     assert '"event": "recordings.verified"' in machine.err
+
+
+@pytest.mark.parametrize("problems", [0, 1])
+def test_reader_that_leaves_takes_no_problem_with_it(
+    run: Run,
+    composed: Composed,
+    receipts: list[Receipt],
+    monkeypatch: pytest.MonkeyPatch,
+    problems: int,
+) -> None:
+    """What was found by then is in a part of the report; where nothing was, all is said."""
+    for receipt in receipts[:problems]:
+        composed.archive.lose(receipt.content.name)
+
+    def nobody_reads(_: str = "") -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(printing, "print_line", nobody_reads)
+
+    with pytest.raises(SystemExit):
+        run("recordings", "verify", "--all")
+
+    kept = [
+        json.loads(data)
+        for name, data in composed.archive.objects.items()
+        if name.startswith(names.VERIFICATIONS) and "/0" in name
+    ]
+    assert sum(len(part["problems"]) for part in kept) == problems
 
 
 @pytest.mark.parametrize("of", ["call-1", "--all", "--sample=2", "--sample=100%"])
