@@ -100,7 +100,7 @@ async def _storage_queue(
 async def open_archive(
     settings: Settings, *, create: bool = True
 ) -> AsyncIterator[Archive]:
-    """The archive that the settings name; `create`: make the container if there is none."""
+    """The archive that the settings name; `create`: make it if there is none."""
     place = settings.archive_place
     if place is not None:
         async with _blob_archive(settings, place, create=create) as blobs:
@@ -110,6 +110,7 @@ async def open_archive(
         settings.archive_directory,
         clock=SystemClock(),
         reserve_bytes=settings.archive_reserve_mib * MIB,
+        create=create,
     ) as archive:
         yield archive
 

@@ -256,6 +256,16 @@ async def test_archive_whose_root_is_gone_is_unavailable(
     assert not root.exists()
 
 
+async def test_archive_that_is_not_there_is_not_made_by_a_look(root: Path) -> None:
+    looking = DirectoryArchive(root, clock=ManualClock(), create=False)
+
+    with pytest.raises(ArchiveUnavailableError, match="gone"):
+        async with looking:
+            pass
+
+    assert not root.exists()
+
+
 async def test_archive_whose_root_was_replaced_is_unavailable(
     archive: DirectoryArchive, root: Path
 ) -> None:

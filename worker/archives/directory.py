@@ -43,6 +43,7 @@ class DirectoryArchive:
     """Satisfies ports.Archive below `root`, under `prefix` (`a/b`) if one is given.
 
     `reserve_bytes` stay free on the file system, for whatever else must live there.
+    `create=False` opens what exists, and raises ArchiveUnavailableError if nothing does.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class DirectoryArchive:
         prefix: str = "",
         reserve_bytes: int = RESERVE_BYTES,
         block_bytes: int = BLOCK_BYTES,
+        create: bool = True,
     ) -> None:
         trimmed = prefix.strip("/")
         self._base: Parts = segments(trimmed) if trimmed else ()
@@ -60,6 +62,7 @@ class DirectoryArchive:
         self._clock = clock
         self._reserve_bytes = reserve_bytes
         self._block_bytes = block_bytes
+        self._create_root = create
         self._threads = Threads(THREADS)
 
     async def __aenter__(self) -> Self:
@@ -204,7 +207,7 @@ class DirectoryArchive:
         return (*self._base, *segments(name))
 
     def _start(self) -> int:
-        self._tree.create()
+        self._tree.open(create=self._create_root)
         return staging.sweep(self._tree)
 
     def _create(self, parts: Parts, data: bytes, at: datetime) -> None:

@@ -22,7 +22,7 @@ class Tree:
     """A root directory and what lies below it. All methods block.
 
     FileNotFoundError means that a name is not there; a root that is gone, or is no longer
-    the directory that `create` found, raises ArchiveUnavailableError instead: an archive
+    the directory that `open` found, raises ArchiveUnavailableError instead: an archive
     whose disk is not mounted must never look empty.
     """
 
@@ -31,16 +31,23 @@ class Tree:
         self._identity: tuple[int, int] | None = None
         self._durable: dict[Parts, int] = {}
 
-    def create(self) -> None:
-        """Make the root if need be, and remember which directory it is."""
+    def open(self, *, create: bool) -> None:
+        """Remember which directory the root is; with `create`, make it if need be."""
+        if create:
+            self._create()
+        try:
+            status = self._root.stat()
+        except FileNotFoundError as error:
+            raise _gone() from error
+        self._identity = (status.st_dev, status.st_ino)
+
+    def _create(self) -> None:
         missing = [
             path for path in (self._root, *self._root.parents) if not path.exists()
         ]
         self._root.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
         for path in reversed(missing):
             sync_folder(path.parent)
-        status = self._root.stat()
-        self._identity = (status.st_dev, status.st_ino)
 
     @contextmanager
     def folder(self, parts: Parts, *, create: bool = False) -> Iterator[int]:
@@ -62,7 +69,7 @@ class Tree:
         try:
             descriptor = os.open(self._root, _FOLDER)
         except FileNotFoundError as error:
-            raise ArchiveUnavailableError("the archive's directory is gone") from error
+            raise _gone() from error
         status = os.fstat(descriptor)
         if (status.st_dev, status.st_ino) != self._identity:
             os.close(descriptor)
@@ -110,6 +117,10 @@ def open_below(folder: int, name: str) -> tuple[int, int]:
 
 def _is_file(parent: int, name: str) -> bool:
     return stat.S_ISREG(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+
+
+def _gone() -> ArchiveUnavailableError:
+    return ArchiveUnavailableError("the archive's directory is gone")
 
 
 def _absent(name: str) -> FileNotFoundError:
