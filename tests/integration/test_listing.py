@@ -1,5 +1,7 @@
 """Long lists of a directory's recordings, which several processes make."""
 
+# ruff: noqa: ASYNC240 - a test's own look at the disk may block
+
 import asyncio
 import os
 import signal
@@ -18,7 +20,7 @@ from worker.__main__ import main
 from worker.archives.directory import DirectoryArchive
 from worker.cli.piping import READER_LEFT, readers_may_leave
 from worker.clock import SystemClock
-from worker.errors import ArchiveForbiddenError
+from worker.errors import ArchiveForbiddenError, ArchiveUnavailableError
 from worker.ops import listing
 from worker.ops.listing import Listing, in_order
 from worker.ops.recording_rows import RecordingRow
@@ -31,7 +33,7 @@ A_DAY = 3
 
 @asynccontextmanager
 async def directory(root: Path) -> AsyncIterator[Archive]:
-    async with DirectoryArchive(root, clock=SystemClock()) as archive:
+    async with DirectoryArchive(root, clock=SystemClock(), create=False) as archive:
         yield archive
 
 
@@ -64,6 +66,8 @@ def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """From the second day on."""
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     monkeypatch.setattr(listing, "ALONE", 1)
+    # As a shell has it, and after the test.
+    monkeypatch.setenv("PYTHONSAFEPATH", "")
 
 
 @pytest.fixture
@@ -71,8 +75,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Some days of recordings, from the first of March on."""
     monkeypatch.setattr(shelves, "PER_DAY", A_DAY)
     for written in shelves.recordings(DAYS * A_DAY):
-        shelves.put(tmp_path, written)
-    return tmp_path
+        shelves.put(tmp_path / "archive", written)
+    return tmp_path / "archive"
 
 
 @pytest.fixture
@@ -125,6 +129,53 @@ async def test_process_that_is_killed_costs_no_line(
     shown = [each async for each in in_order(asked)]
 
     assert shown == recordings
+
+
+@pytest.mark.usefixtures("two_processes")
+@pytest.mark.parametrize("python", ["/bin/false", "/nowhere/python"])
+async def test_process_that_does_not_start_costs_no_line(
+    root: Path, recordings: list[str], python: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends at once, or the system has no room for another."""
+    monkeypatch.setattr(sys, "executable", python)
+    asked = Listing(opened=partial(directory, root), show=by_whom)
+
+    shown = [each async for each in in_order(asked)]
+
+    assert shown == [(recording, os.getpid()) for recording in recordings]
+
+
+@pytest.mark.usefixtures("two_processes")
+async def test_processes_import_nothing_of_the_folder_where_the_command_is_typed(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may have put it there."""
+    (tmp_path / "anyio.py").write_text("raise SystemExit")
+    monkeypatch.chdir(tmp_path)
+    asked = Listing(opened=partial(directory, root), show=by_whom)
+
+    pids = [pid async for _, pid in in_order(asked)]
+
+    assert os.getpid() not in pids[A_DAY:]
+
+
+@pytest.mark.usefixtures("two_processes")
+@pytest.mark.parametrize("instead", [None, "an empty folder"])
+async def test_archive_that_goes_meanwhile_is_no_short_list(
+    root: Path, instead: str | None
+) -> None:
+    """As a disk does that is no longer mounted; and nothing is made in its place."""
+    asked = Listing(opened=partial(directory, root), show=by_whom)
+    every = in_order(asked)
+    await anext(every)
+    root.rename(root.with_name("unmounted"))
+    if instead:
+        root.mkdir()
+
+    with pytest.raises(ArchiveUnavailableError):
+        [each async for each in every]
+
+    assert root.exists() == (instead is not None)
 
 
 @pytest.mark.usefixtures("two_processes")

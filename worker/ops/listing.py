@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from worker import names
 from worker.abilities import FolderListing
 from worker.ops import finding
 from worker.ops.ahead import ahead
@@ -73,9 +74,9 @@ async def in_order(listing: Listing[T]) -> AsyncGenerator[T, None]:
                 if shown is not None:
                     yield shown
             done += 1
-    if rest := days[done:]:
-        async for shown in _elsewhere(listing, rest, at_once):
-            yield shown
+        if rest := days[done:]:
+            async for shown in _elsewhere(listing, archive, rest, at_once=at_once):
+                yield shown
 
 
 async def _days(archive: Archive, day: str) -> Sequence[str]:
@@ -85,7 +86,7 @@ async def _days(archive: Archive, day: str) -> Sequence[str]:
 
 
 async def _elsewhere(
-    listing: Listing[T], days: Sequence[str], at_once: int
+    listing: Listing[T], archive: Archive, days: Sequence[str], *, at_once: int
 ) -> AsyncIterator[T]:
     # Start-up cost: few lists are so long.
     from anyio import BrokenWorkerProcess, CapacityLimiter, to_process
@@ -97,12 +98,16 @@ async def _elsewhere(
             return await to_process.run_sync(
                 listing.shown, day, cancellable=True, limiter=limiter
             )
-        except BrokenWorkerProcess:
+        except (BrokenWorkerProcess, OSError):
             # Ended from outside, or none may be started: slower, and nothing is missing.
             return await asyncio.to_thread(listing.shown, day)
 
+    # They begin by `python -m`: nothing is for them in the folder where the command is typed.
+    os.environ["PYTHONSAFEPATH"] = "1"
     # Twice as many as there are processes: none waits for what is printed.
     async for _, found in ahead(_each(days), look, most=2 * at_once):
+        # Each opened what is there now: of a disk that is gone, an empty folder.
+        await archive.stat(names.RECORDINGS.rstrip("/"))
         for shown in found:
             yield shown
 
