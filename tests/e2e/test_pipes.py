@@ -20,6 +20,9 @@ ENVIRONMENT = {"PATH": os.environ["PATH"], "WORKER_SOURCE_HOSTS": "127.0.0.1:770
 MORE_THAN_A_BUFFER = 200
 """Problems whose lines no buffer of 8 KiB holds back until the end."""
 FULL = Path("/dev/full")
+takes_a_full_disk = pytest.mark.skipif(
+    not FULL.exists(), reason="takes /dev/full, which macOS has not"
+)
 ONE_CHUNK = events_dir() / "one-chunk.event-grid.json"
 
 
@@ -112,7 +115,7 @@ def test_reader_that_left_hides_no_problem(
     assert any('"altered"' in file.read_text() for file in kept)
 
 
-@pytest.mark.skipif(not FULL.exists(), reason="no device that is always full")
+@takes_a_full_disk
 @pytest.mark.parametrize("arguments", ["--version", "config --json --for webhook"])
 def test_output_that_can_not_be_written_is_an_error(
     tmp_path: Path, arguments: str
@@ -125,3 +128,16 @@ def test_output_that_can_not_be_written_is_an_error(
     assert said == (
         "error: write error on standard output: No space left on device\nhint: df -h\n"
     )
+
+
+@takes_a_full_disk
+def test_words_that_find_no_room_cost_no_work(tmp_path: Path) -> None:
+    """As with `2> FILE` on a full disk: a recording is worth more than what is said of it."""
+    arguments = f"replay {ONE_CHUNK} --simulate"
+    with FULL.open("w") as full:
+        code, _ = ended(
+            tmp_path, arguments, output=subprocess.DEVNULL, errors=full.fileno()
+        )
+
+    assert code == 0
+    assert list((tmp_path / "data/archive/receipts").rglob("*.source-deleted.json"))

@@ -26,17 +26,19 @@ class OutputError(WorkerError):
 def readers_may_leave() -> Iterator[None]:
     """Have whoever then writes to standard output end, by SystemExit and without a word.
 
-    What can't be written for another cause is an OutputError. What nobody reads of standard
-    error is forgotten: no hint and no line of a log is worth the work.
+    What can't be written for another cause is an OutputError. What can't be written to
+    standard error is forgotten: no hint and no line of a log is worth the work.
     """
     out, err = sys.stdout, sys.stderr
     with Path(os.devnull).open("w") as nowhere:
         sys.stdout = cast("TextIO", _Output(out or nowhere))
-        sys.stderr = cast("TextIO", _Words(err or nowhere))
+        words = _Words(err or nowhere)
+        sys.stderr = cast("TextIO", words)
         try:
             yield
         finally:
             sys.stdout, sys.stderr = out, err
+            words.end()
 
 
 def end_with(code: int) -> None:
@@ -66,17 +68,29 @@ class _Words(_Stream):
     """Standard error: a reader that left stays away, where a disk may have room again."""
 
     def write(self, text: str) -> int:
-        try:
-            return self._stream.write(text)
-        except BrokenPipeError:
-            self._give_up()
-            return len(text)
+        with self._forgotten():
+            self._stream.write(text)
+        return len(text)
 
     def flush(self) -> None:
+        with self._forgotten():
+            self._stream.flush()
+
+    def end(self) -> None:
+        """Have nothing left that fails at Python's exit, whose code would be 120."""
         try:
             self._stream.flush()
+        except OSError:
+            self._give_up()
+
+    @contextmanager
+    def _forgotten(self) -> Iterator[None]:
+        try:
+            yield
         except BrokenPipeError:
             self._give_up()
+        except OSError:
+            pass
 
 
 class _Output(_Stream):

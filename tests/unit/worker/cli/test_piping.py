@@ -128,8 +128,7 @@ def test_words_find_room_again_where_a_disk_has_it(
 
     with piping.readers_may_leave():
         monkeypatch.setattr(stream, "flush", Full().flush)
-        with pytest.raises(OSError, match="No space left"):
-            sys.stderr.flush()
+        sys.stderr.flush()
         monkeypatch.setattr(stream, "flush", lambda: None)
         sys.stderr.write("a line\n")
 
