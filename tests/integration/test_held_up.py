@@ -98,6 +98,38 @@ async def test_credential_that_works_again_holds_nothing_up(
     assert (await queue.held_up() == []) is is_over
 
 
+async def test_what_failed_before_a_success_is_its_own_trouble(
+    queue: SqliteQueue, clock: ManualClock
+) -> None:
+    """It waits on, and is neither counted with what fails now nor makes it older."""
+    await fail(queue, "d1", "source-forbidden")
+    clock.advance(60)
+    await succeed(queue, "d2", resource="calls")
+    clock.advance(60)
+    await fail(queue, "d3", "source-forbidden")
+    await release(queue, "d4", "source-forbidden")
+
+    (held,) = await queue.held_up()
+    assert (held.chunks, held.since) == (2, START + timedelta(minutes=2))
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_over"), [("waiting-for-siblings", True), ("source-forbidden", False)]
+)
+async def test_chunk_that_came_home_and_waits_went_through(
+    queue: SqliteQueue, clock: ManualClock, reason: str, *, is_over: bool
+) -> None:
+    """Its recording may not be complete for hours; unless its delete is what was refused."""
+    await fail(queue, "d1", "source-forbidden")
+    clock.advance(1)
+    lease = await a_lease(queue, "d2")
+    await queue.reschedule(
+        lease, not_before=LATER, reason=reason, error="", archived=True
+    )
+
+    assert (await queue.held_up() == []) is is_over
+
+
 async def test_archive_is_everybodys(queue: SqliteQueue, clock: ManualClock) -> None:
     """One line for all resources, until any chunk gets in."""
     await fail(queue, "d1", "archive-full")

@@ -196,37 +196,46 @@ def settled(db: sqlite3.Connection, since: datetime) -> list[ChunkKey]:
     return [ChunkKey(row["key"]) for row in db.execute(_SETTLED, values)]
 
 
-_HELD_UP = """
-SELECT target, max(error) AS error, count(*) AS chunks,
-    min(began) AS began, max(ended) AS ended
-FROM (
-    SELECT iif(:shared, '', chunks.resource) AS target, chunks.error AS error,
-        min(attempts.ended_at) AS began, max(attempts.ended_at) AS ended
-    FROM chunks JOIN attempts USING (row)
-    WHERE chunks.state = 'pending' AND chunks.reason = :reason
-        AND attempts.reason = :reason
-    GROUP BY chunks.id)
-GROUP BY target
+_WHICH = """
+SELECT DISTINCT reason FROM chunks
+WHERE state = 'pending' AND reason IN (SELECT value FROM json_each(?))
 """
 _WENT_THROUGH = """
-SELECT 1 FROM attempts JOIN chunks USING (row)
+SELECT chunks.resource AS resource, max(attempts.ended_at) AS at
+FROM attempts JOIN chunks USING (row)
 WHERE attempts.id > (SELECT max(id) FROM attempts) - :most
-    AND attempts.ended_at > :ended AND attempts.outcome IN ('archived', 'deleted')
-    AND (:shared OR chunks.resource = :target)
-LIMIT 1
+    AND (attempts.outcome IN ('archived', 'deleted')
+        OR attempts.outcome = 'rescheduled' AND chunks.state = 'archived'
+        AND attempts.reason NOT IN (SELECT value FROM json_each(:reasons)))
+GROUP BY chunks.resource
+"""
+_HELD_UP = """
+SELECT iif(:shared, '', chunks.resource) AS target, max(chunks.error) AS error,
+    count(DISTINCT chunks.id) AS chunks, min(attempts.ended_at) AS began
+FROM chunks JOIN attempts USING (row)
+WHERE chunks.state = 'pending' AND chunks.reason = :reason
+    AND attempts.reason = :reason AND attempts.ended_at > coalesce((
+        SELECT max(value) FROM json_each(:through)
+        WHERE :shared OR key = chunks.resource), 0)
+GROUP BY target
 """
 
 
 def held_up(db: sqlite3.Connection) -> list[HeldUp]:
-    """By reasons that chunks may share, but for those that are over."""
+    """By reasons that chunks may share; only what failed since one of theirs went through."""
+    kinds = {kind.reason: kind for kind in systemic()}
+    reasons = json.dumps(list(kinds))
+    which = sorted(row["reason"] for row in db.execute(_WHICH, (reasons,)))
+    if not which:
+        return []
+    values = {"most": MOST_RECENT, "reasons": reasons}
+    went = {row["resource"]: row["at"] for row in db.execute(_WENT_THROUGH, values)}
+    through = json.dumps(went)
     found = []
-    for kind in systemic():
+    for kind in (kinds[reason] for reason in which):
         is_shared = kind.scope == "archive"
-        for row in db.execute(_HELD_UP, {"reason": kind.reason, "shared": is_shared}):
-            after = {key: row[key] for key in ("target", "ended")}
-            after |= {"shared": is_shared, "most": MOST_RECENT}
-            if db.execute(_WENT_THROUGH, after).fetchone() is None:
-                found.append(_held_up(kind, row))
+        asked = {"reason": kind.reason, "shared": is_shared, "through": through}
+        found += [_held_up(kind, row) for row in db.execute(_HELD_UP, asked)]
     return found
 
 
