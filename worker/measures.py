@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from worker.attempt import AttemptLog
-from worker.settlement import DeadLetter, Reschedule, Settlement
+from worker.settlement import DeadLetter, Release, Reschedule, Settlement
 from worker.telemetry import meters
 from worker.telemetry.instruments import (
     BYTES,
@@ -38,8 +38,8 @@ def attempt_ended(
 ) -> None:
     """All that is measured of one attempt; `outcome` is that of `chunk.finished`."""
     reason = NO_REASON
-    if isinstance(settlement, Reschedule | DeadLetter):
-        reason = settlement.reason
+    if isinstance(settlement, Reschedule | DeadLetter | Release):
+        reason = settlement.reason or NO_REASON
     meters.add(CHUNKS, outcome=outcome, reason=reason)
     if isinstance(settlement, DeadLetter):
         meters.add(DEAD_LETTERS, reason=reason)

@@ -251,7 +251,11 @@ def _tell(record: AttemptLog, settlement: Settlement, *, outcome: str) -> None:
     match settlement:
         case Reschedule(reason=reason, archived=True):
             record.span.tell(reason=reason)
-        case Reschedule(reason=reason) | DeadLetter(reason=reason):
+        case (
+            Reschedule(reason=reason)
+            | DeadLetter(reason=reason)
+            | Release(reason=str(reason))
+        ):
             record.span.tell(reason=reason)
             record.span.failed(reason)
         case Nothing():
@@ -285,6 +289,8 @@ def _outcome(settlement: Settlement) -> tuple[str, str, int]:
             return "rescheduled", f"{reason}: {error}", _WARNING
         case DeadLetter(reason=reason, error=error):
             return "dead", f"{reason}: {error}", _ERROR
+        case Release(reason=str(reason), error=error):
+            return "released", f"{reason}: {error}", _INFO
         case Release():
             return "released", "", _INFO
         case Nothing():

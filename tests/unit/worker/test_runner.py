@@ -301,7 +301,9 @@ async def test_expired_key_pauses_its_chunks_and_resumes_by_itself() -> None:
     assert entries[3].not_before == again
     (line,) = [each for each in logs if each["event"] == "consumer.paused"]
     assert (line["scope"], line["reason"]) == ("credential:calls", "source-forbidden")
-    assert [each["outcome"] for each in finished(logs)][2:] == ["released"] * 2
+    ends = [(each["outcome"], each["reason"]) for each in finished(logs)]
+    said = "source-forbidden: " + (entries[3].error or "")
+    assert ends == [("rescheduled", said)] * 2 + [("released", said)] * 2
 
     for chunk in chunks:
         rig.source.plan(chunk.content_location)
