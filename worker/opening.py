@@ -52,8 +52,10 @@ async def open_queue(
             )
             return
         if archive is None:
+            # A queue may be there before its directory is.
+            is_made = create or settings.archive_place is None
             archive = await stack.enter_async_context(
-                open_archive(settings, create=create)
+                open_archive(settings, create=is_made)
             )
         queue = _storage_queue(settings, place, archive, create=create)
         yield await stack.enter_async_context(queue)
