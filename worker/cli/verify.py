@@ -169,9 +169,11 @@ async def _gone_through(run: "VerifyRun", archive: "Archive", *, as_json: bool) 
         screen.end(run)
     except SystemExit:
         # Its reader left; what was found by then stays found.
-        await run.keep()
-        if run.tally.problems:
-            _told(run)
+        try:
+            await run.leave()
+        finally:
+            if run.tally.problems:
+                _told(run)
         raise
     _told(run)
 

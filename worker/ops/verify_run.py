@@ -136,7 +136,7 @@ async def _part(archive: Archive, name: str) -> VerifyPart:
 
 @dataclass(slots=True, kw_only=True)
 class VerifyRun:
-    """One run; `looks` is gone through once, and `tally` is whole after it.
+    """One run; `looks` is gone through once, and `tally` is whole after it, or after `leave`.
 
     Without `reports` nothing is kept, and a run that is killed starts anew.
     """
@@ -175,14 +175,21 @@ class VerifyRun:
             self._add(look)
             yield look
             if self._is_long:
-                await self.keep()
-        await self.keep()
+                await self._close(RECEIPTS, name)
+        if self._open:
+            await self._close(RECEIPTS, self._reached)
         self._reached = ""
 
-    async def keep(self) -> None:
-        """Write down what was found at receipts: a run that is left here goes on behind it."""
+    async def leave(self) -> None:
+        """End here, with all that was found in the tally.
+
+        What was found at receipts is kept, and the next run goes on behind it; among
+        recordings it goes on with the day that was not over.
+        """
         if self._open and self._reached:
             await self._close(RECEIPTS, self._reached)
+        self.tally = added([self.tally, *(look.counted for look in self._open)])
+        self._open.clear()
 
     async def _names(self) -> AsyncIterator[str]:
         """Names of receipts and tombstones that are wanted, behind what was looked at."""

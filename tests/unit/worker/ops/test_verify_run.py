@@ -183,7 +183,7 @@ async def test_run_that_is_left_goes_on_behind_what_it_kept(
     looks = left.looks()
     for _ in range(3):
         await anext(looks)
-    await left.keep()
+    await left.leave()
     await looks.aclose()
     again = await a_run(archive, clock)
 
@@ -191,6 +191,26 @@ async def test_run_that_is_left_goes_on_behind_what_it_kept(
 
     assert (left.tally.chunks, seen[0].tally.chunks) == (3, 3)
     assert again.tally.chunks == 2 * RECORDINGS
+
+
+async def test_run_that_is_left_among_recordings_counts_what_it_found(
+    archive: MemoryArchive, clock: ManualClock
+) -> None:
+    """No part ends within a day: the next run finds the same, and counts it once."""
+    archive.lose(next(n for n in archive.objects if n.startswith(names.RECEIPTS)))
+    left = await a_run(archive, clock)
+    looks = left.looks()
+    async for look in looks:
+        if look.problems:
+            break
+    await left.leave()
+    await looks.aclose()
+    again = await a_run(archive, clock)
+
+    await looks_of(again)
+
+    found = {"missing": 1, "orphaned": 2}
+    assert left.tally.problems == again.tally.problems == found
 
 
 async def test_part_ends_in_time(archive: MemoryArchive, clock: ManualClock) -> None:
