@@ -61,10 +61,17 @@ def ended_elsewhere(row: RecordingRow, *, but: int) -> str:
     return row.recording
 
 
+def processors(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Of Linux, and elsewhere."""
+    own = set(range(count))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: own, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: count)
+
+
 @pytest.fixture
 def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """From the second day on."""
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    processors(monkeypatch, 2)
     monkeypatch.setattr(listing, "ALONE", 1)
     # As a shell has it, and after the test.
     monkeypatch.setenv("PYTHONSAFEPATH", "")
@@ -102,6 +109,21 @@ async def test_several_processes_list_the_same_in_order(
 
 async def test_short_list_starts_no_process(root: Path, recordings: list[str]) -> None:
     """It would take longer than all the rest."""
+    asked = Listing(opened=partial(directory, root), show=by_whom)
+
+    shown = [each async for each in in_order(asked)]
+
+    assert shown == [(recording, os.getpid()) for recording in recordings]
+
+
+@pytest.mark.usefixtures("two_processes")
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS holds no process to some")
+async def test_long_list_starts_no_process_where_one_processor_is_all_it_may_use(
+    root: Path, recordings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container that was given one of many."""
+    processors(monkeypatch, 1)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
     asked = Listing(opened=partial(directory, root), show=by_whom)
 
     shown = [each async for each in in_order(asked)]

@@ -7,6 +7,7 @@ A store that is asked over a network would be no faster for it (ADR 19).
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ async def in_order(listing: Listing[T]) -> AsyncGenerator[T, None]:
     Looks itself until it saw ALONE recordings: most archives have no more. Then a process
     for each processor does.
     """
-    at_once = min(os.cpu_count() or 1, MOST)
+    at_once = min(_processors(), MOST)
     async with listing.opened() as archive:
         days = await _days(archive, listing.day) if at_once > 1 else [listing.day]
         seen = done = 0
@@ -77,6 +78,13 @@ async def in_order(listing: Listing[T]) -> AsyncGenerator[T, None]:
         if rest := days[done:]:
             async for shown in _elsewhere(listing, archive, rest, at_once=at_once):
                 yield shown
+
+
+def _processors() -> int:
+    """Those that this process may run on: in a container perhaps one of many (`--cpuset-cpus`)."""
+    return (
+        len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    )
 
 
 async def _days(archive: Archive, day: str) -> Sequence[str]:
