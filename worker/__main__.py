@@ -14,6 +14,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = app(arguments, prog_name="recording-worker", standalone_mode=False)
+        if code:
+            piping.end_with(code)
         # What is not written yet may fail like what was.
         sys.stdout.flush()
     except typer.TyperException as error:

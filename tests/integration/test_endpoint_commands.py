@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from tests.e2e import events
 from tests.grid import Answering, answer, serving
 from tests.isolation import isolated_logs
 from worker.__main__ import main
+from worker.cli import piping
 
 KEY = canaries.OTHER_KEY
 DEMO = str(events.sample("demo"))
@@ -84,6 +87,28 @@ async def test_replay_that_is_refused_needs_attention(operator: Operator) -> Non
     assert ended.code == 3
     assert "Event Grid would never send the events again" in ended.out
     assert "refused   5" in ended.out
+
+
+async def test_reader_that_left_hides_no_refusal(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first line finds nobody: the rest is not sent, and the log says what was."""
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    def type_it(url: str) -> None:
+        with piping.readers_may_leave():
+            main(["replay", DEMO, "--to", url])
+
+    async with serving(answer(status=401)) as server:
+        with os.fdopen(writer, "w", buffering=1) as nobody:
+            monkeypatch.setattr(sys, "stdout", nobody)
+            with pytest.raises(SystemExit) as ended:
+                await asyncio.to_thread(type_it, server.url)
+
+    assert ended.value.code == 3
+    (line,) = map(json.loads, operator.capsys.readouterr().err.splitlines())
+    assert (line["event"], line["refused"], line["not_sent"]) == ("replay.posted", 1, 4)
 
 
 async def test_replay_tells_a_machine(operator: Operator) -> None:

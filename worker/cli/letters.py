@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import failures, redelivery, session, times
+from worker.cli import failures, piping, redelivery, session, times
 from worker.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -191,6 +191,8 @@ class _Replayed:
         self.outcomes[row.outcome] += 1
         self.chunks += row.chunks or 0
         self.left += row.is_left
+        if row.is_left:
+            piping.end_with(failures.NEEDS_ATTENTION)
         if self.wanted.as_json:
             printing.print_json_lines([row])
         elif row.outcome != "known":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import choosing, confirming, failures, session
+from worker.cli import choosing, confirming, failures, piping, session
 from worker.cli.options import AsJson, DryRun, Yes
 from worker.errors import WorkerError
 from worker.model import ChunkState
@@ -148,7 +148,7 @@ class _Work:
         try:
             async with aclosing(self.mend(queue, dry)) as rows:
                 async for row in rows:
-                    self.outcomes[row.outcome] += 1
+                    self._count_in(row)
                     if as_json:
                         printing.print_json_lines([row])
                     else:
@@ -157,6 +157,11 @@ class _Work:
             if not dry and self.outcomes:
                 # Also of what was cut short.
                 self.tell(self.outcomes)
+
+    def _count_in(self, row: "MendedRow") -> None:
+        self.outcomes[row.outcome] += 1
+        if self.outcomes["unreadable"]:
+            piping.end_with(failures.NEEDS_ATTENTION)
 
     def _print_end(self, *, dry: bool) -> None:
         from worker.cli import printing

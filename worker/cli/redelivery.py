@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import failures, session
+from worker.cli import failures, piping, session
 
 if TYPE_CHECKING:
     # Start-up cost: see worker/cli/session.py.
@@ -146,8 +146,8 @@ class _Work:
             # The others are counted.
             for _ in batches:
                 pass
-            self._print_end()
             self._log()
+            self._print_end()
 
     def _batches(self) -> "Iterator[Batch]":
         from worker.redelivering import plan_of
@@ -164,6 +164,8 @@ class _Work:
         outcome = each.outcome
         self.taken += each.is_taken
         self.refused += not each.is_taken
+        if not each.is_taken:
+            piping.end_with(failures.NEEDS_ATTENTION)
         # 400 is said of the events; else it is the endpoint, or the key, that is wrong.
         is_mendable = outcome.status != HTTPStatus.BAD_REQUEST
         self.may_be_mended |= is_mendable and not each.is_taken

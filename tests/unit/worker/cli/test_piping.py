@@ -8,6 +8,8 @@ from contextlib import suppress
 
 import pytest
 
+from tests.isolation import isolated_logs
+from worker.__main__ import main
 from worker.cli import piping
 from worker.cli.piping import OutputError
 
@@ -58,6 +60,20 @@ def test_what_was_found_is_no_secret_of_the_reader_that_left(
             say_what_was_found()
 
     assert ended.value.code == 3
+
+
+@pytest.mark.usefixtures("home", "composed")
+def test_code_of_a_command_outlives_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said in a few lines is written at the very end, when the code is known."""
+    monkeypatch.delenv("AZURE_COMMUNICATION_CONNECTION_STRING")
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream, isolated_logs():
+        monkeypatch.setattr(sys, "stdout", stream)
+        with pytest.raises(SystemExit) as ended, piping.readers_may_leave():
+            main(["config", "--for", "serve"])
+
+    assert ended.value.code == 78
 
 
 def test_output_that_can_not_be_written_is_an_error(
