@@ -157,8 +157,9 @@ async def run_consume(settings: Settings, *, until_empty: bool) -> int:
             async with _watch(settings, queue, standing, notices).running():
                 is_read = await _consume(stop, consumer, inbox, until_empty=until_empty)
         # Whoever is stopped is not asked: in an outage the question would be its end.
+        is_emptied = until_empty and not stop.stopping.is_set()
         within = settings.at_risk_within
-        is_left = until_empty and await _is_left(queue, consumer, within)
+        is_left = is_emptied and await _is_left(queue, consumer, within)
     log.info("worker.stopped")
     return NEEDS_ATTENTION if is_left or not is_read else DONE
 

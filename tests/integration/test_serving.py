@@ -224,8 +224,13 @@ async def test_consume_ends_with_zero_on_a_signal(
     assert consuming.result() == serving.DONE
 
 
+@pytest.mark.parametrize("until_empty", [False, True])
 async def test_consume_is_stopped_in_order_while_its_queue_is_out(
-    settings: Callable[..., Settings], heard: Heard, monkeypatch: pytest.MonkeyPatch
+    settings: Callable[..., Settings],
+    heard: Heard,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    until_empty: bool,
 ) -> None:
     """It asks nothing more of it: the end would be a failure, and told as one."""
 
@@ -236,7 +241,7 @@ async def test_consume_is_stopped_in_order_while_its_queue_is_out(
         monkeypatch.setattr(SqliteQueue, verb, out)
     async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as group:
         consuming = group.create_task(
-            serving.run_consume(settings(), until_empty=False)
+            serving.run_consume(settings(), until_empty=until_empty)
         )
         await heard.wait_for("queue.unavailable")
         interrupt()
