@@ -733,6 +733,31 @@ async def test_many_dead_letters_are_not_counted_to_their_end(
     assert of(found, "dead letters").seen.startswith("2 in ")
 
 
+async def test_dead_letters_are_looked_up_some_at_once(
+    there: Environment,
+    clock: ManualClock,
+    own_account: Azurite,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A thousand, one after the other, would be a container that does not answer."""
+    both = asyncio.Barrier(2)
+
+    async def neither(*_: object) -> bool:
+        await both.wait()
+        return False
+
+    monkeypatch.setattr(dead_letters, "is_known", neither)
+    text = own_account.connection_string
+    async with BlobServiceClient.from_connection_string(text) as service:
+        container = await service.create_container("dead-letters")
+        for number in range(2):
+            await container.upload_blob(f"{number}.json", b"[]")
+
+    found = await look(there, clock)
+
+    assert of(found, "dead letters").seen.startswith("2 in ")
+
+
 def test_url_of_dead_letters_is_not_repeated() -> None:
     """It may bear a signature."""
     url = f"https://a.b/?sig={canaries.LOCATION_TOKEN}"

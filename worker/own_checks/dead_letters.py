@@ -5,7 +5,7 @@ Whether a subscription names it is told by Azure's management alone: see the hin
 
 import heapq
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,6 +14,7 @@ from worker import opening
 from worker.archives.letter_blobs import LetterBlobs, LettersUnavailableError
 from worker.errors import WorkerError
 from worker.model import Letter
+from worker.ops.ahead import ahead
 from worker.ops.doctor import Finding, failed, noted, passed, skipped
 from worker.ops.letters import is_known
 from worker.own_checks.deployment import Deployment
@@ -91,12 +92,22 @@ async def _waiting(deployment: Deployment, place: Place) -> Waiting:
         # The archive knows what was replayed.
         known = opening.open_known_archive(deployment.settings)
         memory = await stack.enter_async_context(known) if newest else None
+
+        async def is_replayed(letter: Letter) -> bool:
+            return await is_known(memory, letters.container, letter)
+
+        # One after the other, so many would take longer than a check may.
         written = [
             letter.written_at
-            for letter in newest
-            if not await is_known(memory, letters.container, letter)
+            async for letter, replayed in ahead(_each(newest), is_replayed)
+            if not replayed
         ]
     return Waiting(blobs=len(written), oldest=min(written, default=None))
+
+
+async def _each(letters: Sequence[Letter]) -> AsyncIterator[Letter]:
+    for letter in letters:
+        yield letter
 
 
 async def _newest(letters: LetterBlobs) -> Sequence[Letter]:
