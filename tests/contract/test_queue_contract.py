@@ -394,7 +394,7 @@ USES: dict[str, Use] = {
     "dead_letter": lambda queue, lease: queue.dead_letter(
         lease, reason="late", error="late"
     ),
-    "release": lambda queue, lease: queue.release(lease),
+    "release": lambda queue, lease: queue.release(lease, reason="late", error="late"),
 }
 
 

@@ -201,9 +201,9 @@ class QueueMachine(RuleBasedStateMachine):
         self.settle(data, "dead_letter", reason="r", error="e")
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data())
-    def release(self, data: st.DataObject) -> None:
-        self.settle(data, "release")
+    @rule(data=st.data(), why=st.sampled_from([{}, {"reason": "r", "error": "e"}]))
+    def release(self, data: st.DataObject, why: dict[str, str]) -> None:
+        self.settle(data, "release", **why)
 
     def settle(
         self, data: st.DataObject, verb: str, *args: object, **kwargs: object
