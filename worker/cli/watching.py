@@ -186,7 +186,8 @@ def _held_up(status: "Status") -> list[str]:
     return [
         f"{each.scope}{f' of {each.resource}' if each.resource else ''} since"
         f" {printing.moment(each.since, now=status.as_of)}:"
-        f" {printing.count(each.chunks, 'chunk')} with {each.reason} ({each.error});"
+        f" {printing.count(each.chunks, 'chunk')} with {each.reason}"
+        f"{f' ({each.error})' if each.error else ''};"
         " goes on by itself, within 10 min of the mend"
         for each in status.held_up or ()
     ]

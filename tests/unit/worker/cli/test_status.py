@@ -260,6 +260,19 @@ def test_line_is_safe_on_a_terminal(run: Run, composed: Composed) -> None:
             ),
             ": 4 chunks with source-forbidden (HTTP 403); goes on by itself, within 10",
         ),
+        (
+            (
+                HeldUp(
+                    scope="credential",
+                    resource="calls",
+                    reason="token-unavailable",
+                    error="",
+                    chunks=3,
+                    since=START,
+                ),
+            ),
+            ": 3 chunks with token-unavailable; goes on by itself, within 10",
+        ),
         (None, "can't tell; a consumer's log (consumer.paused) and its /health can"),
     ],
 )
