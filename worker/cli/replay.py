@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import letters, redelivery, session
+from worker.cli import failures, letters, piping, redelivery, session
 
 if TYPE_CHECKING:
     from worker.posting import Bodies, Posting
     from worker.replaying import Replayed
     from worker.settings import Settings
-
-NEEDS_ATTENTION = 3
-
 
 Files = Annotated[
     list[str],
@@ -106,7 +103,7 @@ def _replay_here(context: typer.Context, files: list[Path], *, simulate: bool) -
     if replayed.waiting:
         printing.print_line(f"paused   {replayed.waiting} wait: {program} resume")
     printing.print_line(f"next     {program} recordings list")
-    raise typer.Exit(NEEDS_ATTENTION if replayed.needs_attention else 0)
+    raise typer.Exit(failures.NEEDS_ATTENTION if replayed.needs_attention else 0)
 
 
 def _program(env_file: Path | None) -> str:
@@ -155,5 +152,7 @@ async def _watched(
     )
     with view:
         replayed = await replaying.replay(settings, bodies, watcher=view, post=post)
+    if replayed.needs_attention:
+        piping.end_with(failures.NEEDS_ATTENTION)
     view.print_summary()
     return replayed

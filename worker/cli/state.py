@@ -128,6 +128,8 @@ def config(
 
     env_file = session.invocation_of(context).env_file
     report = config_report(inspect_process(env_file, use=Use(wanted_for)))
+    if report.problems:
+        piping.end_with(failures.CONFIGURATION)
     printing.print_json(report) if as_json else _print_config(report)
     raise typer.Exit(failures.CONFIGURATION if report.problems else 0)
 

@@ -62,13 +62,17 @@ def test_what_was_found_is_no_secret_of_the_reader_that_left(
     assert ended.value.code == 3
 
 
+@pytest.mark.parametrize("by_line", [False, True])
 @pytest.mark.usefixtures("home", "composed")
-def test_code_of_a_command_outlives_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is said in a few lines is written at the very end, when the code is known."""
+def test_code_of_a_command_outlives_its_reader(
+    monkeypatch: pytest.MonkeyPatch, *, by_line: bool
+) -> None:
+    """Who left is met at the very end of a few lines, or at the first of many."""
     monkeypatch.delenv("AZURE_COMMUNICATION_CONNECTION_STRING")
     reader, writer = os.pipe()
     os.close(reader)
-    with os.fdopen(writer, "w") as stream, isolated_logs():
+    buffering = 1 if by_line else -1
+    with os.fdopen(writer, "w", buffering=buffering) as stream, isolated_logs():
         monkeypatch.setattr(sys, "stdout", stream)
         with pytest.raises(SystemExit) as ended, piping.readers_may_leave():
             main(["config", "--for", "serve"])
