@@ -28,6 +28,7 @@ from tests.unit.handlers.bodies import (
 from tests.unit.worker.rig import Rig
 from worker import names
 from worker.errors import (
+    ArchiveFullError,
     HostNotAllowedError,
     QueueUnavailableError,
     SourceNotFoundError,
@@ -250,6 +251,19 @@ async def test_cancelled_attempt_was_cut_short(traced: Traced) -> None:
     assert attempt.facts["outcome"] == "released"
     assert attempt.error is None
     assert traced.named("download")[-1].error == spans.CUT_SHORT
+
+
+async def test_attempt_that_a_pause_leaves_unspent_has_failed(traced: Traced) -> None:
+    """It is given back, and says of what, as one that is spent does."""
+    rig = Rig()
+    await rig.one()
+    rig.archive.fail_next(ArchiveFullError("512 MiB left"), on="writer", times=2)
+
+    await rig.attempt()
+
+    (attempt,) = traced.named("attempt")
+    assert attempt.facts["outcome"] == "released"
+    assert attempt.facts["reason"] == attempt.error == ArchiveFullError.reason
 
 
 async def test_lost_lease_is_said(traced: Traced) -> None:
