@@ -6,11 +6,11 @@ import itertools
 from collections.abc import Callable, Iterator
 
 import pytest
-import structlog
 from hypothesis import HealthCheck, settings
 
 from tests import azurite as emulator
 from tests.azurite import Azurite
+from tests.isolation import isolated_logs
 
 # How long an example takes says how busy the machine is.
 settings.register_profile(
@@ -26,8 +26,8 @@ UniqueName = Callable[[str], str]
 @pytest.fixture(autouse=True)
 def _unconfigured_logs() -> Iterator[None]:
     """A command that ran in this process logs to a stream that ends with its test."""
-    yield
-    structlog.reset_defaults()
+    with isolated_logs():
+        yield
 
 
 @pytest.fixture(scope="session")
