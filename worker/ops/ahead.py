@@ -12,15 +12,16 @@ AHEAD = 16
 
 
 async def ahead(
-    things: AsyncIterator[T],
+    things: AsyncIterator[T] | Iterable[T],
     work: Callable[[T], Awaitable[R]],
     *,
     most: int = AHEAD,
 ) -> AsyncIterator[tuple[T, R]]:
     """Each thing with what `work` says of it, in order; never more than `most` are held."""
     begun: deque[tuple[T, asyncio.Task[R]]] = deque()
+    every = things if isinstance(things, AsyncIterator) else _each(things)
     try:
-        async for thing in things:
+        async for thing in every:
             begun.append((thing, asyncio.create_task(_as_coroutine(work, thing))))
             if len(begun) >= most:
                 yield await _first(begun)
@@ -28,6 +29,11 @@ async def ahead(
             yield await _first(begun)
     finally:
         await _end(task for _, task in begun)
+
+
+async def _each(things: Iterable[T]) -> AsyncIterator[T]:
+    for thing in things:
+        yield thing
 
 
 async def _as_coroutine(work: Callable[[T], Awaitable[R]], thing: T) -> R:

@@ -113,13 +113,8 @@ async def _elsewhere(
     # They begin by `python -m`: nothing is for them in the folder where the command is typed.
     os.environ["PYTHONSAFEPATH"] = "1"
     # Twice as many as there are processes: none waits for what is printed.
-    async for _, found in ahead(_each(days), look, most=2 * at_once):
+    async for _, found in ahead(days, look, most=2 * at_once):
         # Each opened what is there now: of a disk that is gone, an empty folder.
         await archive.stat(names.RECORDINGS.rstrip("/"))
         for shown in found:
             yield shown
-
-
-async def _each(days: Sequence[str]) -> AsyncIterator[str]:
-    for day in days:
-        yield day

@@ -146,16 +146,11 @@ async def _receipts(
         except (NewerFormatError, StoredFormatError) as error:
             return str(error)
 
-    found = [receipt async for _, receipt in ahead(_each(folder.keys), read)]
+    found = [receipt async for _, receipt in ahead(folder.keys, read)]
     receipts = [each for each in found if isinstance(each, Receipt)]
     problems = [each for each in found if isinstance(each, str)]
     receipts.sort(key=lambda receipt: receipt.index)
     return receipts, next(iter(problems), None)
-
-
-async def _each(keys: Sequence[ChunkKey]) -> AsyncIterator[ChunkKey]:
-    for key in keys:
-        yield key
 
 
 async def _with_state(

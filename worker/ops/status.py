@@ -3,7 +3,7 @@
 One look at the queue, and a few at the archive.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -167,14 +167,9 @@ async def _size_of(archive: Archive, settled: Sequence[ChunkKey]) -> int:
         return await _bytes_of(archive, key)
 
     total = 0
-    async for _, size_bytes in ahead(_each(asked), measure, most=MOST_AT_ONCE):
+    async for _, size_bytes in ahead(asked, measure, most=MOST_AT_ONCE):
         total += size_bytes
     return total * len(settled) // max(len(asked), 1)
-
-
-async def _each(keys: Sequence[ChunkKey]) -> AsyncIterator[ChunkKey]:
-    for key in keys:
-        yield key
 
 
 async def _bytes_of(archive: Archive, key: ChunkKey) -> int:

@@ -5,7 +5,7 @@ Whether a subscription names it is told by Azure's management alone: see the hin
 
 import heapq
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -99,15 +99,10 @@ async def _waiting(deployment: Deployment, place: Place) -> Waiting:
         # One after the other, so many would take longer than a check may.
         written = [
             letter.written_at
-            async for letter, replayed in ahead(_each(newest), is_replayed)
+            async for letter, replayed in ahead(newest, is_replayed)
             if not replayed
         ]
     return Waiting(blobs=len(written), oldest=min(written, default=None))
-
-
-async def _each(letters: Sequence[Letter]) -> AsyncIterator[Letter]:
-    for letter in letters:
-        yield letter
 
 
 async def _newest(letters: LetterBlobs) -> Sequence[Letter]:
