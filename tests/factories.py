@@ -16,6 +16,7 @@ from worker.model import (
     Chunk,
     ChunkKey,
     Delivery,
+    HeldUp,
     RecordingKey,
     Sibling,
 )
@@ -164,4 +165,18 @@ def recording_of(announcement: Announcement) -> RecordingKey:
         recording_id=announcement.recording_id,
         call_id=announcement.call_id,
         started_at=announcement.recording_start_time,
+    )
+
+
+def held_up(
+    chunks: int, reason: str = "source-forbidden", *, error: str = "403"
+) -> HeldUp:
+    """What the chunks of one resource wait for alike."""
+    return HeldUp(
+        scope="credential",
+        resource="calls",
+        reason=reason,
+        error=error,
+        chunks=chunks,
+        since=START,
     )

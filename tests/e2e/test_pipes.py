@@ -11,6 +11,7 @@ import pytest
 
 from samples import events_dir
 from tests.e2e.worker_process import COMMAND
+from tests.unread import nobody_reads
 from worker import names
 from worker.clock import SystemClock
 from worker.model import ChunkKey
@@ -29,10 +30,8 @@ ONE_CHUNK = events_dir() / "one-chunk.event-grid.json"
 @pytest.fixture
 def unread() -> Iterator[int]:
     """A pipe whose reader has left."""
-    reader, writer = os.pipe()
-    os.close(reader)
-    yield writer
-    os.close(writer)
+    with nobody_reads() as stream:
+        yield stream.fileno()
 
 
 def ended(

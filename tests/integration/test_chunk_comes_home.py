@@ -165,6 +165,24 @@ def settings_for(acs: StandIn, folder: Path, **more: str) -> Settings:
 
 
 @asynccontextmanager
+async def another(acs: StandIn, folder: Path, **more: str) -> AsyncIterator[Consumer]:
+    """One more process over the same, with connections of its own."""
+    settings = settings_for(acs, folder, **more)
+    async with (
+        opening.open_queue(settings, create=False) as queue,
+        opening.open_archive(settings) as archive,
+        app.open_consumer(
+            settings,
+            queue=queue,
+            archive=archive,
+            nudge=asyncio.Event(),
+            cut=asyncio.Event(),
+        ) as consumer,
+    ):
+        yield consumer
+
+
+@asynccontextmanager
 async def opened(
     clock: HurriedClock, folder: Path, **more: str
 ) -> AsyncIterator[World]:
@@ -353,18 +371,7 @@ async def test_two_processes_on_one_queue_agree(
         )
         world.offer(*chunks)
         await world.announce(*chunks)
-        settings = settings_for(world.acs, tmp_path, WORKER_INSTANCE="other")
-        async with (
-            opening.open_queue(settings, create=False) as queue,
-            opening.open_archive(settings) as archive,
-            app.open_consumer(
-                settings,
-                queue=queue,
-                archive=archive,
-                nudge=asyncio.Event(),
-                cut=asyncio.Event(),
-            ) as other,
-        ):
+        async with another(world.acs, tmp_path, WORKER_INSTANCE="other") as other:
             await asyncio.gather(world.work(), world.work(other))
 
         states = [(await world.queued(chunk)).state for chunk in chunks]

@@ -3,9 +3,8 @@
 Each time as it is wired, over one queue, one archive and one stand-in for ACS.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +13,7 @@ import pytest
 from tests.factories import an_announcement, some_chunks
 from tests.fakes.clock import HurriedClock
 from tests.integration import test_chunk_comes_home as engine
-from tests.integration.test_chunk_comes_home import World, opened, settings_for
-from worker import app, opening
+from tests.integration.test_chunk_comes_home import World, another, opened
 from worker.consumer import Consumer
 from worker.model import Chunk, ChunkState
 
@@ -28,22 +26,9 @@ async def world(clock: HurriedClock, tmp_path: Path) -> AsyncIterator[World]:
         yield world
 
 
-@asynccontextmanager
-async def restarted(world: World, folder: Path) -> AsyncIterator[Consumer]:
+def restarted(world: World, folder: Path) -> AbstractAsyncContextManager[Consumer]:
     """The next process, which deletes."""
-    settings = settings_for(world.acs, folder, WORKER_DELETE_SOURCE="after-recording")
-    async with (
-        opening.open_queue(settings, create=False) as queue,
-        opening.open_archive(settings) as archive,
-        app.open_consumer(
-            settings,
-            queue=queue,
-            archive=archive,
-            nudge=asyncio.Event(),
-            cut=asyncio.Event(),
-        ) as consumer,
-    ):
-        yield consumer
+    return another(world.acs, folder, WORKER_DELETE_SOURCE="after-recording")
 
 
 def a_recording(world: World) -> tuple[Chunk, ...]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from tests import canaries
 from tests.e2e import events
 from tests.grid import Answering, answer, serving
 from tests.isolation import isolated_logs
+from tests.unread import nobody_reads
 from worker.__main__ import main
 from worker.cli import piping
 
@@ -93,15 +93,13 @@ async def test_reader_that_left_hides_no_refusal(
     operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first line finds nobody: the rest is not sent, and the log says what was."""
-    reader, writer = os.pipe()
-    os.close(reader)
 
     def type_it(url: str) -> None:
         with piping.readers_may_leave():
             main(["replay", DEMO, "--to", url])
 
     async with serving(answer(status=401)) as server:
-        with os.fdopen(writer, "w", buffering=1) as nobody:
+        with nobody_reads(buffering=1) as nobody:
             monkeypatch.setattr(sys, "stdout", nobody)
             with pytest.raises(SystemExit) as ended:
                 await asyncio.to_thread(type_it, server.url)

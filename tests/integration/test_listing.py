@@ -16,6 +16,7 @@ import pytest
 
 from tests.bench import shelves
 from tests.isolation import isolated_logs
+from tests.unread import nobody_reads
 from worker.__main__ import main
 from worker.archives.directory import DirectoryArchive
 from worker.cli.piping import READER_LEFT, readers_may_leave
@@ -258,10 +259,8 @@ def test_reader_that_leaves_is_told_nothing(
     """As `head` does: no trace of what was open."""
     monkeypatch.setenv("WORKER_ARCHIVE", f"file:{root}")
     monkeypatch.setenv("WORKER_SOURCE_HOSTS", "127.0.0.1:1")
-    theirs, ours = os.pipe()
-    os.close(theirs)
 
-    with isolated_logs(), os.fdopen(ours, "w", buffering=1) as pipe:
+    with isolated_logs(), nobody_reads(buffering=1) as pipe:
         monkeypatch.setattr(sys, "stdout", pipe)
         with pytest.raises(SystemExit) as left, readers_may_leave():
             main(["recordings", "list", "--json"])

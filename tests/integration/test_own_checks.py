@@ -714,6 +714,14 @@ async def test_dead_letters_of_a_directory_are_not_known(
     assert of(await look(here, clock), "dead letters").hint == dead_letters.SAY
 
 
+async def put_letters(account: Azurite, count: int) -> None:
+    text = account.connection_string
+    async with BlobServiceClient.from_connection_string(text) as service:
+        container = await service.create_container("dead-letters")
+        for number in range(count):
+            await container.upload_blob(f"{number}.json", b"[]")
+
+
 async def test_many_dead_letters_are_not_counted_to_their_end(
     there: Environment,
     clock: ManualClock,
@@ -722,11 +730,7 @@ async def test_many_dead_letters_are_not_counted_to_their_end(
 ) -> None:
     """It is enough to be paged for."""
     monkeypatch.setattr(dead_letters, "MOST", 2)
-    text = own_account.connection_string
-    async with BlobServiceClient.from_connection_string(text) as service:
-        container = await service.create_container("dead-letters")
-        for number in range(3):
-            await container.upload_blob(f"{number}.json", b"[]")
+    await put_letters(own_account, 3)
 
     found = await look(there, clock)
 
@@ -747,11 +751,7 @@ async def test_dead_letters_are_looked_up_some_at_once(
         return False
 
     monkeypatch.setattr(dead_letters, "is_known", neither)
-    text = own_account.connection_string
-    async with BlobServiceClient.from_connection_string(text) as service:
-        container = await service.create_container("dead-letters")
-        for number in range(2):
-            await container.upload_blob(f"{number}.json", b"[]")
+    await put_letters(own_account, 2)
 
     found = await look(there, clock)
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 import pytest
 
 from tests.isolation import isolated_logs
+from tests.unread import nobody_reads
 from worker.__main__ import main
 from worker.cli import piping
 from worker.cli.piping import OutputError
@@ -35,9 +36,7 @@ def say_what_was_found() -> None:
 
 def test_reader_that_left_ends_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the code that shells give to SIGPIPE, and nothing is left to fail at the exit."""
-    reader, writer = os.pipe()
-    os.close(reader)
-    with os.fdopen(writer, "w") as stream:
+    with nobody_reads() as stream:
         monkeypatch.setattr(sys, "stdout", stream)
         with pytest.raises(SystemExit) as ended, piping.readers_may_leave():
             say_a_line()
@@ -52,9 +51,7 @@ def test_what_was_found_is_no_secret_of_the_reader_that_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A script that asks for the code learns of it, whoever had seen enough."""
-    reader, writer = os.pipe()
-    os.close(reader)
-    with os.fdopen(writer, "w") as stream:
+    with nobody_reads() as stream:
         monkeypatch.setattr(sys, "stdout", stream)
         with pytest.raises(SystemExit) as ended, piping.readers_may_leave():
             say_what_was_found()
@@ -69,10 +66,7 @@ def test_code_of_a_command_outlives_its_reader(
 ) -> None:
     """Who left is met at the very end of a few lines, or at the first of many."""
     monkeypatch.delenv("AZURE_COMMUNICATION_CONNECTION_STRING")
-    reader, writer = os.pipe()
-    os.close(reader)
-    buffering = 1 if by_line else -1
-    with os.fdopen(writer, "w", buffering=buffering) as stream, isolated_logs():
+    with nobody_reads(buffering=1 if by_line else -1) as stream, isolated_logs():
         monkeypatch.setattr(sys, "stdout", stream)
         with pytest.raises(SystemExit) as ended, piping.readers_may_leave():
             main(["config", "--for", "serve"])
@@ -128,9 +122,7 @@ def test_process_without_standard_output_runs(monkeypatch: pytest.MonkeyPatch) -
 
 def test_words_that_nobody_reads_cost_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """As with `2>&1 | head`: the command goes on, and nothing is left to fail at its exit."""
-    reader, writer = os.pipe()
-    os.close(reader)
-    with os.fdopen(writer, "w") as stream:
+    with nobody_reads() as stream:
         monkeypatch.setattr(sys, "stderr", stream)
         with piping.readers_may_leave():
             sys.stderr.write("a hint\n")

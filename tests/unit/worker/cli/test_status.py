@@ -8,8 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.factories import a_chunk, a_delivery
-from tests.fakes.clock import START
+from tests.factories import a_chunk, a_delivery, held_up
 from tests.fakes.queue import MemoryQueue
 from tests.unit.worker.cli.conftest import Composed, Run
 from worker.clock import SystemClock
@@ -248,29 +247,11 @@ def test_line_is_safe_on_a_terminal(run: Run, composed: Composed) -> None:
     ("held", "told"),
     [
         (
-            (
-                HeldUp(
-                    scope="credential",
-                    resource="calls",
-                    reason="source-forbidden",
-                    error="HTTP 403",
-                    chunks=4,
-                    since=START,
-                ),
-            ),
+            (held_up(4, error="HTTP 403"),),
             ": 4 chunks with source-forbidden (HTTP 403); goes on by itself, within 10",
         ),
         (
-            (
-                HeldUp(
-                    scope="credential",
-                    resource="calls",
-                    reason="token-unavailable",
-                    error="",
-                    chunks=3,
-                    since=START,
-                ),
-            ),
+            (held_up(3, "token-unavailable", error=""),),
             ": 3 chunks with token-unavailable; goes on by itself, within 10",
         ),
         (None, "can't tell; a consumer's log (consumer.paused) and its /health can"),

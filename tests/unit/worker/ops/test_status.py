@@ -4,14 +4,14 @@ from datetime import timedelta
 
 import pytest
 
-from tests.factories import a_chunk, a_delivery, some_chunks
+from tests.factories import a_chunk, a_delivery, held_up, some_chunks
 from tests.fakes.archive import MemoryArchive
 from tests.fakes.clock import START, ManualClock
 from tests.fakes.queue import MemoryQueue
 from tests.unit.worker.ops.test_recordings import receipt_for
 from worker import names
 from worker.errors import ArchiveUnavailableError
-from worker.model import ChunkState, HeldUp
+from worker.model import ChunkState
 from worker.ops.pausing import set_paused
 from worker.ops.status import Status, read_status
 from worker.stored import Receipt, encode
@@ -179,17 +179,6 @@ async def test_archive_that_can_not_be_asked_is_told(
     assert found.problem == "no answer"
 
 
-def held(chunks: int, reason: str = "source-forbidden") -> HeldUp:
-    return HeldUp(
-        scope="credential",
-        resource="calls",
-        reason=reason,
-        error="403",
-        chunks=chunks,
-        since=START,
-    )
-
-
 async def one_settled(queue: MemoryQueue, *, pending: int = 1) -> None:
     for number in range(1 + pending):
         await put(queue, f"d{number}", hours=20 + number)
@@ -202,11 +191,11 @@ async def test_trouble_that_pauses_a_consumer_is_told_and_nothing_is_foretold(
 ) -> None:
     """So many as a breaker takes for trouble of all; fewer are their own."""
     await one_settled(queue)
-    queue.held = (held(2), held(3), held(9, "source-not-found"))
+    queue.held = (held_up(2), held_up(3), held_up(9, "source-not-found"))
 
     found = await status_of(queue)
 
-    assert (found.held_up, found.eta) == ((held(3),), None)
+    assert (found.held_up, found.eta) == ((held_up(3),), None)
 
 
 async def test_queue_that_keeps_no_reasons_says_so(queue: MemoryQueue) -> None:
