@@ -83,7 +83,9 @@ async def test_worker_killed_with_messages_in_hand_loses_none(
     """What a killed worker had received comes back, and comes home once."""
     body, original = fresh_chunk(reader.acs, "inbox-2")
     await inbox.send_message(base64.b64encode(body).decode())
-    async with reader.running("consume") as worker:
+    # It may have leased the chunk as well: nobody else has it until that lapses.
+    hasty = {**reader.settings, "WORKER_LEASE_SECONDS": "1"}
+    async with replace(reader, settings=hasty).running("consume") as worker:
         await worker.wait_for("delivery.accepted")
         worker.kill()
     # Whether it came to the delete or not: the message as it would come back.
