@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -219,9 +219,10 @@ def test_whoever_stops_early_leaves_no_process(root: Path) -> None:
     asked = Listing(opened=partial(directory, root), show=by_whom)
 
     async def first_elsewhere() -> int:
-        async for _, pid in in_order(asked):
-            if pid != os.getpid():
-                return pid
+        async with aclosing(in_order(asked)) as every:
+            async for _, pid in every:
+                if pid != os.getpid():
+                    return pid
         return never()
 
     pid = asyncio.run(first_elsewhere())

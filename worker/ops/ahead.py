@@ -2,7 +2,13 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+)
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -16,7 +22,7 @@ async def ahead(
     work: Callable[[T], Awaitable[R]],
     *,
     most: int = AHEAD,
-) -> AsyncIterator[tuple[T, R]]:
+) -> AsyncGenerator[tuple[T, R], None]:
     """Each thing with what `work` says of it, in order; never more than `most` are held."""
     begun: deque[tuple[T, asyncio.Task[R]]] = deque()
     every = things if isinstance(things, AsyncIterator) else _each(things)
@@ -51,5 +57,7 @@ async def _end(tasks: Iterable[asyncio.Task[R]]) -> None:
     """Whoever stops reading leaves nothing running."""
     left = list(tasks)
     for task in left:
-        task.cancel()
+        # By the end of the loop perhaps: cancelled once more it would not tidy up.
+        if not task.cancelling():
+            task.cancel()
     await asyncio.gather(*left, return_exceptions=True)

@@ -9,7 +9,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -76,8 +76,11 @@ async def in_order(listing: Listing[T]) -> AsyncGenerator[T, None]:
                     yield shown
             done += 1
         if rest := days[done:]:
-            async for shown in _elsewhere(listing, archive, rest, at_once=at_once):
-                yield shown
+            async with aclosing(
+                _elsewhere(listing, archive, rest, at_once=at_once)
+            ) as every:
+                async for shown in every:
+                    yield shown
 
 
 def _processors() -> int:
@@ -95,7 +98,7 @@ async def _days(archive: Archive, day: str) -> Sequence[str]:
 
 async def _elsewhere(
     listing: Listing[T], archive: Archive, days: Sequence[str], *, at_once: int
-) -> AsyncIterator[T]:
+) -> AsyncGenerator[T, None]:
     # Start-up cost: few lists are so long.
     from anyio import BrokenWorkerProcess, CapacityLimiter, to_process
 
@@ -113,8 +116,9 @@ async def _elsewhere(
     # They begin by `python -m`: nothing is for them in the folder where the command is typed.
     os.environ["PYTHONSAFEPATH"] = "1"
     # Twice as many as there are processes: none waits for what is printed.
-    async for _, found in ahead(days, look, most=2 * at_once):
-        # Each opened what is there now: of a disk that is gone, an empty folder.
-        await archive.stat(names.RECORDINGS.rstrip("/"))
-        for shown in found:
-            yield shown
+    async with aclosing(ahead(days, look, most=2 * at_once)) as every:
+        async for _, found in every:
+            # Each opened what is there now: of a disk that is gone, an empty folder.
+            await archive.stat(names.RECORDINGS.rstrip("/"))
+            for shown in found:
+                yield shown

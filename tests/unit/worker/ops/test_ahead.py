@@ -65,3 +65,27 @@ async def test_failure_comes_out_and_ends_the_others() -> None:
         await anext(answers)
 
     assert ended.is_set()
+
+
+async def test_what_is_about_to_end_may_tidy_up() -> None:
+    """The end of the loop cancels all, and closes what was not read to its end."""
+    tidying, tidied = asyncio.Event(), asyncio.Event()
+
+    async def work(number: int) -> None:
+        try:
+            if number:
+                await asyncio.Event().wait()
+        finally:
+            if number:
+                tidying.set()
+                await asyncio.sleep(0)
+                tidied.set()
+
+    answers = ahead(numbers(2), work)
+    await anext(answers)
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    await tidying.wait()
+    await answers.aclose()
+
+    assert tidied.is_set()
