@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from handlers import envelope
 
+TYPE_HEADER = "ce-type"
 _STRUCTURED = "application/cloudevents"
 _ATTRIBUTE = re.compile(r"ce-(?!data$)([a-z0-9]+)", re.ASCII | re.IGNORECASE)
 """Named as the standard has it; `data` is the body, whatever a header says."""

@@ -16,6 +16,9 @@ class AtWork:
         self._most_seconds = most_seconds
         self._since: dict[asyncio.Task[Any], float] = {}
 
+    def __len__(self) -> int:
+        return len(self._since)
+
     def begin(self) -> None:
         """Count the current task among them."""
         self._since[_current()] = asyncio.get_running_loop().time()

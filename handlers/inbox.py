@@ -240,7 +240,12 @@ class Inbox:
                 why = received.reason or ""
                 await self._queue.poison(_poisoned(message, why, at=self._clock.now()))
                 log.error("inbox.poisoned", reason=why, deliveries=message.times)
-            case ReceivedKind.ACCEPTED | ReceivedKind.IGNORED | ReceivedKind.VALIDATION:
+            case (
+                ReceivedKind.ACCEPTED
+                | ReceivedKind.IGNORED
+                | ReceivedKind.VALIDATION
+                | ReceivedKind.DEFERRED
+            ):
                 pass
             case _:
                 assert_never(received.kind)

@@ -14,7 +14,7 @@ import structlog
 from handlers import registry
 from handlers.sorting import IsLeftAlone, Reject, Sorted, Sorter
 from worker.errors import MalformedEventError, WorkerError
-from worker.model import Delivery, PutResult
+from worker.model import Deferred, Delivery, PutResult
 from worker.ports import Clock
 from worker.stored import StoredFormatError
 from worker.telemetry import meters, spans
@@ -48,20 +48,25 @@ class BodyQuarantine(Protocol):
 
 
 class ReceivedKind(StrEnum):
-    """What became of a delivery; all but UNAVAILABLE are final and durable."""
+    """What became of a delivery; all but UNAVAILABLE are durable, and final for the sender."""
 
     ACCEPTED = "accepted"
     VALIDATION = "validation"
     IGNORED = "ignored"
     MALFORMED = "malformed"
     """Nothing in it could be understood or stored; all of it is in quarantine."""
+    DEFERRED = "deferred"
+    """All of it is kept as it came, and will be sorted later."""
     UNAVAILABLE = "unavailable"
     """Our own trouble: send it again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """The outcome of one delivery; counts are events but for those of chunks."""
+    """The outcome of one delivery; counts are events but for those of chunks.
+
+    They are 0 for one that is deferred: nobody looked yet.
+    """
 
     kind: ReceivedKind
     events: int = 0
@@ -107,11 +112,12 @@ class Receiver:
         delivery_count: int | None = None,
         event_header: str = "",
         traceparent: str = "",
+        received_at: datetime | None = None,
     ) -> Received:
         """Make everything in `body` durable, then say so. Safe to repeat.
 
         `event_header` is what `aeg-event-type` said, where there is one; `traceparent` is the
-        sender's own trace, as it was sent.
+        sender's own trace, as it was sent. `received_at` is of a delivery that was deferred.
         """
         fields: dict[str, object] = {
             "origin": origin,
@@ -119,19 +125,37 @@ class Receiver:
             "bytes": len(body),
         }
         with spans.delivery(origin, traceparent) as span:
-            received = await self._receive(body, event_header, fields, span)
+            now, started = self._clock.now(), self._clock.monotonic()
+            if received_at is not None:
+                deferred_s = round((now - received_at).total_seconds(), 3)
+                fields["deferred_s"] = deferred_s
+                span.tell(deferred_s=deferred_s)
+            received = await self._receive(
+                body, received_at or now, event_header, fields, span
+            )
+            record(
+                received,
+                fields | span.fields,
+                origin=origin,
+                seconds=self._clock.monotonic() - started,
+                is_later=received_at is not None,
+            )
             _tell(span, received, size_bytes=len(body))
         return received
+
+    async def set_aside(self, delivery: Deferred, why: str) -> None:
+        """Quarantine a delivery that can't be sorted. Raises ArchiveUnavailableError."""
+        reject = Reject(raw=delivery.body, why=why)
+        await self._set_aside_whole([reject], delivery.body, delivery.received_at)
 
     async def _receive(
         self,
         body: bytes,
+        received_at: datetime,
         event_header: str,
         fields: dict[str, object],
         span: DeliverySpan,
     ) -> Received:
-        received_at = self._clock.now()
-        started = self._clock.monotonic()
         found = await self._sorter.sort(body, received_at)
         found.deleted |= registry.says_deleted(event_header)
         delivery = Delivery(
@@ -148,11 +172,7 @@ class Receiver:
         if found.oldest_at is not None:
             age = received_at - found.oldest_at
             fields["oldest_event_s"] = round(age.total_seconds(), 1)
-        total_s = self._clock.monotonic() - started
-        fields["total_s"] = round(total_s, 6)
         _log_subscription(found)
-        _log(received, fields | span.fields)
-        _count(received, origin=delivery.origin, seconds=total_s)
         return received
 
     async def _store(
@@ -265,6 +285,24 @@ def _log_subscription(found: Sorted) -> None:
         log.warning("subscription.deleted", topic=_shown(found.topic))
 
 
+def record(
+    received: Received,
+    fields: dict[str, object],
+    *,
+    origin: str,
+    seconds: float,
+    is_later: bool = False,
+) -> None:
+    """Log what became of a delivery, and count it, but not each try to sort it later."""
+    fields["total_s"] = round(seconds, 6)
+    if received.kind is ReceivedKind.DEFERRED:
+        log.info("delivery.deferred", **fields)
+    else:
+        _log(received, fields)
+    if not (is_later and received.kind is ReceivedKind.UNAVAILABLE):
+        _count(received, origin=origin, seconds=None if is_later else seconds)
+
+
 def _log(received: Received, fields: dict[str, object]) -> None:
     """The one line of a delivery: counts, never its body and never its code."""
     fields |= {
@@ -282,13 +320,19 @@ def _log(received: Received, fields: dict[str, object]) -> None:
     log.info("delivery.accepted", **fields)
 
 
-def _count(received: Received, *, origin: str, seconds: float) -> None:
-    """The same as metrics. What is sent again was not taken in."""
-    is_rejected = received.is_rejected
-    outcome = "rejected" if is_rejected else "accepted"
-    reason = received.kind.value if is_rejected else NO_REASON
+def _count(received: Received, *, origin: str, seconds: float | None) -> None:
+    """The same as metrics. What is sent again was not taken in.
+
+    `seconds` is how long the sender waited; None: it was answered long ago.
+    """
+    outcome, reason = "accepted", NO_REASON
+    if received.is_rejected:
+        outcome, reason = "rejected", received.kind.value
+    elif received.kind is ReceivedKind.DEFERRED:
+        outcome = "deferred"
     meters.add(DELIVERIES, origin=origin, outcome=outcome, reason=reason)
-    meters.record(DELIVERY_DURATION, seconds, outcome=outcome)
+    if seconds is not None:
+        meters.record(DELIVERY_DURATION, seconds, outcome=outcome)
     if received.kind is ReceivedKind.UNAVAILABLE:
         return
     counts = {

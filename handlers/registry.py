@@ -27,11 +27,23 @@ _KINDS = {
 }
 # Documented as the first; Microsoft's own receiver looks for the second.
 _DELETION_HEADERS = frozenset({"subscriptiondeletion", "unsubscribe"})
+_OF_EVENTS = frozenset({"", "notification"})
+_OF_SUBSCRIPTIONS = b"microsoft.eventgrid.subscription"
 
 
 def kind_of(event_type: str) -> EventKind:
     """Return the kind of an event type, in whatever case it is written."""
     return _KINDS.get(event_type.casefold(), EventKind.UNKNOWN)
+
+
+def may_be_of_subscription(event_header: str, body: bytes | bytearray) -> bool:
+    """Whether a delivery may speak of its subscription, told without reading it.
+
+    `aeg-event-type` is `Notification` with events of others, and CloudEvents come without.
+    """
+    if event_header.casefold() not in _OF_EVENTS:
+        return True
+    return _OF_SUBSCRIPTIONS in body.lower()
 
 
 def says_deleted(event_header: str) -> bool:

@@ -85,6 +85,7 @@ def status_of(outcome: Outcome) -> int:
             ReceivedKind.ACCEPTED
             | ReceivedKind.IGNORED
             | ReceivedKind.VALIDATION
+            | ReceivedKind.DEFERRED
             | Consent.GIVEN
         ):
             return 200

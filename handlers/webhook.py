@@ -72,6 +72,20 @@ class DeliveryReceiver(Protocol):
     ) -> Received: ...
 
 
+class Aside(Protocol):
+    """Who had better take a delivery while so many are at work, itself counted, if not the
+    receiver: see handlers.deferring.
+    """
+
+    def __call__(
+        self, body: bytearray, *, event_header: str, at_work: int
+    ) -> DeliveryReceiver | None: ...
+
+
+def _nobody(*_body: object, **_told: object) -> None:
+    """All goes to the receiver."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Parts:
     """What the app shares with the server that it runs in."""
@@ -94,10 +108,12 @@ def webhook_app(  # noqa: PLR0913 - what it is made of
     limits: Limits | None = None,
     clock: Clock | None = None,
     callbacks: CallbackRoute | None = None,
+    aside: Aside = _nobody,
 ) -> web.Application:
     """Build the public endpoint: deliveries, both handshakes, probes. For webhook_runner.
 
-    Callbacks are taken within the same limits; None: there is no such path.
+    Callbacks are taken within the same limits; None: there is no such path. `aside` says what
+    had better be sorted later.
     """
     limits, clock = limits or Limits(), clock or SystemClock()
     parts = _parts_of(limits, clock)
@@ -105,7 +121,7 @@ def webhook_app(  # noqa: PLR0913 - what it is made of
     app[_PARTS], app[CONNECTIONS] = parts, parts.table
     app[TURNED_AWAY], app[BODIES] = parts.refusals.counts, parts.bodies
     app.cleanup_ctx.append(_swept)
-    webhook = _Webhook(receiver, auth, health, parts)
+    webhook = _Webhook(receiver, auth, health, parts, aside)
     known_origins = frozenset(origin.casefold() for origin in origins)
 
     async def consent(request: web.Request) -> web.Response:
@@ -162,6 +178,11 @@ def webhook_runner(
     )
 
 
+def deliveries_at_work(app: web.Application) -> int:
+    """How many are being sorted or stored just now."""
+    return len(app[_PARTS].at_work)
+
+
 async def work_finished(app: web.Application) -> None:
     """Wait until nothing is at work any more, for as long as a delivery may take."""
     parts = app[_PARTS]
@@ -195,9 +216,15 @@ class _Webhook:
     """POST: authenticate, read within bounds, receive within the budget, answer."""
 
     def __init__(
-        self, receiver: DeliveryReceiver, auth: Auth, health: Health, parts: _Parts
+        self,
+        receiver: DeliveryReceiver,
+        auth: Auth,
+        health: Health,
+        parts: _Parts,
+        aside: Aside = _nobody,
     ) -> None:
         self._receiver = receiver
+        self._aside = aside
         self._auth = auth
         self._health = health
         self._refusals = parts.refusals
@@ -249,13 +276,21 @@ class _Webhook:
     async def _work(self, hold: Hold, headers: Mapping[str, str]) -> Received:
         """Sort and store it; this goes on though the answer be given up."""
         self._check_open()  # the body may have taken longer than that
-        turn = await self._turns.take(weight_bytes(hold.body))
+        event_header = headers.get(EVENT_HEADER, "")
+        aside = None
+        # In binary mode the headers may say that it is a handshake.
+        if binary_mode.TYPE_HEADER not in headers:
+            aside = self._aside(
+                hold.body, event_header=event_header, at_work=len(self._at_work)
+            )
+        # What is not read now takes no more than is counted already.
+        turn = await self._turns.take(0 if aside else weight_bytes(hold.body))
         try:
-            return await self._receiver.receive(
+            return await (aside or self._receiver).receive(
                 binary_mode.as_structured(bytes(hold.body), headers),
                 origin="webhook",
                 delivery_count=delivery_count(headers),
-                event_header=headers.get(EVENT_HEADER, ""),
+                event_header=event_header,
                 traceparent=headers.get(TRACE_HEADER, ""),
             )
         finally:

@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 from aiohttp import web
@@ -124,6 +125,7 @@ class Parts:
     auth: Auth = field(default_factory=lambda: KeyAuth(KEYS))
     receiver: object = None
     quarantine: object = None
+    aside: Any = lambda _body, **_told: None
     limits: Limits = field(default_factory=Limits)
     send_buffer_bytes: int = 0
     """Of the machine, for each connection; 0: as it likes."""
@@ -182,6 +184,7 @@ async def serving(parts: Parts | None = None) -> AsyncIterator[Endpoint]:
         parts.auth,
         health,
         limits=parts.limits,
+        aside=parts.aside,
     )
     runner = webhook_runner(app, grace_seconds=0.1)
     await runner.setup()

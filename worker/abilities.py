@@ -1,9 +1,9 @@
-"""What an archive may be able to do beside ports.Archive; whoever asks can do without."""
+"""What archives and queues may be able to do beside their ports; whoever asks can do without."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Protocol, runtime_checkable
 
-from worker.model import Listed, Pick, ReadBack
+from worker.model import Deferred, Listed, Pick, ReadBack, Taken
 
 
 @runtime_checkable
@@ -39,4 +39,43 @@ class Digesting(Protocol):
 
         IntegrityError if it is not there, or not all of it can be read.
         """
+        ...
+
+
+@runtime_checkable
+class Deferring(Protocol):
+    """What a queue may be able to do: keep deliveries whole until somebody sorts them.
+
+    That takes a fraction of what it takes to sort one. Trouble is QueueUnavailableError.
+    """
+
+    async def defer(self, delivery: Deferred) -> None:
+        """Have it durable."""
+        ...
+
+    async def take_deferred(
+        self,
+        *,
+        most: int,
+        most_bytes: int,
+        hide_seconds: float,
+        behind: int = 0,
+        up_to: int | None = None,
+    ) -> Taken:
+        """The first that nobody has, hidden from everybody else for so long.
+
+        One may have more than `most_bytes`, several may not; one that was taken up often is
+        alone, so that it harms no other. Their ids are beyond `behind`, and none is beyond
+        `up_to`.
+        """
+        ...
+
+    async def give_back_deferred(
+        self, ids: Collection[int], *, hide_seconds: float = 0
+    ) -> None:
+        """Have them come back after so long; that they were taken up does not count."""
+        ...
+
+    async def drop_deferred(self, ids: Collection[int]) -> None:
+        """Forget what is sorted; what is gone by now is no trouble."""
         ...

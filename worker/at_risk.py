@@ -1,4 +1,4 @@
-"""Tells of chunks at risk, which have little time left, and of their recordings."""
+"""Tells of chunks at risk, which have little time left, and of what may become so unseen."""
 
 import asyncio
 import itertools
@@ -72,6 +72,13 @@ class RiskWatch:
     async def look(self) -> None:
         """Be loud about the chunks that are at risk now, long before they are lost."""
         counts = await self.sight.look(self.queue, within=self.within)
+        if counts.is_sorting_late(self.clock.now()):
+            since = counts.deferred_since
+            log.error(
+                "deferred.late",
+                deliveries=counts.deferred,
+                since=since.isoformat() if since else None,
+            )
         if not counts.at_risk:
             return
         oldest = counts.oldest_deadline

@@ -22,6 +22,8 @@ worker.stopped | info |
 delivery.accepted | info | origin, outcome, events, chunks, duplicates, ignored, quarantined
 delivery.accepted | what was left alone | exported
 delivery.accepted | how late it is | delivery_count, oldest_event_s
+delivery.accepted, delivery.rejected | of what was deferred | deferred_s
+delivery.deferred | info | origin, delivery_count
 delivery.accepted, delivery.rejected | where it is traced | trace_id
 delivery.rejected | warning | origin, reason, error, delivery_count
 delivery.rejected | after a flood | unsaid
@@ -38,6 +40,9 @@ inbox.unavailable | error | error, hint
 inbox.resumed | info | after_s
 inbox.poisoned | error | reason, deliveries
 inbox.crashed | error | deliveries, exception
+deferred.late | error | deliveries, since
+deferred.unavailable | warning | error, hint
+deferred.crashed | error | deliveries, exception
 subscription.validated | info | topic
 subscription.refused | warning | reason, topic
 subscription.deleted | warning | topic

@@ -6,7 +6,7 @@ recording; each becomes one `Chunk`, which carries all that any later step needs
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple, NewType
 
@@ -125,6 +125,35 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Deferred:
+    """A delivery that is durable as it came, and will be sorted when there is time."""
+
+    body: bytes = field(repr=False)
+    received_at: datetime
+    origin: str
+    delivery_count: int | None
+    traceparent: str
+    """The sender's own trace, as it was sent; may be empty."""
+    id: int = 0
+    """Of the queue; 0: not there yet."""
+    times: int = 0
+    """How often it was taken up to be sorted, this time too; not where it was given back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """Deferred deliveries in hand, and what is told of all that there are, these included."""
+
+    deliveries: Sequence[Deferred] = ()
+    oldest_at: datetime | None = None
+    """When the first of all came; None: there is none."""
+    newest_at: datetime | None = None
+    first_id: int = 0
+    last_id: int = 0
+    """Of all that there are; 0: there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedMessage:
     """A message of a Storage Queue in hand, or just sent; `receipt` is the right to settle it."""
 
@@ -232,6 +261,10 @@ class HeldUp:
     since: datetime
 
 
+SORTED_WITHIN = timedelta(minutes=15)
+"""What was deferred is sorted in seconds, and after a flood in minutes, if anybody runs."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueCounts:
     """What the queue holds now. `by_state` has every state; `dead` is split by reason."""
@@ -242,6 +275,14 @@ class QueueCounts:
     """Pending or leased with less than the asked-for time left."""
     oldest_deadline: datetime | None
     """The earliest `expires_at` of what is pending or leased."""
+    deferred: int = 0
+    """Deliveries that are yet to be sorted."""
+    deferred_since: datetime | None = None
+    """When the oldest of them came."""
+
+    def is_sorting_late(self, now: datetime) -> bool:
+        """Whether one waits for longer than it takes where a worker runs and does well."""
+        return now - (self.deferred_since or now) > SORTED_WITHIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,7 +346,7 @@ class Forgotten:
     shared: int
     """Bodies that stay a while: other recordings are in them."""
     at_work: int
-    """Entries that stay because they are not settled."""
+    """What stays: entries that are not settled, and deferred deliveries that speak of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,14 +13,21 @@ from aiohttp import web
 
 from handlers.auth import AnyAuth, Auth, KeyAuth, OpenAuth
 from handlers.callbacks import CallbackReceiver, CallbackRoute
+from handlers.deferring import Backlog
 from handlers.health import Health, Probe
 from handlers.inbox import Inbox
 from handlers.limits import Limits
 from handlers.quarantine import Quarantine
 from handlers.receiver import Received, Receiver
 from handlers.sorting import IsLeftAlone
-from handlers.webhook import webhook_app, webhook_runner, work_finished
+from handlers.webhook import (
+    deliveries_at_work,
+    webhook_app,
+    webhook_runner,
+    work_finished,
+)
 from worker import __version__, byos
+from worker.abilities import Deferring
 from worker.clock import SystemClock
 from worker.descriptors import most_descriptors
 from worker.model import Delivery, PutResult
@@ -28,6 +35,9 @@ from worker.ports import Archive, ChunkQueue
 from worker.settings import Settings
 from worker.settings_shapes import Listen
 from worker.sources.hosts import HostRules
+
+CALM = 2
+"""No more deliveries at work than these hardly notice what else is done."""
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
@@ -70,6 +80,59 @@ def _left_alone(settings: Settings) -> IsLeftAlone | None:
     return partial(byos.is_left_alone, check=check, hosts=hosts)
 
 
+def backlog_of(
+    settings: Settings,
+    receiver: Receiver,
+    queue: ChunkQueue,
+    *,
+    is_busy: Callable[[], bool] = lambda: False,
+) -> Backlog | None:
+    """What is deferred; None: this queue keeps no such deliveries."""
+    if not isinstance(queue, Deferring):
+        return None
+    return Backlog(
+        receiver,
+        queue,
+        SystemClock(),
+        hide_seconds=settings.lease_seconds,
+        is_busy=is_busy,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaysIn:
+    """Who receives for a process, and what it reads itself, where that is there."""
+
+    receiver: Receiver
+    inbox: Inbox | None
+    backlog: Backlog | None
+
+    @property
+    def reading(self) -> Sequence[Inbox | Backlog]:
+        """Those that are there."""
+        return [each for each in (self.inbox, self.backlog) if each is not None]
+
+
+@asynccontextmanager
+async def open_ways_in(
+    settings: Settings,
+    *,
+    queue: ChunkQueue,
+    archive: Archive,
+    nudge: asyncio.Event,
+    cut: asyncio.Event,
+    is_busy: Callable[[], bool] = lambda: False,
+) -> AsyncIterator[WaysIn]:
+    """All but the webhook; `is_busy` says of that one when deferred deliveries had better wait."""
+    receiver = receiver_of(settings, queue=queue, archive=archive, nudge=nudge)
+    async with open_inbox(settings, receiver, cut=cut) as inbox:
+        yield WaysIn(
+            receiver=receiver,
+            inbox=inbox,
+            backlog=backlog_of(settings, receiver, queue, is_busy=is_busy),
+        )
+
+
 @asynccontextmanager
 async def open_inbox(
     settings: Settings, receiver: Receiver, *, cut: asyncio.Event
@@ -96,6 +159,7 @@ class _Late:
     """Stands in for a receiver that is not there yet, or no more: nobody asks it then."""
 
     receiver: Receiver
+    backlog: Backlog | None = None
 
     async def receive(
         self,
@@ -114,6 +178,16 @@ class _Late:
             traceparent=traceparent,
         )
 
+    def aside(
+        self, body: bytearray, *, event_header: str, at_work: int
+    ) -> Backlog | None:
+        """Satisfies webhook.Aside."""
+        backlog = self.backlog
+        if backlog is None:
+            return None
+        wants = backlog.wants(body, event_header=event_header, at_work=at_work)
+        return backlog if wants else None
+
 
 class Endpoint:
     """The webhook as it listens: a delivery is answered 503 but for while it is `taking`."""
@@ -124,10 +198,16 @@ class Endpoint:
         self._app = app
         self._late = late
 
+    def is_busy(self) -> bool:
+        """Whether what can wait had better do so."""
+        return deliveries_at_work(self._app) > CALM
+
     @asynccontextmanager
-    async def taking(self, receiver: Receiver, ready: Probe) -> AsyncIterator[None]:
+    async def taking(
+        self, receiver: Receiver, ready: Probe, backlog: Backlog | None = None
+    ) -> AsyncIterator[None]:
         """Take deliveries; leaving waits for those that are being stored."""
-        self._late.receiver = receiver
+        self._late.receiver, self._late.backlog = receiver, backlog
         self.health.open(ready)
         try:
             yield
@@ -154,7 +234,9 @@ async def listening(
         open_auth(settings, own_key=own_key) as auth,
         open_callbacks(settings, own_key=own_key) as callbacks,
     ):
-        app = webhook_app(late, auth, health, limits=limits, callbacks=callbacks)
+        app = webhook_app(
+            late, auth, health, limits=limits, callbacks=callbacks, aside=late.aside
+        )
         endpoint = Endpoint(app, health, late)
         async with _served(webhook_runner(app), settings.listen) as endpoint.url:
             log.info("worker.listening", listen=endpoint.url)

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -11,6 +11,7 @@ from functools import partial
 
 import structlog
 
+from handlers.deferring import Backlog
 from handlers.inbox import Inbox
 from worker import app, opening, receiving
 from worker.admin import open_admin
@@ -92,19 +93,20 @@ async def run_serve(settings: Settings) -> None:
             cut=stop.cut,
             notices=notices,
         ) as consumer,
-        receiving.open_inbox(
+        receiving.open_ways_in(
             settings,
-            receiver := receiving.receiver_of(
-                settings, queue=queue, archive=archive, nudge=nudge
-            ),
+            queue=queue,
+            archive=archive,
+            nudge=nudge,
             cut=stop.cut,
-        ) as inbox,
-        endpoint.taking(receiver, queue.ready),
+            is_busy=endpoint.is_busy,
+        ) as ways_in,
+        endpoint.taking(ways_in.receiver, queue.ready, ways_in.backlog),
     ):
         standing.consumer = consumer
         watch = _watch(settings, queue, standing, notices)
         with _at_work(stop):
-            await _until_stopped(watch, stop, endpoint, consumer, inbox)
+            await _until_stopped(watch, stop, endpoint, consumer, *ways_in.reading)
     log.info("worker.stopped")
 
 
@@ -117,19 +119,26 @@ async def run_webhook(settings: Settings) -> None:
         opening.open_archive(settings) as archive,
         opening.open_queue(settings, create=True, archive=archive) as queue,
         endpoint.taking(
-            receiving.receiver_of(settings, queue=queue, archive=archive, nudge=nudge),
+            receiver := receiving.receiver_of(
+                settings, queue=queue, archive=archive, nudge=nudge
+            ),
             queue.ready,
+            backlog := receiving.backlog_of(
+                settings, receiver, queue, is_busy=endpoint.is_busy
+            ),
         ),
     ):
+        watch = _watch(settings, queue, standing)
         with _at_work(stop):
-            await _until_stopped(_watch(settings, queue, standing), stop, endpoint)
+            await _until_stopped(watch, stop, endpoint, backlog)
     log.info("worker.stopped")
 
 
 async def run_consume(settings: Settings, *, until_empty: bool) -> int:
     """Consume until a signal, or until nothing is left: then 3 if chunks are dead.
 
-    An inbox is emptied first; 3 as well if it can't be, or a pause has chunks wait.
+    An inbox, and what was deferred, is emptied first; 3 as well if it can't be, or a pause
+    has chunks wait.
     """
     stop, nudge = Stop(), asyncio.Event()
     async with (
@@ -145,38 +154,48 @@ async def run_consume(settings: Settings, *, until_empty: bool) -> int:
             cut=stop.cut,
             notices=notices,
         ) as consumer,
-        receiving.open_inbox(
-            settings,
-            receiving.receiver_of(settings, queue=queue, archive=archive, nudge=nudge),
-            cut=stop.cut,
-        ) as inbox,
+        receiving.open_ways_in(
+            settings, queue=queue, archive=archive, nudge=nudge, cut=stop.cut
+        ) as ways_in,
     ):
         standing.consumer = consumer
         with _at_work(stop):
             log.info("worker.started", listen=None)
             async with _watch(settings, queue, standing, notices).running():
-                is_read = await _consume(stop, consumer, inbox, until_empty=until_empty)
+                is_read = await _consume(
+                    stop, consumer, ways_in.reading, until_empty=until_empty
+                )
         # Whoever is stopped is not asked: in an outage the question would be its end.
         is_emptied = until_empty and not stop.stopping.is_set()
         within = settings.at_risk_within
         is_left = is_emptied and await _is_left(queue, consumer, within)
     log.info("worker.stopped")
-    return NEEDS_ATTENTION if is_left or not is_read else DONE
+    is_unread = is_emptied and not is_read
+    return NEEDS_ATTENTION if is_left or is_unread else DONE
 
 
 async def _consume(
-    stop: Stop, consumer: Consumer, inbox: Inbox | None, *, until_empty: bool
+    stop: Stop,
+    consumer: Consumer,
+    reading: Iterable[Inbox | Backlog],
+    *,
+    until_empty: bool,
 ) -> bool:
-    """Whether all was read of an inbox that was to be emptied."""
+    """Whether all was read of what was to be emptied."""
     is_read = True
     async with asyncio.TaskGroup() as group:
-        if inbox is not None and until_empty:
-            turned = partial(consumer.pulse.turn, consumer.clock)
-            is_read = await inbox.empty(stop.stopping, turned=turned)
-        elif inbox is not None:
-            group.create_task(inbox.run(stop.stopping), name="inbox")
+        turned = partial(consumer.pulse.turn, consumer.clock)
+        for each in reading:
+            if until_empty:
+                is_read = await each.empty(stop.stopping, turned=turned) and is_read
+            else:
+                group.create_task(each.run(stop.stopping), name=_name(each))
         await consumer.run(stop.stopping, until_empty=until_empty)
     return is_read
+
+
+def _name(part: Consumer | Inbox | Backlog) -> str:
+    return type(part).__name__.lower()
 
 
 async def _is_left(queue: ChunkQueue, consumer: Consumer, within: timedelta) -> bool:
@@ -191,16 +210,14 @@ async def _until_stopped(
     watch: RiskWatch,
     stop: Stop,
     endpoint: Endpoint,
-    consumer: Consumer | None = None,
-    inbox: Inbox | None = None,
+    *parts: Consumer | Inbox | Backlog | None,
 ) -> None:
     """Run until a signal; any part that dies ends the process."""
     log.info("worker.started", listen=endpoint.url)
     async with watch.running(), asyncio.TaskGroup() as group:
-        if consumer is not None:
-            group.create_task(consumer.run(stop.stopping), name="consumer")
-        if inbox is not None:
-            group.create_task(inbox.run(stop.stopping), name="inbox")
+        for part in parts:
+            if part is not None:
+                group.create_task(part.run(stop.stopping), name=_name(part))
         await stop.stopping.wait()
         endpoint.health.drain()
 

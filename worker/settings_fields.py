@@ -251,7 +251,10 @@ class Fields(ProcessFields):
         default=256, ge=1, le=65536, description="ceiling on buffered bytes, in MiB"
     )
     lease_seconds: int = Field(
-        default=60, ge=1, le=3600, description="how long a silent worker keeps a chunk"
+        default=60,
+        ge=1,
+        le=3600,
+        description="how long a silent worker keeps a chunk, or a deferred delivery",
     )
     drain_seconds: int = Field(
         default=25,

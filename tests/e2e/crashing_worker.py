@@ -57,6 +57,9 @@ def _of(owners: tuple[type, ...], *methods: str, is_after: bool) -> Point:
 
 
 POINTS = {
+    "after_defer": _of((SqliteQueue,), "defer", is_after=True),
+    "after_take": _of((SqliteQueue,), "take_deferred", is_after=True),
+    "before_drop": _of((SqliteQueue,), "drop_deferred", is_after=False),
     "before_put": _of(QUEUES, "put", is_after=False),
     "after_put": _of(QUEUES, "put", is_after=True),
     "after_lease": _of(QUEUES, "lease", is_after=True),
@@ -87,16 +90,20 @@ def _wrap(point: Point, owner: type, method: str, is_time: Any) -> None:
     original = getattr(owner, method)
 
     async def deadly(adapter: Any, *arguments: Any, **named: Any) -> Any:
-        counts = not point.names or re.fullmatch(point.names, arguments[0])
+        counts = not point.names or bool(re.fullmatch(point.names, arguments[0]))
         if counts and not point.is_after and is_time():
             os.kill(os.getpid(), signal.SIGKILL)
         result = await original(adapter, *arguments, **named)
-        counts = counts and result != []  # leasing nothing is no step
+        counts = counts and not _is_nothing(result)  # taking nothing is no step
         if counts and point.is_after and is_time():
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
     setattr(owner, method, deadly)
+
+
+def _is_nothing(result: object) -> bool:
+    return getattr(result, "deliveries", result) in ([], ())
 
 
 if __name__ == "__main__":

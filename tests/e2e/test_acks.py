@@ -21,7 +21,8 @@ MOST_ACKS = {"sqlite": 300, "http": 30}
 class Sender:
     """Posts distinct single-chunk events over several connections until they break."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, connections: int = CONNECTIONS) -> None:
+        self._connections = connections
         template = events.announcement(
             world.acs, "DOCUMENT", started_at=datetime.now(UTC)
         )
@@ -34,7 +35,7 @@ class Sender:
     async def sending(self, url: str) -> AsyncIterator[None]:
         """Send until the far side is gone."""
         async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
-            for _ in range(CONNECTIONS):
+            for _ in range(self._connections):
                 group.create_task(self._send(session, url))
             yield
 

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,11 @@ from tests.heard import PATIENCE_SECONDS, Heard
 from tests.isolation import isolated_logs
 from worker import at_risk, opening, serving
 from worker.__main__ import main
+from worker.abilities import Deferring
 from worker.clock import SystemClock
 from worker.errors import QueueUnavailableError
+from worker.model import Deferred
+from worker.opening import WholeQueue
 from worker.ops.pausing import set_paused
 from worker.queues.sqlite import SqliteQueue
 from worker.settings import Settings
@@ -202,6 +205,16 @@ OWN_SCENARIO = {
 """Where those are fed that this run leaves alone, and what asserts it there."""
 
 
+async def leave_deferred(queue: WholeQueue, *, at: datetime) -> None:
+    """A delivery that another worker is sorting."""
+    assert isinstance(queue, Deferring)
+    delivery = Deferred(
+        body=b"[]", received_at=at, origin="webhook", delivery_count=0, traceparent=""
+    )
+    await queue.defer(delivery)
+    await queue.take_deferred(most=1, most_bytes=1, hide_seconds=60)
+
+
 async def test_every_metric_is_fed_by_some_work(
     load: Load, acs: StandIn, heard: Heard
 ) -> None:
@@ -217,6 +230,7 @@ async def test_every_metric_is_fed_by_some_work(
     settings = load(WORKER_DRAIN_SECONDS="0")
     async with opening.open_queue(settings, create=True) as queue:
         await queue.put(a_delivery(foreign, missing, received_at=now))
+        await leave_deferred(queue, at=now)
 
     async with serving_with(settings, heard) as admin:
         assert await admin.post(DELETED.read_bytes()) == 200

@@ -136,7 +136,7 @@ async def test_other_formats_are_refused(
         pass
     change(path, f"PRAGMA user_version = {version}")
 
-    told = rf"has format {version}, .* format 2: let the worker that wrote it"
+    told = rf"has format {version}, .* format 3: let the worker that wrote it"
     with pytest.raises(QueueUnavailableError, match=told):
         async with a_queue(path, clock, create=create):
             pass

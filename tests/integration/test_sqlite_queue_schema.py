@@ -88,3 +88,58 @@ def test_failed_transaction_leaves_nothing(db: sqlite3.Connection) -> None:
 
     assert not db.in_transaction
     assert db.execute("SELECT count(*) FROM heartbeat").fetchone() == (0,)
+
+
+def as_before_deferring(db: sqlite3.Connection) -> None:
+    """Make the file what the last format was."""
+    schema.create(db)
+    for table in ("deferred", "deferred_taken"):
+        db.execute(f"DROP TABLE {table}")
+    db.execute("PRAGMA user_version = 2")
+
+
+def test_file_of_the_last_format_is_brought_up(db: sqlite3.Connection) -> None:
+    """It loses nothing, and lacks nothing then."""
+    as_before_deferring(db)
+    db.execute("INSERT INTO heartbeat (id, at) VALUES (1, 7)")
+
+    schema.bring_up(db)
+    schema.bring_up(db)
+
+    schema.check(db)
+    assert db.execute("SELECT at FROM heartbeat").fetchall() == [(7,)]
+    assert db.execute("SELECT count(*) FROM deferred").fetchone() == (0,)
+
+
+def test_two_processes_may_bring_it_up_at_once(
+    db: sqlite3.Connection, other: sqlite3.Connection
+) -> None:
+    """Whoever comes second between the look and the lock adds nothing twice."""
+    as_before_deferring(db)
+    made: list[str] = []
+
+    def overtake(statement: str) -> None:
+        if statement == "BEGIN IMMEDIATE" and not made:
+            made.append(statement)
+            schema.bring_up(other)
+
+    db.set_trace_callback(overtake)
+
+    schema.bring_up(db)
+
+    schema.check(db)
+    assert made
+
+
+@pytest.mark.parametrize("version", [1, schema.VERSION + 1])
+def test_file_of_another_format_is_left_as_it_is(
+    db: sqlite3.Connection, version: int
+) -> None:
+    """Only the worker that wrote it knows what to do with it."""
+    as_before_deferring(db)
+    db.execute(f"PRAGMA user_version = {version}")
+
+    schema.bring_up(db)
+
+    with pytest.raises(QueueUnavailableError, match=f"has format {version}"):
+        schema.check(db)

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from handlers.limits import Limits
 from handlers.quarantine import QuarantineFullError
+from handlers.receiver import Received, ReceivedKind
 from tests.fakes.clock import START
 from tests.unit.handlers.bodies import (
     DELETED_TYPE,
@@ -122,6 +123,55 @@ async def test_delivery_beyond_every_limit_must_come_again(endpoint: Endpoint) -
 
     assert status == 503
     assert endpoint.turned_away() == {"too-large": 1}
+
+
+class Beside:
+    """Takes what is long, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int]] = []
+        self.bodies: list[bytes] = []
+
+    def __call__(
+        self, body: bytearray, *, event_header: str, at_work: int
+    ) -> "Beside | None":
+        self.asked.append((event_header, at_work))
+        return self if len(body) > 9999 else None
+
+    async def receive(self, body: bytes, **_told: object) -> Received:
+        self.bodies.append(body)
+        return Received(kind=ReceivedKind.DEFERRED)
+
+
+async def test_delivery_that_goes_aside_is_answered_200() -> None:
+    """Whoever takes it answers for it; the others go where all go."""
+    beside = Beside()
+    body = a_body(a_grid_event())
+    async with serving(Parts(aside=beside)) as endpoint:
+        assert await endpoint.post(body.ljust(10_000)) == (200, "")
+        assert await endpoint.post(body) == (200, "")
+
+    assert beside.bodies == [body.ljust(10_000)]
+    assert beside.asked == [("Notification", 1)] * 2
+    assert [delivery.body for delivery in endpoint.queue.deliveries] == [body]
+
+
+@pytest.mark.parametrize("name", ["ce-type", "CE-Type"])
+async def test_event_whose_type_is_a_header_never_goes_aside(name: str) -> None:
+    """It may be a handshake, and its body does not say so."""
+    beside = Beside()
+    async with (
+        serving(Parts(aside=beside)) as endpoint,
+        endpoint.client.post(
+            EVENTS,
+            data=b" " * 10_000 + b"{}",
+            params={"code": KEY},
+            headers={name: "Microsoft.EventGrid.SubscriptionDeletedEvent"},
+        ) as answer,
+    ):
+        assert answer.status == 200
+
+    assert beside.asked == []
 
 
 async def test_delivery_cut_off_is_not_received(endpoint: Endpoint) -> None:

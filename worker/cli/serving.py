@@ -39,8 +39,9 @@ def consume(
 ) -> None:
     """Bring queued chunks home; listen to nobody.
 
-    With WORKER_INBOX it reads the events that Event Grid puts there, too. SIGTERM ends it
-    once what is in hand is done, or WORKER_DRAIN_SECONDS are over; a second one at once.
+    It sorts deliveries that a webhook deferred, and with WORKER_INBOX reads the events that
+    Event Grid puts there. SIGTERM ends it once what is in hand is done, or
+    WORKER_DRAIN_SECONDS are over; a second one at once.
     """
     from worker import serving
     from worker.settings_rules import Use

@@ -32,8 +32,8 @@ def status(
 ) -> None:
     """Count chunks; exit 3 if one needs attention.
 
-    That is a dead chunk, or one with little time left: see WORKER_AT_RISK_HOURS. With --check,
-    for a scheduled job, exit 1 says that nobody can tell; --watch ends with 0.
+    That is a chunk dead or with little time left (WORKER_AT_RISK_HOURS), or a delivery that
+    nobody sorts. With --check, for a job, exit 1: nobody can tell; --watch ends with 0.
 
     `held up` is what so many chunks failed of alike that consumers pause by themselves: which
     ones do, only their logs (consumer.paused), /health and metrics say. A Storage Queue keeps

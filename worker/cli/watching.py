@@ -158,6 +158,7 @@ def fields_of(status: "Status") -> list[Field]:
         ("rate", _rate(status)),
         ("done", left),
         ("paused", _pause(status)),
+        ("deferred", _deferred(status)),
         *(("held up", told) for told in _held_up(status)),
     ]
 
@@ -165,7 +166,11 @@ def fields_of(status: "Status") -> list[Field]:
 def hints_of(status: "Status") -> list[str]:
     """What to type next."""
     state = " --state dead" if status.dead else f" --within {status.at_risk_hours:g}h"
-    hints = [f"recording-worker queue list{state}"] if status.needs_attention else []
+    hints = []
+    if status.dead or status.at_risk:
+        hints.append(f"recording-worker queue list{state}")
+    if status.is_sorting_late:
+        hints.append("recording-worker consume --until-empty")
     if status.held_up or _is_unexplained(status):
         hints.append("recording-worker doctor")
     return [*hints, *(["recording-worker resume"] if status.paused else [])]
@@ -209,9 +214,20 @@ def line_of(status: "Status") -> str:
         _first_loss(status),
         _rate(status),
         f"paused {pause}" if pause else "",
+        f"deferred: {deferred}" if (deferred := _deferred(status)) else "",
         *(f"held up: {told}" for told in _held_up(status)),
     ]
     return printing.cell(", ".join(filter(None, told)))
+
+
+def _deferred(status: "Status") -> str | None:
+    from worker.cli import printing
+
+    if not status.deferred:
+        return None
+    since = printing.moment(status.deferred_since, now=status.as_of)
+    told = f"{printing.count(status.deferred, 'delivery', 'deliveries')} since {since}"
+    return f"{told}: does a worker run?" if status.is_sorting_late else told
 
 
 def _first_loss(status: "Status") -> str:

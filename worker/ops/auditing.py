@@ -186,7 +186,7 @@ def _way_home(receipt: Receipt) -> list[Step]:
             at=receipt.received_at,
             what="received",
             by=None,
-            detail="and queued durably, before the sender was answered",
+            detail="and durable before the sender was answered",
         ),
         Step(
             at=None,

@@ -52,6 +52,12 @@ class Status:
     at_risk_hours: float
     earliest_deadline: datetime | None
     needs_attention: bool
+    deferred: int
+    """Deliveries that are durable and yet to be sorted: their chunks are counted nowhere."""
+    deferred_since: datetime | None
+    """When the oldest of them came."""
+    is_sorting_late: bool
+    """Whether the oldest of them waits for longer than a worker that does well takes."""
     rate_minutes: float
     """What follows is of the last so many minutes."""
     settled_chunks: int
@@ -87,14 +93,12 @@ async def read_status(
     at_risk_within: timedelta,
     now: datetime,
 ) -> Status:
-    """Count. Something needs attention when a chunk is dead or at risk."""
+    """Count. A chunk that is dead or at risk needs attention; so does what nobody sorts."""
     counts = await queue.counts(at_risk_within=at_risk_within)
     settled = await queue.settled(since=now - RATE_WINDOW)
     held_up = await _held_up(queue, counts)
     asked = await _asked(archive, settled)
-    pause = asked.pause
-    states = counts.by_state
-    dead = states.get(ChunkState.DEAD, 0)
+    pause, states = asked.pause, counts.by_state
     eta = None if pause or held_up else await _eta(queue, counts, settled, now)
     return Status(
         as_of=now,
@@ -102,12 +106,15 @@ async def read_status(
         in_flight=states.get(ChunkState.LEASED, 0),
         archived=states.get(ChunkState.ARCHIVED, 0),
         deleted=states.get(ChunkState.DELETED, 0),
-        dead=dead,
+        dead=states.get(ChunkState.DEAD, 0),
         dead_by_reason=dict(sorted(counts.dead.items())),
         at_risk=counts.at_risk,
         at_risk_hours=at_risk_within / timedelta(hours=1),
         earliest_deadline=counts.oldest_deadline,
-        needs_attention=bool(dead or counts.at_risk),
+        needs_attention=_needs_attention(counts, now),
+        deferred=counts.deferred,
+        deferred_since=counts.deferred_since,
+        is_sorting_late=counts.is_sorting_late(now),
         rate_minutes=RATE_WINDOW / timedelta(minutes=1),
         settled_chunks=len(settled),
         settled_bytes=asked.size_bytes,
@@ -119,6 +126,11 @@ async def read_status(
         pause_reason=pause.reason if pause else None,
         problem=asked.problem,
     )
+
+
+def _needs_attention(counts: QueueCounts, now: datetime) -> bool:
+    is_chunk = bool(counts.by_state.get(ChunkState.DEAD) or counts.at_risk)
+    return is_chunk or counts.is_sorting_late(now)
 
 
 async def _eta(

@@ -73,6 +73,7 @@ def open_writer(path: Path, *, create: bool) -> sqlite3.Connection:
             db.execute(pragma)
         if create:
             schema.create(db)
+        schema.bring_up(db)
         schema.check(db)
         undo.pop_all()
     return db

@@ -11,14 +11,19 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from random import Random
 
+import structlog
+
 from worker.errors import LeaseLostError, NewerFormatError
 from worker.model import Chunk, ChunkState, Lane, Lease, LeaseToken, Redriven
 from worker.queues import columns, entries
 from worker.queues.entries import bounded, instant, maybe_micros, micros
 from worker.stored import StoredFormatError
+from worker.telemetry import meters
+from worker.telemetry.instruments import DEAD_LETTERS
 
 POSTPONED = timedelta(seconds=60)
 """What only a newer worker can read waits this long for one."""
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,3 +308,14 @@ ON CONFLICT (id) DO UPDATE SET at = excluded.at
 def beat(db: sqlite3.Connection, now: datetime) -> None:
     """Write something."""
     db.execute(_BEAT, (micros(now),))
+
+
+def tell(leased: Leased) -> None:
+    """Log what happened besides."""
+    if leased.reclaimed:
+        log.warning("lease.reclaimed", rows=list(leased.reclaimed))
+    if leased.postponed:
+        log.warning("chunk.postponed", rows=leased.postponed, reason="newer-format")
+    if leased.unreadable:
+        meters.add(DEAD_LETTERS, len(leased.unreadable), reason="stored-format")
+        log.error("chunk.dead_lettered", rows=leased.unreadable, reason="stored-format")

@@ -17,7 +17,7 @@ from worker.model import (
     QueuedChunk,
     Sibling,
 )
-from worker.queues import columns, entries
+from worker.queues import columns, deferring, entries
 from worker.queues.entries import instant, micros
 
 _QUEUED = """
@@ -167,17 +167,20 @@ GROUP BY state, reason
 
 
 def counts(db: sqlite3.Connection, *, at_risk_before: datetime) -> QueueCounts:
-    """Count all in one query, so that the numbers agree with each other."""
+    """Count the chunks in one query, so that their numbers agree with each other."""
     rows = db.execute(_COUNTS, (micros(at_risk_before),)).fetchall()
     by_state: Counter[ChunkState] = Counter()
     for row in rows:
         by_state[ChunkState(row["state"])] += row["number"]
     deadlines = [row["oldest"] for row in rows if row["oldest"] is not None]
+    deferred, deferred_since = deferring.counted(db)
     return QueueCounts(
         by_state={state: by_state[state] for state in ChunkState},
         dead={r["reason"] or "": r["number"] for r in rows if r["state"] == "dead"},
         at_risk=sum(row["at_risk"] for row in rows),
         oldest_deadline=instant(min(deadlines)) if deadlines else None,
+        deferred=deferred,
+        deferred_since=deferred_since,
     )
 
 

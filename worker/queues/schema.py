@@ -21,11 +21,14 @@ import sqlite3
 from collections.abc import Iterator
 
 from worker.errors import QueueUnavailableError
+from worker.queues import deferring
 
 APPLICATION_ID = 0x52656357
 """`RecW` in the file's header: tells our queue from any other SQLite file."""
-VERSION = 2
+VERSION = 3
 """Of the tables: before columns (1) a chunk was JSON. Each change of a table is another."""
+_NOT_DEFERRING = 2
+"""All was sorted before it was stored."""
 WAL_TRIES = 50
 
 _TABLES = (
@@ -124,6 +127,7 @@ _TABLES = (
     # Only those whose location names another document than they do: hardly any.
     "CREATE INDEX chunks_located ON chunks (located) WHERE located IS NOT NULL",
     "CREATE INDEX attempts_row ON attempts (row)",
+    *deferring.TABLES,
 )
 
 
@@ -151,6 +155,23 @@ def create(db: sqlite3.Connection) -> None:
                 db.execute(statement)
             db.execute("PRAGMA application_id = " + str(APPLICATION_ID))
             db.execute("PRAGMA user_version = " + str(VERSION))
+
+
+def bring_up(db: sqlite3.Connection) -> None:
+    """Add what a file of the last format lacks; its worker can't open it any more then."""
+    if not _lacks_deferring(db):
+        return
+    with transaction(db):
+        # Another process may have done it meanwhile.
+        if _lacks_deferring(db):
+            for statement in deferring.TABLES:
+                db.execute(statement)
+            db.execute("PRAGMA user_version = " + str(VERSION))
+
+
+def _lacks_deferring(db: sqlite3.Connection) -> bool:
+    told = (_pragma(db, "application_id"), _pragma(db, "user_version"))
+    return told == (APPLICATION_ID, _NOT_DEFERRING)
 
 
 def check(db: sqlite3.Connection) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -15,13 +16,12 @@ from random import Random
 from types import TracebackType
 from typing import Self, TypeVar
 
-import structlog
-
 from worker.errors import MalformedEventError, QueueUnavailableError, WorkerError
 from worker.model import (
     Attempt,
     ChunkKey,
     ChunkState,
+    Deferred,
     Delivery,
     Forgotten,
     HeldUp,
@@ -33,27 +33,34 @@ from worker.model import (
     QueuedChunk,
     RecordingKey,
     Redriven,
+    Taken,
 )
 from worker.ports import Clock
-from worker.queues import connection, forgetting, leases, pruning, puts, reads
+from worker.queues import (
+    connection,
+    deferring,
+    forgetting,
+    leases,
+    pruning,
+    puts,
+    reads,
+)
 from worker.queues.connection import DatabaseThread, OpenedFile
 from worker.queues.entries import bounded
 from worker.queues.group_commit import GroupCommit
 from worker.queues.leases import Ending, Leased, LeaseRequest
-from worker.telemetry import meters
-from worker.telemetry.instruments import DEAD_LETTERS
 from worker.tracebacks import message_of
 
 T = TypeVar("T")
 NO_OLDER = timedelta(minutes=1)
 """Others write there too, and their clocks may be late."""
-log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
 
 
 class SqliteQueue:
-    """Satisfies ports.ChunkQueue, QueueListing and QueueMending; an async context manager.
+    """Satisfies ports.ChunkQueue, QueueListing and QueueMending, and abilities.Deferring.
 
-    `create=False` opens what exists and raises QueueUnavailableError if nothing does.
+    An async context manager. `create=False` opens what exists and raises
+    QueueUnavailableError if nothing does.
     """
 
     keeps_waiting = True
@@ -113,6 +120,46 @@ class SqliteQueue:
         async with self._long_one:
             return await puts.prepare_in_turns(delivery, now=now)
 
+    async def defer(self, delivery: Deferred) -> None:
+        await self._write(lambda db: deferring.keep(db, delivery))
+
+    async def take_deferred(
+        self,
+        *,
+        most: int,
+        most_bytes: int,
+        hide_seconds: float,
+        behind: int = 0,
+        up_to: int | None = None,
+    ) -> Taken:
+        now = self._clock.now()
+        asked = deferring.Asked(
+            now=now,
+            until=now + timedelta(seconds=hide_seconds),
+            most=most,
+            most_bytes=most_bytes,
+            behind=behind,
+            up_to=up_to,
+        )
+        work = self._commits.submit(lambda db: deferring.take(db, asked))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            # Nobody will sort these.
+            with contextlib.suppress(WorkerError):
+                taken = await work
+                await self.give_back_deferred([each.id for each in taken.deliveries])
+            raise
+
+    async def give_back_deferred(
+        self, ids: Collection[int], *, hide_seconds: float = 0
+    ) -> None:
+        until = self._clock.now() + timedelta(seconds=hide_seconds)
+        await self._write(lambda db: deferring.give_back(db, ids, until=until))
+
+    async def drop_deferred(self, ids: Collection[int]) -> None:
+        await self._write(lambda db: deferring.drop(db, ids))
+
     async def lease(
         self,
         count: int,
@@ -128,7 +175,7 @@ class SqliteQueue:
             with contextlib.suppress(WorkerError):
                 await self._release_all((await work).leases)
             raise
-        _log_leased(leased)
+        leases.tell(leased)
         return leased.leases
 
     def _lease_now(
@@ -224,15 +271,18 @@ class SqliteQueue:
         self, recording: RecordingKey, documents: Collection[str], *, dry_run: bool
     ) -> Forgotten:
         """As keeping.ForgettingQueue; what is deleted is gone from the file as well."""
+        # Beside the writer: it is a walk over all bodies.
+        unsorted = await self._read(lambda db: deferring.naming(db, documents))
         if dry_run:
-            return await self._read(
+            forgotten = await self._read(
                 lambda db: forgetting.would_forget(db, recording, documents)
             )
-        forgotten = await self._write(
-            lambda db: forgetting.forget(db, recording, documents)
-        )
-        await self._read(forgetting.drop_log)
-        return forgotten
+        else:
+            forgotten = await self._write(
+                lambda db: forgetting.forget(db, recording, documents)
+            )
+            await self._read(forgetting.drop_log)
+        return replace(forgotten, at_work=forgotten.at_work + unsorted)
 
     async def ready(self) -> None:
         """Write durably, into the file that was opened and not one that replaced it."""
@@ -342,13 +392,3 @@ class SqliteQueue:
 
     async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         return await self._reads.run(query)
-
-
-def _log_leased(leased: Leased) -> None:
-    if leased.reclaimed:
-        log.warning("lease.reclaimed", rows=list(leased.reclaimed))
-    if leased.postponed:
-        log.warning("chunk.postponed", rows=leased.postponed, reason="newer-format")
-    if leased.unreadable:
-        meters.add(DEAD_LETTERS, len(leased.unreadable), reason="stored-format")
-        log.error("chunk.dead_lettered", rows=leased.unreadable, reason="stored-format")

@@ -11,6 +11,7 @@ from worker.telemetry.instruments import (
     PAUSED,
     QUEUE_AT_RISK,
     QUEUE_CHUNKS,
+    QUEUE_DEFERRED,
     QUEUE_EXPIRY,
     QUEUE_LOOKED,
     QUEUE_OLDEST_AGE,
@@ -48,6 +49,8 @@ def _of_queue(
     if metric is QUEUE_CHUNKS:
         states = counts.by_state.items()
         return [(number, {"state": state.value}) for state, number in states]
+    if metric is QUEUE_DEFERRED:
+        return [(counts.deferred, {})]
     if metric is QUEUE_AT_RISK:
         return [(counts.at_risk, {})]
     if metric is QUEUE_OLDEST_AGE:

@@ -71,11 +71,12 @@ _REASON = Attribute("reason")
 DELIVERIES = Instrument(
     name="recording_worker.deliveries",
     kind=Kind.COUNTER,
-    description="Deliveries, by what the log says of them: accepted, rejected, refused "
-    "(Event Grid's, but with a bad credential or at a wrong place)",
+    description="Deliveries, by what the log says of them: accepted, rejected, deferred "
+    "(counted once more when it is sorted), refused (Event Grid's, but with a bad credential "
+    "or at a wrong place)",
     attributes=(
         Attribute("origin", _ORIGINS),
-        Attribute("outcome", ("accepted", "rejected", "refused")),
+        Attribute("outcome", ("accepted", "rejected", "deferred", "refused")),
         Attribute(
             "reason",
             (
@@ -126,8 +127,9 @@ DELIVERY_DURATION = Instrument(
     name="recording_worker.delivery.duration",
     kind=Kind.HISTOGRAM,
     unit="s",
-    description="How long it took to sort a delivery and make it durable",
-    attributes=(Attribute("outcome", ("accepted", "rejected")),),
+    description="How long it took to sort a delivery and make it durable; deferred: to make it "
+    "durable as it came",
+    attributes=(Attribute("outcome", ("accepted", "rejected", "deferred")),),
     bounds=(
         *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
         *(1.0, 2.5, 5.0, 10.0, 25.0),
@@ -272,6 +274,11 @@ QUEUE_LOOKED = Instrument(
     unit="s",
     description="Unix time of the last look at the queue that succeeded; absent before it",
 )
+QUEUE_DEFERRED = Instrument(
+    name="recording_worker.queue.deferred",
+    kind=Kind.GAUGE,
+    description="Deliveries that are kept as they came and yet to be sorted",
+)
 PAUSED = Instrument(
     name="recording_worker.paused",
     kind=Kind.GAUGE,
@@ -311,6 +318,7 @@ ALL = (
     QUEUE_EXPIRY,
     QUEUE_AT_RISK,
     QUEUE_LOOKED,
+    QUEUE_DEFERRED,
     PAUSED,
     VERIFICATIONS,
     CHECKS,
