@@ -1,6 +1,7 @@
 """The events that a benchmark posts: the sample of one chunk, with documents of its own."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 from samples import events_dir
@@ -9,6 +10,7 @@ from tests.bench.numbers import spread
 from tests.bench.processes import Acs
 
 SAMPLE = "one-chunk.event-grid.json"
+_DOCUMENT = re.compile(rb'"documentId":"([^"]+)"')
 
 
 def announcement(
@@ -50,3 +52,8 @@ def announcement(
 def document(prefix: str, number: int) -> str:
     """A document id in the shape of the real ones."""
     return f"0-wus-{prefix}-{spread(number).decode()}"
+
+
+def documents(body: bytes) -> set[str]:
+    """The document ids that a delivery of these announces."""
+    return {found.decode() for found in _DOCUMENT.findall(body)}

@@ -1,8 +1,10 @@
 """Puts a worker under load by a process of its own, and counts what was acknowledged and lost."""
 
+import asyncio
 import json
 import sqlite3
 import sys
+import time
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, closing
@@ -13,6 +15,8 @@ from tests.bench.load import READY_LINE, Orders, Outcome
 from tests.bench.processes import BenchError, Worker, running
 
 Sent = tuple[Orders, Outcome]
+LOOK_SECONDS = 0.1
+MOST_SORTING_SECONDS = 900
 
 
 async def sent(orders: Orders) -> Outcome:
@@ -51,12 +55,25 @@ def _judged(said: bytes) -> Outcome:
     return Outcome(**json.loads(told))
 
 
+async def sorted_after(worker: Worker) -> float:
+    """How many seconds it takes until nothing is deferred any more."""
+    began = time.monotonic()
+    with closing(sqlite3.connect(worker.queue_file)) as db:
+        while db.execute("SELECT 1 FROM deferred LIMIT 1").fetchone():
+            if time.monotonic() - began > MOST_SORTING_SECONDS:
+                raise BenchError("what was deferred is never sorted")
+            await asyncio.sleep(LOOK_SECONDS)
+    return time.monotonic() - began
+
+
 def lost(worker: Worker, sendings: Iterable[Sent]) -> int:
     """How many chunks were acknowledged and are not in the queue; the worker is gone."""
     with closing(sqlite3.connect(worker.queue_file)) as db:
         kept = {
             document for (document,) in db.execute("SELECT document_id FROM chunks")
         }
+        for (body,) in db.execute("SELECT body FROM deferred"):
+            kept |= events.documents(body)
     return sum(
         events.document("load", number) not in kept
         for orders, outcome in sendings

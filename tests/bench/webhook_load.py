@@ -1,9 +1,10 @@
 """What a webhook takes at a steady rate: small deliveries, full ones, and senders that dawdle.
 
 A webhook of its own for each kind of delivery. First a long stretch, during which memory must
-not grow and a probe asks all the time how long the loop is busy. Then turns without and with
-slow senders beside it, so that both are measured under the same conditions. In the last one
-the webhook is killed -9: all that was acknowledged since its start must be in the queue.
+not grow and a probe asks all the time how long the loop is busy; what was deferred by then is
+sorted before it goes on. Then turns without and with slow senders beside it, so that both are
+measured under the same conditions. In the last one the webhook is killed -9: all that was
+acknowledged since its start must be in the queue.
 """
 
 import json
@@ -121,10 +122,12 @@ async def _measured(kind: Kind, scale: Scale) -> list[Figure]:
             await sender.send(min(WARM_UP_SECONDS, scale.load_seconds))
             async with watched(worker) as watch:
                 outcome = await sender.send(scale.load_seconds)
+            sorted_s = await sending.sorted_after(worker)
             turns = await _turns(sender)
         lost = sending.lost(worker, sender.sent)
     return [
         *_of_stretch(kind, outcome, watch),
+        _figure("  all sorted, after the last one", sorted_s, "s", digits=1),
         *_of_turns(turns, scale),
         _figure("  refused", sum(each.refused for _, each in sender.sent), bound=1),
         _figure("  events lost by kill -9", lost, bound=1),
