@@ -7,22 +7,27 @@ sorts it; a worker that is killed meanwhile sorts it again, and finds duplicates
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from enum import Enum, auto
-from typing import Any, TypeVar
 
 import structlog
 
 from handlers import registry
-from handlers.receiver import Received, ReceivedKind, Receiver, record
+from handlers.receiver import (
+    Received,
+    ReceivedKind,
+    Receiver,
+    first_fields,
+    record,
+)
+from handlers.stopping import unless
 from worker.abilities import Deferring
 from worker.errors import WorkerError
 from worker.model import Deferred, Taken
 from worker.ports import Clock
 
-T = TypeVar("T")
 CROWD = 16
 """So many deliveries at work don't wait long for each other; of more, some are deferred."""
 LONG_BYTES = 64 * 1024
@@ -125,11 +130,7 @@ class Backlog:
             delivery_count=delivery_count,
             traceparent=traceparent if traceparent.isascii() else "",
         )
-        fields: dict[str, object] = {
-            "origin": origin,
-            "delivery_count": delivery_count,
-            "bytes": len(body),
-        }
+        fields = first_fields(body, origin=origin, delivery_count=delivery_count)
         started = self._clock.monotonic()
         received = Received(kind=ReceivedKind.DEFERRED)
         try:
@@ -143,7 +144,7 @@ class Backlog:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Sort until `stopping` is set, which cuts it short: what is left is durable."""
-        await _unless(stopping, self._keep_sorting())
+        await unless(stopping, self._keep_sorting())
 
     async def empty(
         self, stopping: asyncio.Event, *, turned: Callable[[], None] | None = None
@@ -152,7 +153,7 @@ class Backlog:
 
         `turned` is called at each turn: a long backlog is no standstill.
         """
-        return bool(await _unless(stopping, self._empty(turned or (lambda: None))))
+        return bool(await unless(stopping, self._empty(turned or (lambda: None))))
 
     async def _empty(self, turned: Callable[[], None]) -> bool:
         last_id: int | None = None
@@ -291,19 +292,6 @@ class Backlog:
 
     def _since(self, started: float) -> float:
         return self._clock.monotonic() - started
-
-
-async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
-    """What the work returns; None if it was cut short."""
-    working = asyncio.ensure_future(work)
-    stopped = asyncio.ensure_future(stopping.wait())
-    try:
-        await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        return working.result() if working.done() else None
-    finally:
-        working.cancel()
-        stopped.cancel()
-        await asyncio.gather(working, stopped, return_exceptions=True)
 
 
 def _tell_unavailable(error: WorkerError) -> None:

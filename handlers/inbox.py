@@ -17,6 +17,7 @@ from typing import Protocol, assert_never
 import structlog
 
 from handlers.receiver import Received, ReceivedKind
+from handlers.stopping import unless
 from worker import retry
 from worker.errors import QueueUnavailableError
 from worker.model import ReceivedMessage
@@ -171,17 +172,8 @@ class Inbox:
 
     async def _page(self, stopping: asyncio.Event) -> Sequence[ReceivedMessage]:
         """Ask for messages; a stop doesn't wait for the answer."""
-        asking = asyncio.ensure_future(
-            self._queue.receive(PAGE_MESSAGES, hide_seconds=HIDE_SECONDS)
-        )
-        stopped = asyncio.ensure_future(stopping.wait())
-        try:
-            await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            return asking.result() if asking.done() else ()
-        finally:
-            stopped.cancel()
-            asking.cancel()
-            await asyncio.wait({asking})
+        asking = self._queue.receive(PAGE_MESSAGES, hide_seconds=HIDE_SECONDS)
+        return await unless(stopping, asking) or ()
 
     async def _take(self, page: Sequence[ReceivedMessage]) -> set[_Settled]:
         """Receive them side by side, so that a slow one holds up no other."""

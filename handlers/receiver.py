@@ -119,11 +119,7 @@ class Receiver:
         `event_header` is what `aeg-event-type` said, where there is one; `traceparent` is the
         sender's own trace, as it was sent. `received_at` is of a delivery that was deferred.
         """
-        fields: dict[str, object] = {
-            "origin": origin,
-            "delivery_count": delivery_count,
-            "bytes": len(body),
-        }
+        fields = first_fields(body, origin=origin, delivery_count=delivery_count)
         with spans.delivery(origin, traceparent) as span:
             now, started = self._clock.now(), self._clock.monotonic()
             if received_at is not None:
@@ -283,6 +279,13 @@ def _log_subscription(found: Sorted) -> None:
     if found.deleted:
         meters.add(SUBSCRIPTIONS_DELETED)
         log.warning("subscription.deleted", topic=_shown(found.topic))
+
+
+def first_fields(
+    body: bytes, *, origin: str, delivery_count: int | None
+) -> dict[str, object]:
+    """What the line of a delivery has before anybody looked into it."""
+    return {"origin": origin, "delivery_count": delivery_count, "bytes": len(body)}
 
 
 def record(

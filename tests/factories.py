@@ -15,6 +15,7 @@ from worker.model import (
     Announcement,
     Chunk,
     ChunkKey,
+    Deferred,
     Delivery,
     HeldUp,
     RecordingKey,
@@ -156,6 +157,17 @@ def a_delivery(
         received_at=received_at,
         origin=origin,
         chunks=chunks,
+    )
+
+
+def a_deferred(body: bytes, *, received_at: datetime = START) -> Deferred:
+    """One POST that is kept as it came."""
+    return Deferred(
+        body=body,
+        received_at=received_at,
+        origin="webhook",
+        delivery_count=0,
+        traceparent="",
     )
 
 

@@ -1,6 +1,7 @@
 """One world per test, on the embedded stores and on Azurite's."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,12 @@ async def stores(
         return
     async with AzuriteStores(request.getfixturevalue("own_account")) as stores:
         yield stores
+
+
+@pytest.fixture
+def hasty(world: World) -> World:
+    """A world whose leases are short, so that the next worker need not wait long."""
+    return replace(world, settings={"WORKER_LEASE_SECONDS": "1"})
 
 
 @pytest.fixture

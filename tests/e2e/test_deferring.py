@@ -1,9 +1,7 @@
 """Deliveries that are answered before they are sorted: kill -9 at any step loses none."""
 
 import asyncio
-import signal
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from random import Random
 
@@ -12,21 +10,16 @@ import pytest
 from handlers.deferring import CROWD, LONG_BYTES
 from tests.e2e import events
 from tests.e2e.test_acks import Sender
-from tests.e2e.test_kill import CRASHING, deliver, deliveries
+from tests.e2e.test_kill import deliver, deliveries, killed_at
 from tests.e2e.worker_process import PATIENCE_SECONDS
 from tests.e2e.world import LOOK_AGAIN_SECONDS, World, check_home
+from tests.factories import a_deferred
 from worker.clock import SystemClock
-from worker.model import SORTED_WITHIN, Deferred
+from worker.model import SORTED_WITHIN
 from worker.queues.sqlite import SqliteQueue
 
 pytestmark = pytest.mark.parametrize("stores", ["embedded"], indirect=True)
 """A Storage Queue defers nothing."""
-
-
-@pytest.fixture
-def hasty(world: World) -> World:
-    """Who finds what a killed worker was sorting need not wait long."""
-    return replace(world, settings={"WORKER_LEASE_SECONDS": "1"})
 
 
 def long_ones(world: World) -> list[bytes]:
@@ -46,15 +39,7 @@ async def leave_unsorted(
         random=Random(1),  # noqa: S311 - jitter
     ) as queue:
         for body in bodies:
-            await queue.defer(
-                Deferred(
-                    body=body,
-                    received_at=clock.now() - ago,
-                    origin="webhook",
-                    delivery_count=0,
-                    traceparent="",
-                )
-            )
+            await queue.defer(a_deferred(body, received_at=clock.now() - ago))
 
 
 async def wait_until_sorted(world: World) -> None:
@@ -79,9 +64,7 @@ async def test_worker_killed_at_any_step_leaves_nothing_unsorted(
     bodies = long_ones(hasty)
     originals = events.samples_of(events.documents_in(*bodies))
 
-    async with hasty.running(step, str(nth), "webhook", command=CRASHING) as worker:
-        unheard = await deliver(worker, bodies)
-        assert await worker.ended() == -signal.SIGKILL
+    unheard = await killed_at(step, nth, hasty, bodies, verb="webhook")
     async with hasty.running("serve") as worker:
         assert await deliver(worker, unheard) == []
         await wait_until_sorted(hasty)

@@ -3,7 +3,6 @@
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -34,12 +33,6 @@ STEPS = [
 ]
 
 
-@pytest.fixture
-def hasty(world: World) -> World:
-    """A world whose leases are short, so that the next worker need not wait long."""
-    return replace(world, settings={"WORKER_LEASE_SECONDS": "1"})
-
-
 async def deliver(worker: WorkerProcess, bodies: Sequence[bytes]) -> list[bytes]:
     """Post each; those that got no 200, which Event Grid would send again."""
     url = await worker.url()
@@ -59,6 +52,16 @@ def deliveries(world: World) -> list[bytes]:
     return [world.acs.address(path.read_bytes()) for path in files]
 
 
+async def killed_at(
+    step: str, nth: int, world: World, bodies: Sequence[bytes], *, verb: str = "serve"
+) -> list[bytes]:
+    """Have a worker that is given these die there; those that got no 200."""
+    async with world.running(step, str(nth), verb, command=CRASHING) as worker:
+        unheard = await deliver(worker, bodies)
+        assert await worker.ended() == -signal.SIGKILL
+    return unheard
+
+
 @pytest.mark.parametrize(("step", "nth"), STEPS)
 async def test_worker_killed_at_any_step_leaves_nothing_undone(
     hasty: World, step: str, nth: int
@@ -67,9 +70,7 @@ async def test_worker_killed_at_any_step_leaves_nothing_undone(
     bodies = deliveries(hasty)
     originals = events.samples_of(events.documents_in(*bodies))
 
-    async with hasty.running(step, str(nth), "serve", command=CRASHING) as worker:
-        unheard = await deliver(worker, bodies)
-        assert await worker.ended() == -signal.SIGKILL
+    unheard = await killed_at(step, nth, hasty, bodies)
     async with hasty.running("serve") as worker:
         assert await deliver(worker, unheard) == []
         await hasty.wait_until_settled(originals)
@@ -91,9 +92,7 @@ async def test_workers_killed_one_after_the_other_leave_nothing_undone(
     unheard = bodies
 
     for step, nth in (("after_commit", 5), ("after_receipt", 3), ("after_delete", 2)):
-        async with hasty.running(step, str(nth), "serve", command=CRASHING) as worker:
-            unheard = await deliver(worker, unheard)
-            assert await worker.ended() == -signal.SIGKILL
+        unheard = await killed_at(step, nth, hasty, unheard)
     async with hasty.running("serve") as worker:
         assert await deliver(worker, unheard) == []
         await hasty.wait_until_settled(originals)

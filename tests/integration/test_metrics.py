@@ -22,7 +22,7 @@ from samples import events_dir
 from samples.acs import Fault, StandIn
 from tests import canaries
 from tests.collector import Collector, collecting
-from tests.factories import a_chunk, a_delivery
+from tests.factories import a_chunk, a_deferred, a_delivery
 from tests.heard import PATIENCE_SECONDS, Heard
 from tests.isolation import isolated_logs
 from worker import at_risk, opening, serving
@@ -30,7 +30,6 @@ from worker.__main__ import main
 from worker.abilities import Deferring
 from worker.clock import SystemClock
 from worker.errors import QueueUnavailableError
-from worker.model import Deferred
 from worker.opening import WholeQueue
 from worker.ops.pausing import set_paused
 from worker.queues.sqlite import SqliteQueue
@@ -208,10 +207,7 @@ OWN_SCENARIO = {
 async def leave_deferred(queue: WholeQueue, *, at: datetime) -> None:
     """A delivery that another worker is sorting."""
     assert isinstance(queue, Deferring)
-    delivery = Deferred(
-        body=b"[]", received_at=at, origin="webhook", delivery_count=0, traceparent=""
-    )
-    await queue.defer(delivery)
+    await queue.defer(a_deferred(b"[]", received_at=at))
     await queue.take_deferred(most=1, most_bytes=1, hide_seconds=60)
 
 

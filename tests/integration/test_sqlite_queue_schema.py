@@ -1,5 +1,5 @@
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -46,18 +46,26 @@ def test_create_waits_for_another_process(
     assert statements.count("PRAGMA journal_mode = WAL") == 2
 
 
+def overtaken(db: sqlite3.Connection, *, at: str, by: Callable[[], None]) -> list[str]:
+    """Have another do this, once, when `db` comes to that statement; then it is told here."""
+    made: list[str] = []
+
+    def overtake(statement: str) -> None:
+        if statement == at and not made:
+            made.append(statement)
+            by()
+
+    db.set_trace_callback(overtake)
+    return made
+
+
 def test_create_leaves_what_another_process_made(
     db: sqlite3.Connection, other: sqlite3.Connection
 ) -> None:
     """Whoever comes second between the look and the lock makes nothing twice."""
-    made: list[str] = []
-
-    def overtake(statement: str) -> None:
-        if statement == "PRAGMA journal_mode = WAL" and not made:
-            made.append(statement)
-            schema.create(other)
-
-    db.set_trace_callback(overtake)
+    made = overtaken(
+        db, at="PRAGMA journal_mode = WAL", by=lambda: schema.create(other)
+    )
 
     schema.create(db)
 
@@ -116,14 +124,7 @@ def test_two_processes_may_bring_it_up_at_once(
 ) -> None:
     """Whoever comes second between the look and the lock adds nothing twice."""
     as_before_deferring(db)
-    made: list[str] = []
-
-    def overtake(statement: str) -> None:
-        if statement == "BEGIN IMMEDIATE" and not made:
-            made.append(statement)
-            schema.bring_up(other)
-
-    db.set_trace_callback(overtake)
+    made = overtaken(db, at="BEGIN IMMEDIATE", by=lambda: schema.bring_up(other))
 
     schema.bring_up(db)
 

@@ -10,9 +10,10 @@ the batch has failed.
 """
 
 import asyncio
+import contextlib
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -117,6 +118,18 @@ class GroupCommit:
                 done.set_exception(outcome)
             else:
                 done.set_result(outcome)
+
+
+async def unless_cancelled(
+    work: asyncio.Future[T], give_back: Callable[[T], Awaitable[None]]
+) -> T:
+    """What was taken; whoever is cancelled gives it back now, not when its time is over."""
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        with contextlib.suppress(WorkerError):
+            await give_back(await work)
+        raise
 
 
 def _commit(

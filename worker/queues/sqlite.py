@@ -16,7 +16,7 @@ from random import Random
 from types import TracebackType
 from typing import Self, TypeVar
 
-from worker.errors import MalformedEventError, QueueUnavailableError, WorkerError
+from worker.errors import MalformedEventError, QueueUnavailableError
 from worker.model import (
     Attempt,
     ChunkKey,
@@ -47,7 +47,7 @@ from worker.queues import (
 )
 from worker.queues.connection import DatabaseThread, OpenedFile
 from worker.queues.entries import bounded
-from worker.queues.group_commit import GroupCommit
+from worker.queues.group_commit import GroupCommit, unless_cancelled
 from worker.queues.leases import Ending, Leased, LeaseRequest
 from worker.tracebacks import message_of
 
@@ -142,14 +142,10 @@ class SqliteQueue:
             up_to=up_to,
         )
         work = self._commits.submit(lambda db: deferring.take(db, asked))
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            # Nobody will sort these.
-            with contextlib.suppress(WorkerError):
-                taken = await work
-                await self.give_back_deferred([each.id for each in taken.deliveries])
-            raise
+        return await unless_cancelled(
+            work,
+            lambda taken: self.give_back_deferred([one.id for one in taken.deliveries]),
+        )
 
     async def give_back_deferred(
         self, ids: Collection[int], *, hide_seconds: float = 0
@@ -168,13 +164,9 @@ class SqliteQueue:
         lane: Lane = Lane.DEADLINE,
     ) -> Sequence[Lease]:
         work = self._commits.submit(lambda db: self._lease_now(db, count, paused, lane))
-        try:
-            leased = await asyncio.shield(work)
-        except asyncio.CancelledError:
-            # Nobody will work on these: give them back now, not when they lapse.
-            with contextlib.suppress(WorkerError):
-                await self._release_all((await work).leases)
-            raise
+        leased = await unless_cancelled(
+            work, lambda leased: self._release_all(leased.leases)
+        )
         leases.tell(leased)
         return leased.leases
 
