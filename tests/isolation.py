@@ -25,6 +25,8 @@ def isolated_logs() -> Iterator[None]:
     finally:
         structlog.reset_defaults()
         logging.captureWarnings(capture=False)
-        root.handlers, root.level, access.disabled = before
+        root.handlers, level, access.disabled = before
+        # Not by the attribute: who asked before remembers what was said.
+        root.setLevel(level)
         for logger, level in zip(azure, levels, strict=True):
-            logger.level = level
+            logger.setLevel(level)
